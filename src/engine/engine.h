@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * engine: the forward pass. One for all architectures, driven by arch flags and
+ * by each layer's own sizes; linear maps go through tensor/kernel.h, so packed
+ * tensors run packed.
+ *
+ * A batch is sequences laid end to end; padding does not exist. Activations are
+ * (tokens, width) row-major float32. Results are bit-identical for the same
+ * model, batch and thread count.
+ */
+#ifndef PARE_ENGINE_ENGINE_H
+#define PARE_ENGINE_ENGINE_H
+
+#include "model/model.h"
+
+struct batch {
+	int nseq;
+	const int64_t *start;	/* nseq + 1: where each sequence begins */
+	const int32_t *ids;	/* start[nseq] of them */
+	const int32_t *types;	/* segment of each token; NULL: all 0 */
+};
+
+/* Test hook: multiplies by 0 what a structural removal would take away. Masked
+ * and removed models must give the same logits. Sizes as in the model; NULL:
+ * keep all. */
+struct engine_mask {
+	const struct head_set *drop_heads;	/* per layer, original numbers */
+	const uint8_t *const *drop_neurons;	/* per layer: ffn bytes, or NULL */
+	const uint8_t *drop_attention, *drop_ffn, *drop_layer;	/* per layer */
+};
+
+struct forward {
+	/* What to compute, set by the caller. Outputs are the caller's. */
+	float *logits;		/* CLASSIFY, REGRESS: (nseq, labels);
+				 * MLM: (tokens, vocab); may be NULL */
+	float *hidden;		/* (tokens, hidden) of the last layer; may be NULL */
+	/* Attention probabilities of one head: (tokens of seq attention_seq)^2;
+	 * attention_head by original number. */
+	float *attention;
+	int attention_layer, attention_head, attention_seq;
+	const struct engine_mask *mask;
+	struct task *task;	/* asked between layers */
+};
+
+struct engine;	/* scratch memory, reused from batch to batch; one a thread */
+struct engine *engine_new(void);
+void engine_free(struct engine *e);
+
+/*
+ * Runs the batch. PARE_EUSER when the model has no weights, has no head and
+ * logits are wanted, or an id, a type or a length is outside its tables;
+ * PARE_ENOMEM; PARE_ECANCELED; PARE_EFORMAT "non-finite values after layer k".
+ * Outputs are undefined on error.
+ */
+enum pare_rc engine_forward(struct engine *e, const struct model *m,
+    const struct batch *b, struct forward *f, struct pare_err *err);
+
+/* Bytes of scratch held now. */
+size_t engine_scratch(const struct engine *e);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * session: what a front end talks to. One open model with its history, sample
+ * sets, settings and remembered results, and the commands that act on them.
+ *
+ * session_run() takes a line and gives a struct result: a document (one JSON
+ * object with the keys of the contract) and its kind. Front ends render that
+ * document and compute nothing of their own, so their numbers agree. Nothing
+ * here prints.
+ *
+ * A session belongs to one thread at a time. Long work reads the task given to
+ * session_run(); cancelling leaves the session as it was.
+ */
+#ifndef PARE_SESSION_SESSION_H
+#define PARE_SESSION_SESSION_H
+
+#include <jansson.h>
+
+#include "file/file.h"
+#include "measure/evaluate.h"
+#include "measure/latency.h"
+#include "ops/op.h"
+#include "session/history.h"
+
+enum data_role { ROLE_EVAL, ROLE_CALIB, ROLE_COUNT };
+
+struct settings;	/* session/settings.h */
+struct memory;		/* remembered results by model hash */
+struct journal;
+
+struct session {
+	struct history history;	/* n == 0: no model is open */
+	struct tokenizer *tokenizer;	/* NULL: none, and tokenizer_why says why */
+	struct pare_err tokenizer_why;
+	struct dataset *data[ROLE_COUNT];
+	struct settings *settings;
+	struct memory *memory;
+	struct journal *journal;	/* NULL: not kept */
+	struct engine *engine;
+	bool dry_run;		/* --dry-run: estimate, change nothing */
+	bool quit;		/* `quit` was run */
+	int depth;		/* nesting of `source` */
+};
+
+/* What front ends may say of a finished command. doc always has command, ok,
+ * state and hash (the last two null without a model); on failure error{code,
+ * message,hint}. */
+struct result {
+	const char *kind;	/* the command's name, as "show"; "op" for ops */
+	json_t *doc;		/* owned */
+	enum pare_rc rc;
+	struct notes notes;	/* warnings, for stderr */
+};
+void result_free(struct result *r);
+
+struct session *session_new(void);
+void session_free(struct session *s);
+
+/*
+ * Runs one line. Always fills *out. Returns out->rc. An empty line or a comment
+ * gives a result of kind "" with doc NULL. What the line changed has been
+ * journaled when it returns.
+ */
+enum pare_rc session_run(struct session *s, const char *line,
+    struct task *task, struct result *out);
+
+/* Called by `source` after each line, so that a front end shows results as they
+ * come; may be NULL. */
+extern void (*session_on_result)(const struct result *r, void *ctx);
+extern void *session_on_result_ctx;
+
+/* The current model, borrowed; NULL when none is open. */
+const struct model *session_model(const struct session *s);
+
+/* Completion of the word that ends at `cursor` in line: a malloc'ed
+ * NULL-terminated list of malloc'ed whole words, may be empty. */
+char **session_complete(const struct session *s, const char *line,
+    int cursor);
+
+#endif

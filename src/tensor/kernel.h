@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * kernel: how each form is multiplied. The second table of forms, same index as
+ * form_table[]. A kernel works from the packed parts: at most a tile of the
+ * matrix is ever unpacked. Every kernel agrees with tensor_decode() + sgemm
+ * within kernel_table[].tolerance (relative to the largest |y|).
+ */
+#ifndef PARE_TENSOR_KERNEL_H
+#define PARE_TENSOR_KERNEL_H
+
+#include "tensor/tensor.h"
+
+struct kernel {
+	const char *name;	/* for info: "sgemm", "tiles of codes + sgemm" */
+	float tolerance;
+	/* y (n, rows) = x (n, cols) W^T, added to y when accumulate. n >= 1.
+	 * scratch has scratch(t, n) bytes, aligned to 64; may be NULL when that
+	 * is 0. */
+	void (*matmul)(const struct tensor *t, const float *x, int64_t n,
+	    float *y, bool accumulate, void *scratch);
+	size_t (*scratch)(const struct tensor *t, int64_t n);
+};
+
+extern const struct kernel kernel_table[FORM_COUNT];
+
+void kernel_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
+    bool accumulate, void *scratch);
+size_t kernel_scratch(const struct tensor *t, int64_t n);
+
+/* Threads of all products and loops of this process, 1 to 256; results are
+ * bit-identical for the same number. Before the first call: all processors. */
+void kernel_set_threads(int n);
+int kernel_threads(void);
+/* "OpenBLAS 0.3.21 Haswell (openmp)" and such, static. */
+const char *kernel_blas_name(void);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * transform: the functions that make one tensor from another. Ops are built of
+ * these; each works on ghosts and, with ctx.estimate, on real tensors without
+ * doing the work: the result is then a ghost with exactly the facts (form,
+ * bytes, params, nonzero) the real result would have.
+ *
+ * All return a new reference, or NULL with *err filled and nothing changed.
+ */
+#ifndef PARE_TENSOR_TRANSFORM_H
+#define PARE_TENSOR_TRANSFORM_H
+
+#include "tensor/tensor.h"
+
+struct transform_ctx {
+	bool estimate;
+	uint64_t seed;
+	struct task *task;	/* may be NULL */
+};
+
+/*
+ * Rows (axis 0) or columns (axis 1) keep[0..n), strictly ascending, n >= 1. Any
+ * form; codes are moved, never re-rounded, so kept values are bit-identical.
+ * Columns of a grouped INT or TABLE must leave or keep whole groups: otherwise
+ * PARE_EUSER with the hint to prune before quantizing.
+ */
+struct tensor *tensor_select(const struct tensor *t, int axis,
+    const int64_t *keep, int64_t n, const struct transform_ctx *ctx,
+    struct pare_err *err);
+
+/* F32 -> F16 or BF16 (or back to F32). The source may be any form but LOWRANK
+ * and sparse; sparse ones keep their mask and convert the values. */
+struct tensor *tensor_cast(const struct tensor *t, enum form_kind form,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+enum quant_scheme {
+	QUANT_SYMMETRIC,	/* INT; step = max|w| / (2^(bits-1) - 1); 1 bit:
+				 * mean |w| and the sign */
+	QUANT_AFFINE,		/* INT; step = (max - min) / (2^bits - 1) */
+	QUANT_KMEANS,		/* TABLE of 2^bits means: Lloyd from balanced
+				 * (equal population) bins on sorted values */
+	QUANT_BINARY		/* TABLE of 2 values by 2-means, bits = 1 */
+};
+
+struct quant_spec {
+	enum quant_scheme scheme;
+	int bits;		/* 1 to 8 */
+	int64_t group;		/* as struct tensor_code.group */
+};
+
+/*
+ * Quantizes float and sparse-float tensors (a sparse one keeps its mask; only
+ * its stored values are coded, and each group's range is over those). Re-coding
+ * an INT or TABLE tensor decodes it first. LOWRANK quantizes both factors (group
+ * must divide each factor's cols, or be 0 or its cols: pass group = -1 for "one
+ * a row"). Refuses, naming the shape, a group that does not divide cols, and
+ * values that are not finite.
+ */
+struct tensor *tensor_quantize(const struct tensor *t,
+    const struct quant_spec *spec, const struct transform_ctx *ctx,
+    struct pare_err *err);
+
+/*
+ * The weights of t where keep(r, c) holds, the others zero, in the smallest of
+ * BITMAP, INDEX and full form (full float with zeros inside only when neither
+ * sparse form is smaller). mask is one byte a weight, rows*cols, 1 keeps; NULL in
+ * estimates and for ghosts, where `kept` counts what would be kept. Values keep
+ * their form: F32, F16, BF16, INT or TABLE (full INT and TABLE cannot express a
+ * pruned weight, so they always become sparse). A weight that is zero already is
+ * never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
+ */
+struct tensor *tensor_sparsify(const struct tensor *t, const uint8_t *mask,
+    int64_t kept, const struct transform_ctx *ctx, struct pare_err *err);
+
+/* The form tensor_sparsify() would choose, and its bytes. */
+enum form_kind sparse_choose(const struct tensor *t, int64_t kept,
+    int64_t *bytes);
+
+/*
+ * LOWRANK of t by truncated SVD: A = U_k S_k^(1/2), B = S_k^(1/2) V_k^T, so that
+ * A B is the best approximation of rank k (Eckart, Young 1936). t must be a
+ * matrix in a full float form; k in 1..min(rows, cols). Where k is well below
+ * min(rows, cols) a randomized range finder with power iterations is used
+ * (Halko, Martinsson, Tropp 2011), whose error is checked against the exact
+ * residual bound and which falls back to LAPACK.
+ */
+struct tensor *tensor_factorize(const struct tensor *t, int64_t rank,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+/* All min(rows, cols) singular values, descending, into a malloc'ed *out. */
+enum pare_rc tensor_spectrum(const struct tensor *t, float **out, int64_t *n,
+    struct task *task, struct pare_err *err);
+
+/* Largest k for which k * (rows + cols) < rows * cols. */
+int64_t tensor_break_even_rank(const struct tensor *t);
+
+/* Element-wise mean of n tensors of one shape, as F32 (or a ghost). */
+struct tensor *tensor_mean(const struct tensor *const *t, int n,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+struct tensor_stats {
+	int64_t n, zeros, nans, infs, subnormals;
+	double min, max, mean, deviation, skewness, kurtosis;	/* finite values */
+	double abs_mean, l2;
+};
+
+/* Moments of all values; with bins > 0 also a histogram of the finite values
+ * over [min, max] into histogram[bins]. Reads in blocks. */
+enum pare_rc tensor_measure(const struct tensor *t, struct tensor_stats *out,
+    int64_t *histogram, int bins, struct task *task, struct pare_err *err);
+
+#endif

@@ -13,6 +13,7 @@
 #define PARE_OPS_OP_H
 
 #include "base/arg.h"
+#include "base/str.h"
 #include "model/account.h"
 #include "model/edit.h"
 #include "model/select.h"

@@ -27,6 +27,7 @@ struct account_row {
 	int layer;		/* -1 */
 	int64_t params, nonzero, bytes;
 	int64_t macs;		/* a sequence of seq tokens */
+	bool matrix;		/* has matrices: form is theirs alone */
 	char form[48];		/* "f32"; "mixed" */
 	char tied_to[96];	/* path of the owner; "" */
 	int64_t rows, cols;	/* BY_TENSOR */

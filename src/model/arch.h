@@ -95,6 +95,11 @@ void arch_layout_free(struct arch_layout *l);
 bool arch_slot_name(const struct arch_layout *l, struct slot_ref ref,
     char *out, size_t n);
 
+/* The name of a slot in files of a model's architecture, with the prefix, in
+ * the numbering the model would be saved with. */
+bool model_file_name(const struct model *m, struct slot_ref ref, char *out,
+    size_t n);
+
 /* A model of ghosts for a layout: what a config alone opens as. Consumes
  * origin. */
 enum pare_rc arch_ghost_model(const struct arch_layout *l,

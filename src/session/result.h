@@ -61,5 +61,10 @@ void result_put_totals(json_t *doc, const char *key, const struct totals *t,
 void result_put_hash(json_t *doc, const char *key, uint64_t hash);
 /* A real, or null when it is not finite. */
 void result_put_real(json_t *doc, const char *key, double v);
+void result_put_int(json_t *doc, const char *key, int64_t v);
+void result_put_bool(json_t *doc, const char *key, bool v);
+/* A string, null for NULL; bytes that are no UTF-8 become '?'. */
+void result_put_text(json_t *doc, const char *key, const char *s);
+json_t *result_text(const char *s);
 
 #endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "model/arch.h"
+
+bool
+head_set_has(const struct head_set *s, int h)
+{
+	return (s->w[h / 64] >> (h % 64) & 1) != 0;
+}
+
+void
+head_set_put(struct head_set *s, int h, bool on)
+{
+	uint64_t bit = UINT64_C(1) << (h % 64);
+
+	if (on)
+		s->w[h / 64] |= bit;
+	else
+		s->w[h / 64] &= ~bit;
+}
+
+int
+head_set_count(const struct head_set *s)
+{
+	int n = 0;
+
+	for (int i = 0; i < MODEL_HEADS_MAX / 64; i++)
+		n += __builtin_popcountll(s->w[i]);
+	return n;
+}
+
+struct model *
+model_ref(const struct model *m)
+{
+	struct model *p = (struct model *)m;
+
+	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+	return p;
+}
+
+void
+model_unref(struct model *m)
+{
+	if (m == NULL ||
+	    atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (int l = 0; l < m->nlayers; l++)
+		for (int s = 0; s < SLOT_LAYER_COUNT; s++)
+			tensor_unref(m->layer[l].t[s]);
+	for (int s = 0; s < SLOT_COUNT - SLOT_LAYER_COUNT; s++)
+		tensor_unref(m->t[s]);
+	origin_unref(m->origin);
+	free(m);
+}
+
+struct origin *
+origin_new(void)
+{
+	struct origin *o = xcalloc(1, sizeof(*o));
+
+	atomic_init(&o->refs, 1);
+	return o;
+}
+
+struct origin *
+origin_ref(struct origin *o)
+{
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	return o;
+}
+
+void
+origin_unref(struct origin *o)
+{
+	if (o == NULL ||
+	    atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	free(o->path);
+	free(o->name);
+	free(o->dir);
+	json_decref(o->config);
+	for (int i = 0; i < o->nlabels; i++)
+		free(o->label[i]);
+	free(o->label);
+	free(o->problem);
+	free(o);
+}
+
+struct tensor *
+model_slot(const struct model *m, struct slot_ref ref)
+{
+	if (ref.slot >= SLOT_LAYER_COUNT)
+		return m->t[ref.slot - SLOT_LAYER_COUNT];
+	return m->layer[ref.layer].t[ref.slot];
+}
+
+/*
+ * Slots in the order of files as one line of numbers: the embedding slots, the
+ * layers, then the slots behind the layers.
+ */
+static int
+slot_line(struct slot_ref ref)
+{
+	int front = SLOT_FINAL_W - SLOT_LAYER_COUNT;
+
+	if (ref.layer >= 0)
+		return front + ref.layer * SLOT_LAYER_COUNT + (int)ref.slot;
+	return (int)ref.slot < SLOT_FINAL_W ? (int)ref.slot - SLOT_LAYER_COUNT :
+	    -1;
+}
+
+static struct slot_ref
+slot_of_line(const struct model *m, int i)
+{
+	int front = SLOT_FINAL_W - SLOT_LAYER_COUNT;
+
+	if (i < front)
+		return (struct slot_ref){ -1, (enum slot)(SLOT_LAYER_COUNT + i) };
+	i -= front;
+	if (i < m->nlayers * SLOT_LAYER_COUNT)
+		return (struct slot_ref){ i / SLOT_LAYER_COUNT,
+			(enum slot)(i % SLOT_LAYER_COUNT) };
+	i -= m->nlayers * SLOT_LAYER_COUNT;
+	return (struct slot_ref){ -1, (enum slot)(SLOT_FINAL_W + i) };
+}
+
+bool
+model_next_slot(const struct model *m, struct slot_ref *ref)
+{
+	int end = SLOT_COUNT - SLOT_LAYER_COUNT + m->nlayers * SLOT_LAYER_COUNT;
+	int i;
+
+	if (ref->layer == -2)
+		i = 0;
+	else if (ref->layer == -1 && ref->slot >= SLOT_FINAL_W)
+		i = end - (SLOT_COUNT - (int)ref->slot) + 1;
+	else
+		i = slot_line(*ref) + 1;
+	for (; i < end; i++) {
+		*ref = slot_of_line(m, i);
+		if (model_slot(m, *ref) != NULL)
+			return true;
+	}
+	return false;
+}
+
+struct slot_ref
+model_owner(const struct model *m, struct slot_ref ref)
+{
+	const struct tensor *t = model_slot(m, ref);
+	struct slot_ref r = SLOT_REF_START;
+
+	/* A tensor that nothing but this slot holds needs no search. */
+	if (t == NULL)
+		return ref;
+	while (model_next_slot(m, &r))
+		if (model_slot(m, r) == t)
+			return r;
+	return ref;
+}
+
+int64_t
+model_dim(const struct model *m, int l, enum dim_kind d)
+{
+	const struct layer *y = l >= 0 ? &m->layer[l] : NULL;
+	bool mlm = m->hp.head == HEAD_MLM;
+
+	switch (d) {
+	case DIM_NONE:
+		return 1;
+	case DIM_HIDDEN:
+		return m->hp.hidden;
+	case DIM_QUERY:
+		return (int64_t)y->heads * y->head_dim;
+	case DIM_KV:
+		return (int64_t)y->kv_heads * y->head_dim;
+	case DIM_FFN:
+		return y->ffn;
+	case DIM_VOCAB:
+		return m->hp.vocab;
+	case DIM_POSITIONS:
+		return m->hp.positions;
+	case DIM_TYPES:
+		return m->hp.types;
+	case DIM_EMBED:
+		return m->hp.embed;
+	case DIM_LABELS:
+		return m->hp.labels;
+	case DIM_HEAD_IN:
+		return mlm ? m->hp.embed : m->hp.hidden;
+	case DIM_HEAD_OUT:
+		return mlm ? m->hp.vocab : m->hp.labels;
+	}
+	return 0;
+}
+
+void
+model_slot_path(struct slot_ref ref, char *out, size_t n)
+{
+	const struct slot_facts *f = &slot_table[ref.slot];
+
+	if (ref.layer >= 0)
+		snprintf(out, n, "L%d.%s.%s", ref.layer, f->module, f->name);
+	else
+		snprintf(out, n, "%s", f->name);
+}
+
+static uint64_t
+hash_shape(const struct model *m)
+{
+	const struct hparams *p = &m->hp;
+	int64_t v[] = { p->hidden, p->embed, p->vocab, p->positions, p->types,
+		p->labels, p->position_offset, p->act, p->head_act, p->head,
+		m->nlayers, m->ghost };
+	uint64_t h = hash_text(m->arch->model_type, 1);
+
+	h = hash_bytes(v, sizeof(v), h);
+	h = hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
+	for (int l = 0; l < m->nlayers; l++) {
+		const struct layer *y = &m->layer[l];
+		int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
+
+		h = hash_bytes(w, sizeof(w), h);
+	}
+	return h;
+}
+
+/* Ties enter by the slot that owns the tensor, so an untied copy of equal
+ * content is another model: it weighs more. */
+uint64_t
+model_hash(const struct model *m)
+{
+	struct model *w = (struct model *)m;
+	uint64_t h = atomic_load_explicit(&w->hash, memory_order_relaxed);
+	struct slot_ref r = SLOT_REF_START;
+
+	if (h != 0)
+		return h;
+	h = hash_shape(m);
+	while (model_next_slot(m, &r)) {
+		struct slot_ref owner = model_owner(m, r);
+		int64_t v[] = { r.layer, r.slot, owner.layer, owner.slot };
+
+		h = hash_bytes(v, sizeof(v), h);
+		if (owner.layer == r.layer && owner.slot == r.slot)
+			h = hash_mix(h, tensor_hash(model_slot(m, r)));
+	}
+	if (h == 0)
+		h = 1;
+	atomic_store_explicit(&w->hash, h, memory_order_relaxed);
+	return h;
+}
+
+void
+model_label_name(const struct model *m, int k, char *out, size_t n)
+{
+	if (m->origin != NULL && k >= 0 && k < m->origin->nlabels)
+		snprintf(out, n, "%s", m->origin->label[k]);
+	else
+		snprintf(out, n, "LABEL_%d", k);
+}
+
+static const struct {
+	const char *name;
+	const char *alias[4];
+} act_table[ACT_COUNT] = {
+	[ACT_GELU] = { "gelu", { "gelu_python" } },
+	[ACT_GELU_TANH] = { "gelu_new",
+	    { "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate" } },
+	[ACT_GELU_QUICK] = { "quick_gelu", { NULL } },
+	[ACT_SILU] = { "silu", { "swish" } },
+	[ACT_RELU] = { "relu", { NULL } },
+	[ACT_TANH] = { "tanh", { NULL } },
+	[ACT_LINEAR] = { "linear", { NULL } },
+};
+
+const char *
+act_name(enum act_kind a)
+{
+	return act_table[a].name;
+}
+
+bool
+act_find(const char *hf_name, enum act_kind *out)
+{
+	for (int a = 0; a < ACT_COUNT; a++) {
+		bool hit = strcmp(hf_name, act_table[a].name) == 0;
+
+		for (int i = 0; i < 4 && act_table[a].alias[i] != NULL; i++)
+			hit = hit || strcmp(hf_name, act_table[a].alias[i]) == 0;
+		if (hit) {
+			*out = (enum act_kind)a;
+			return true;
+		}
+	}
+	return false;
+}
+
+float
+act_apply(enum act_kind a, float x)
+{
+	switch (a) {
+	case ACT_GELU:
+		return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+	case ACT_GELU_TANH:
+		return 0.5f * x * (1.0f + tanhf(0.79788456f *
+		    (x + 0.044715f * x * x * x)));
+	case ACT_GELU_QUICK:
+		return x / (1.0f + expf(-1.702f * x));
+	case ACT_SILU:
+		return x / (1.0f + expf(-x));
+	case ACT_RELU:
+		return x > 0.0f ? x : 0.0f;
+	case ACT_TANH:
+		return tanhf(x);
+	case ACT_LINEAR:
+	case ACT_COUNT:
+		break;
+	}
+	return x;
+}

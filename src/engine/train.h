@@ -55,7 +55,8 @@ enum pare_rc trainer_model(const struct trainer *t, struct model **out,
     struct pare_err *err);
 
 /* Loss and gradients of one batch without a step and without dropout, for
- * checks: gradient of the value at (row, col) of a slot. */
+ * checks: gradient of the value at (row, col) of a slot. In a LOWRANK slot A
+ * has the rows from 0 on, B those after them. */
 enum pare_rc trainer_gradient(struct trainer *t, const struct train_data *d,
     const int64_t *sample, int n, double *loss, struct pare_err *err);
 double trainer_gradient_at(const struct trainer *t, struct slot_ref ref,

@@ -9,46 +9,63 @@
  * digits of the current model or null). warnings[] of strings where there are
  * any. On failure: error {code, message, hint}.
  *
- * open     path, name, architecture, head, layers, heads[], params, bytes,
+ * In a dry run, commands that would only measure, write or travel answer
+ * dry_run true and nothing else.
+ *
+ * open     path, name, architecture, model_type, head ("none", "classification",
+ *          "regression", "masked-lm"), layers, heads[], hidden, params, bytes,
  *          labels[], tokenizer (kind or null), weights (bool), notes[]
  * data     role, path, n, columns, skipped_rows, unlabelled, truncated,
  *          bad_bytes, tokens, tokens_per_sample, labels[] {label, n}, overlap
- * info     name, path, architecture, head, layers, heads[], ffn[], hidden,
- *          embedding, vocab, positions, head_dim, params, nonzero (or null),
- *          bytes, macs_per_token, seq, tensors, tied, weights, tokenizer,
- *          labels[], data {eval, calib}, threads, blas, kernels[] {form, kernel},
- *          scratch_bytes, resident_bytes, states, forms[] {form, tensors, bytes}
- * show     by, seq, rows[] {path, kind, layer, params, share, nonzero, bytes,
- *          bits_per_param, macs_per_token, form, tied_to, heads, ffn,
+ * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
+ *          nonzero (or null), macs_per_token, seq, tensors, tied,
+ *          data {eval, calib: null or {path, n, columns}}, threads, blas,
+ *          kernels[] {form, kernel}, scratch_bytes, resident_bytes, states,
+ *          forms[] {form, tensors, bytes}
+ * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
+ *          bytes, bits_per_param, macs_per_token, form, tied_to, heads, ffn,
  *          shape[] and file_name by=tensor}, total {the same}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,
  *          subnormals, histogram {low, high, counts[]}, spectrum {values[],
  *          break_even_rank, rank_for_energy[] {energy, rank}}}
  * OPS      (kind "op") op, before and after {params, nonzero, bytes,
- *          macs_per_token}, seconds, note, dry_run; in a live session also eval
- *          and latency documents when they were run
- * undo, redo, goto, mark     state, command_of_state, bytes, params, metric_value,
- *          cached
- * history  current, states[] {id, parent, command, hash, bytes, params, own_bytes,
- *          metric_value, latency_ratio, mark, seconds}
- * diff     a, b {state, params, bytes, macs_per_token}, rows[] {path, a, b} each
- *          with form, params, bytes; layers where shapes differ
+ *          macs_per_token, tensors}, seq, seconds, note, dry_run
+ * undo, redo, goto, mark     command_of_state, mark, bytes, params, metric,
+ *          metric_value, cached (a value is remembered); mark: marked (the
+ *          state that got the name)
+ * history  current, metric, states[] {id, parent, command, hash, bytes, params,
+ *          own_bytes, metric_value, latency_ratio, mark, seconds}
+ * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path, a,
+ *          b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
+ *          each null or {heads, ffn}, where they differ
  * eval     metric, value, ci95[low, high], n, loss, seconds, tokens_per_second,
- *          cached, metrics {name: value}; against the original: delta, fixed,
- *          broke, changed, mcnemar_p, verdict
+ *          cached, metrics {name: value}; against another state (the original
+ *          unless said): against, delta, fixed, broke, changed, mcnemar_p,
+ *          verdict
  * latency  batch, seq, runs, threads, p50_ms, p95_ms, cached, blas,
  *          original_p50_ms, ratio_to_original {median, low, high}
- * predict  n, file (with out=), rows[] {index, label, gold, ids[], tokens[],
- *          logits[], probabilities[], text}; what=hidden: hidden[][]
- * compare  a, b {state, command, metric, value, ci95, params, bytes,
+ * predict  n, what, file (with out=, else null), rows[] {index, label, gold,
+ *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
+ *          text, pair}; what=hidden: hidden[][]
+ * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
- *          flips[] {index, gold, a, b, text}
- * expect   metric, op, value, actual, holds
- * recover  epochs[] {epoch, loss, seconds}, before, after as OPS
- * save     path, bytes, files[] {name, bytes}, plain, checked, max_logit_difference
+ *          flips[] {index, gold, a, b, text, pair}
+ * expect   metric, op, value, actual, holds (also when it is false, beside error)
+ * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
+ * save     path, bytes, files[] {name, bytes}, plain, checked,
+ *          max_logit_difference
  * recipe   path, lines        source  path, lines
- * set      settings[] {name, value, default, text}     help  text topic data
+ * resume   path, lines, states and the keys of undo; or path, discarded
+ * set      settings[] {name, value, default, text}
+ * help     text (all of it, plain); without a topic: groups[] {title, commands[]
+ *          {name, text}}; with one: topic, topics[] {name, usage, summary,
+ *          details, args[] {name, type, required, word, default, min, max,
+ *          choices[], unit, text}, examples[]}
+ *
+ * In a live session (session.interactive, `set live on`, labelled eval samples)
+ * open, data, ops and recover also have `eval`, and ops and recover `latency`,
+ * as those commands give them.
  */
 #ifndef PARE_SESSION_RESULT_H
 #define PARE_SESSION_RESULT_H

@@ -28,6 +28,14 @@ struct settings;	/* session/settings.h */
 struct memory;		/* remembered results by model hash */
 struct journal;
 
+/* Where a sample set came from, so that it can be read again for another model.
+ * path NULL: none was asked for. All owned. */
+struct data_source {
+	char *path, *text, *pair, *label;
+	int64_t limit;
+	uint64_t seed;
+};
+
 struct session {
 	struct history history;	/* n == 0: no model is open */
 	struct tokenizer *tokenizer;	/* NULL: none, and tokenizer_why says why */
@@ -40,6 +48,21 @@ struct session {
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */
+
+	/* Set by front ends. */
+	bool want_hash;		/* documents always carry the hash (JSON, batch);
+				 * else only where it is known already, for the
+				 * first one reads all weights */
+	bool interactive;	/* with `set live on`: evaluate after a change */
+	bool keep_journal;	/* set before session_free() when the session ends
+				 * against the user's will (SIGHUP, SIGTERM) */
+
+	/* For the commands. */
+	const char *line;	/* the line that runs now, trimmed */
+	struct data_source source[ROLE_COUNT];
+	char *record;		/* what to journal in place of the line; owned */
+	bool located;		/* the error names its file and line */
+	bool unrecorded;	/* this line changed nothing worth a record */
 };
 
 /* What front ends may say of a finished command. doc always has command, ok,
@@ -54,7 +77,13 @@ struct result {
 void result_free(struct result *r);
 
 struct session *session_new(void);
-void session_free(struct session *s);
+void session_free(struct session *s);	/* NULL is fine */
+
+/* From now on every change is journaled under the state folder, so that
+ * `resume` can bring it back after a crash. Interactive sessions do so by
+ * themselves; other front ends call it once, for sessions worth resuming.
+ * Without a state folder nothing happens. */
+void session_keep_journal(struct session *s);
 
 /*
  * Runs one line. Always fills *out. Returns out->rc. An empty line or a comment
@@ -64,7 +93,7 @@ void session_free(struct session *s);
 enum pare_rc session_run(struct session *s, const char *line,
     struct task *task, struct result *out);
 
-/* Called by `source` after each line, so that a front end shows results as they
+/* Called by `source` and `resume` after each line, so that a front end shows results as they
  * come; may be NULL. */
 extern void (*session_on_result)(const struct result *r, void *ctx);
 extern void *session_on_result_ctx;

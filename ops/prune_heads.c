@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * prune heads: whole attention heads away (Michel, Levy, Neubig, "Are sixteen
+ * heads really better than one?", NeurIPS 2019).
+ *
+ * A head is d rows of the query, key and value matrices with their biases and
+ * the d columns of the output matrix that read it. Its magnitude is the L2 norm
+ * of these weights (biases left out), divided by the mean norm of the heads of
+ * its layer: 1 is an ordinary head, and layers whose weights are small at large
+ * are not emptied first.
+ *
+ * Where query heads share KV heads a unit is a KV head with all that read it;
+ * where layers share their attention, the same head of all of them is one unit.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ops/common.h"
+#include "ops/table.h"
+
+struct heads {
+	const struct op_input *in;
+	const struct model *m;
+	struct ops_what what;
+	struct head_set *may;	/* per layer: heads the line reaches */
+	bool *pick;		/* layers with any */
+	int *group;
+	struct head_set *drop;	/* per layer: the decision */
+	struct ops_unit *unit;
+	int64_t n, total, want, taken;
+	int *left;		/* per layer: heads not dropped */
+};
+
+static int
+layer_share(const struct layer *y)
+{
+	return y->heads / y->kv_heads;
+}
+
+/* The original number of the head at each present position. */
+static void
+present_heads(const struct layer *y, int *number)
+{
+	int n = 0;
+
+	for (int h = 0; h < y->heads_original && n < y->heads; h++)
+		if (head_set_has(&y->head, h))
+			number[n++] = h;
+}
+
+static void
+heads_free(struct heads *j)
+{
+	ops_what_free(&j->what);
+	free(j->may);
+	free(j->pick);
+	free(j->group);
+	free(j->drop);
+	free(j->unit);
+	free(j->left);
+}
+
+/* Which heads of which layers the line may take. */
+static enum pare_rc
+find_candidates(struct heads *j, struct pare_err *err)
+{
+	const struct selection *s = &j->what.sel;
+	bool any = false;
+
+	for (int l = 0; l < j->m->nlayers; l++) {
+		const struct layer *y = &j->m->layer[l];
+
+		j->may[l] = s->layer[l].heads;
+		if (s->all || s->layer[l].whole || s->layer[l].attention)
+			j->may[l] = y->head;
+		j->pick[l] = head_set_count(&j->may[l]) > 0;
+		any = any || j->pick[l];
+	}
+	if (any)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "target: %s names no heads", j->what.target ==
+	    NULL ? "the model" : j->what.target);
+	return err_hint(err, "name heads as L0.h0,2 or layers with an amount, "
+	    "as 25%% L0-1");
+}
+
+/* Heads of layer l that must go together with those in set. */
+static void
+complete_groups(const struct layer *y, struct head_set *set)
+{
+	int number[MODEL_HEADS_MAX], share = layer_share(y);
+
+	present_heads(y, number);
+	for (int i = 0; i < y->heads; i++)
+		for (int k = i - i % share; k < i - i % share + share; k++)
+			if (head_set_has(set, number[i]))
+				head_set_put(set, number[k], true);
+}
+
+static enum pare_rc
+take_named(struct heads *j, struct pare_err *err)
+{
+	for (int l = 0; l < j->m->nlayers; l++) {
+		const struct layer *y = &j->m->layer[l];
+
+		if (!j->pick[l])
+			continue;
+		if (head_set_count(&j->what.sel.layer[l].heads) == 0) {
+			err_set(err, PARE_EUSER, "amount: not given, and '%s' "
+			    "names whole layers, not heads", j->what.target ==
+			    NULL ? "" : j->what.target);
+			return err_hint(err, "prune heads L%d.h%d, prune heads "
+			    "50%% L%d, or prune attention L%d", l,
+			    0, l, l);
+		}
+		j->drop[l] = j->may[l];
+		complete_groups(y, &j->drop[l]);
+		if (head_set_count(&j->drop[l]) == y->heads) {
+			err_set(err, PARE_EUSER, "target: this would take all "
+			    "%d heads of L%d", y->heads, l);
+			return err_hint(err, "prune attention L%d", l);
+		}
+	}
+	return PARE_OK;
+}
+
+static bool
+unit_allowed(const struct heads *j, int l, const int *number, int u, int share)
+{
+	for (int i = u * share; i < (u + 1) * share; i++)
+		if (!head_set_has(&j->may[l], number[i]))
+			return false;
+	return true;
+}
+
+static void
+list_units(struct heads *j)
+{
+	int number[MODEL_HEADS_MAX];
+	int64_t cap = 0;
+
+	for (int l = 0; l < j->m->nlayers; l++)
+		cap += j->m->layer[l].heads;
+	j->unit = xcalloc((size_t)cap + 1, sizeof *j->unit);
+	for (int l = 0; l < j->m->nlayers; l++) {
+		const struct layer *y = &j->m->layer[l];
+
+		j->left[l] = y->heads;
+		if (j->group[l] != l)
+			continue;
+		present_heads(y, number);
+		for (int u = 0; u < y->kv_heads; u++) {
+			if (!unit_allowed(j, l, number, u, layer_share(y)))
+				continue;
+			j->unit[j->n++] = (struct ops_unit){ .layer = l,
+			    .index = u, .weight = layer_share(y) };
+			j->total += layer_share(y);
+		}
+	}
+}
+
+/* Adds the squares of each head of layer l into sum[kv_heads]. */
+static enum pare_rc
+head_squares(const struct layer *y, double *sum, struct pare_err *err)
+{
+	static const enum slot slots[] = { SLOT_Q_W, SLOT_K_W, SLOT_V_W,
+	    SLOT_O_W };
+	enum pare_rc rc = PARE_OK;
+
+	for (int i = 0; i < 4 && rc == PARE_OK; i++) {
+		const struct tensor *t = y->t[slots[i]];
+		int64_t n = slots[i] == SLOT_O_W ? t->cols : t->rows;
+		double *sq = mem_big_zero((size_t)n, sizeof *sq, err);
+
+		if (sq == NULL)
+			return PARE_ENOMEM;
+		rc = slots[i] == SLOT_O_W ? ops_squares(t, NULL, sq, err) :
+		    ops_squares(t, sq, NULL, err);
+		for (int64_t r = 0; r < n && rc == PARE_OK; r++)
+			sum[r / (n / y->kv_heads)] += sq[r];
+		free(sq);
+	}
+	return rc;
+}
+
+static enum pare_rc
+score_layer(struct heads *j, int l, struct pare_err *err)
+{
+	const struct layer *y = &j->m->layer[l];
+	double sum[MODEL_HEADS_MAX] = { 0 }, mean = 0;
+	enum pare_rc rc = head_squares(y, sum, err);
+
+	for (int u = 0; u < y->kv_heads; u++)
+		mean += sqrt(sum[u]) / y->kv_heads;
+	for (int64_t i = 0; i < j->n; i++)
+		if (j->unit[i].layer == l && mean > 0)
+			j->unit[i].score = sqrt(sum[j->unit[i].index]) / mean;
+	return rc;
+}
+
+static enum pare_rc
+rank_units(struct heads *j, struct pare_err *err)
+{
+	int n = j->m->nlayers;
+
+	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+		ops_units_shuffle(j->unit, j->n, j->in->seed);
+		return PARE_OK;
+	}
+	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
+		enum pare_rc rc;
+
+		if (!task_tick(j->in->task, l, n, "layers"))
+			return task_error(err);
+		if (j->group[l] == l &&
+		    (rc = score_layer(j, l, err)) != PARE_OK)
+			return rc;
+	}
+	ops_units_rank(j->unit, j->n);
+	return PARE_OK;
+}
+
+/* Marks unit u in all layers that are cut as one with its own. */
+static void
+take_unit(struct heads *j, const struct ops_unit *u)
+{
+	int number[MODEL_HEADS_MAX];
+
+	present_heads(&j->m->layer[u->layer], number);
+	for (int l = 0; l < j->m->nlayers; l++)
+		for (int k = 0; k < u->weight && j->group[l] == u->layer; k++)
+			head_set_put(&j->drop[l],
+			    number[u->index * u->weight + k], true);
+	j->left[u->layer] -= u->weight;
+	j->taken += u->weight;
+}
+
+static enum pare_rc
+take_amount(struct heads *j, struct str *note, struct pare_err *err)
+{
+	enum pare_rc rc;
+
+	list_units(j);
+	if ((rc = rank_units(j, err)) != PARE_OK)
+		return rc;
+	j->want = arg_amount(&j->what.amount, j->total);
+	for (int64_t i = 0; i < j->n && j->taken < j->want; i++) {
+		const struct ops_unit *u = &j->unit[i];
+
+		if (j->taken + u->weight <= j->want &&
+		    j->left[u->layer] > u->weight)
+			take_unit(j, u);
+	}
+	if (j->taken == 0) {
+		char text[64];
+
+		ops_amount_text(&j->what.amount, j->total, "heads", text,
+		    sizeof text);
+		err_set(err, PARE_EUSER, "amount: %s takes none: %s", text,
+		    j->want == 0 ? "it rounds to 0" :
+		    "the last head of a layer stays");
+		return err_hint(err, j->want == 0 ? "ask for more, or name "
+		    "heads as L0.h0" : "prune attention removes all heads of "
+		    "a layer");
+	}
+	if (j->taken < j->want)
+		ops_note(note, "%lld of the %lld heads asked for: the last of "
+		    "each layer stays", (long long)j->taken,
+		    (long long)j->want);
+	return PARE_OK;
+}
+
+static enum pare_rc
+decide(struct heads *j, struct str *note, struct pare_err *err)
+{
+	enum pare_rc rc = ops_what_read(j->in, &j->what, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	if (j->what.target == NULL && !j->what.has_amount) {
+		err_set(err, PARE_EUSER,
+		    "target: name heads, or give an amount");
+		return err_hint(err, "prune heads L0.h0, or prune heads 25%%");
+	}
+	if ((rc = find_candidates(j, err)) != PARE_OK)
+		return rc;
+	ops_groups(j->m, OPS_ATTENTION_SLOTS, true, j->pick, j->group);
+	/* Layers that share weights but not the heads named go each alone. */
+	for (int l = 0; l < j->m->nlayers; l++)
+		if (j->pick[l] && memcmp(&j->may[l], &j->may[j->group[l]],
+		    sizeof j->may[l]) != 0)
+			j->group[l] = l;
+	return j->what.has_amount ? take_amount(j, note, err) :
+	    take_named(j, err);
+}
+
+static enum pare_rc
+run(const struct op_input *in, struct edit *e, struct str *note,
+    struct pare_err *err)
+{
+	size_t n = (size_t)in->model->nlayers;
+	struct heads j = { .in = in, .m = in->model };
+	enum pare_rc rc;
+
+	j.may = xcalloc(n, sizeof *j.may);
+	j.drop = xcalloc(n, sizeof *j.drop);
+	j.pick = xcalloc(n, sizeof *j.pick);
+	j.group = xcalloc(n, sizeof *j.group);
+	j.left = xcalloc(n, sizeof *j.left);
+	rc = decide(&j, note, err);
+	for (int l = 0; l < (int)n && rc == PARE_OK; l++) {
+		if (!task_tick(in->task, l, (double)n, "layers"))
+			rc = task_error(err);
+		else if (head_set_count(&j.drop[l]) > 0)
+			rc = edit_drop_heads(e, l, &j.drop[l], err);
+	}
+	if (rc == PARE_OK)
+		ops_note_unshared(e, note);
+	heads_free(&j);
+	return rc;
+}
+
+static const char *const by[] = { "magnitude", "random", NULL };
+
+static const struct arg_spec args[] = {
+	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
+	    .unit = "heads",
+	    .text = "how many of the heads reached: 30% or a count" },
+	{ .name = "target", .type = ARG_TARGET, .flags = ARG_WORD | ARG_REPEAT,
+	    .text = "heads (L3.h0,4-7), or with an amount the layers to take "
+	    "them from" },
+	{ .name = "by", .type = ARG_CHOICE, .dflt = "magnitude", .choices = by,
+	    .text = "which heads an amount takes first" },
+	{ .name = NULL }
+};
+
+static const char *const examples[] = {
+	"prune heads L0.h0",
+	"prune heads 50%",
+	"prune heads 1 L0-1 by=random",
+	NULL
+};
+
+const struct op op_prune_heads = {
+	.verb = "prune",
+	.method = "heads",
+	.title = "Prune attention heads",
+	.help = "Remove attention heads, named or the weakest of an amount.\n"
+	    "A head is its rows of the query, key and value matrices and its "
+	    "columns of the output matrix; all of them go, so parameters, bytes "
+	    "and multiply-adds shrink and the rest runs as before. The bias of "
+	    "the output matrix stays.\n"
+	    "With an amount, by=magnitude takes first the heads of the smallest "
+	    "L2 norm over these weights, relative to the mean norm in their "
+	    "layer; by=random draws them from the seed. The last head of a "
+	    "layer is never taken: prune attention does that. Heads that share "
+	    "a KV head go together, and where layers share their attention the "
+	    "same head goes in all of them and counts once.",
+	.examples = examples,
+	.args = args,
+	.flags = OP_STRUCTURAL | OP_RANDOM,
+	.run = run
+};

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * prune neurons: rows of the up (and gate) matrix with their biases, and the
+ * column of the down matrix that reads each.
+ *
+ * The magnitude of a neuron is ||up row|| * ||down column||, the largest gain
+ * from the layer's input to its output through that neuron (for a gated FFN the
+ * up and gate rows are taken as one long row). It does not change when a
+ * positive factor moves from one side to the other, which a plain norm of the
+ * two would.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ops/common.h"
+#include "ops/table.h"
+
+struct neurons {
+	const struct op_input *in;
+	const struct model *m;
+	struct ops_what what;
+	bool *pick;
+	int *group;
+	uint8_t **drop;		/* per group's first layer: ffn bytes */
+	int64_t *left;		/* per layer: neurons not dropped */
+	struct ops_unit *unit;
+	int64_t n, taken, want;
+};
+
+static void
+neurons_free(struct neurons *j)
+{
+	ops_what_free(&j->what);
+	for (int l = 0; l < j->m->nlayers; l++)
+		free(j->drop[l]);
+	free(j->drop);
+	free(j->pick);
+	free(j->group);
+	free(j->left);
+	free(j->unit);
+}
+
+static enum pare_rc
+find_layers(struct neurons *j, struct pare_err *err)
+{
+	bool any = false;
+
+	for (int l = 0; l < j->m->nlayers; l++) {
+		j->pick[l] = j->m->layer[l].ffn > 0 &&
+		    ops_layer_picked(&j->what.sel, l, OPS_FFN_SLOTS);
+		any = any || j->pick[l];
+	}
+	if (any)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "target: %s names no FFN", j->what.target ==
+	    NULL ? "the model" : j->what.target);
+	return err_hint(err, "name layers, as L0-1 or L*.ffn");
+}
+
+static enum pare_rc
+list_units(struct neurons *j, struct pare_err *err)
+{
+	int64_t cap = 0;
+
+	for (int l = 0; l < j->m->nlayers; l++)
+		cap += j->group[l] == l ? j->m->layer[l].ffn : 0;
+	j->unit = mem_big_zero((size_t)cap + 1, sizeof *j->unit, err);
+	if (j->unit == NULL)
+		return PARE_ENOMEM;
+	for (int l = 0; l < j->m->nlayers; l++) {
+		int64_t ffn = j->m->layer[l].ffn;
+
+		if (j->group[l] != l)
+			continue;
+		j->left[l] = ffn;
+		j->drop[l] = mem_big_zero((size_t)ffn, 1, err);
+		if (j->drop[l] == NULL)
+			return PARE_ENOMEM;
+		for (int64_t i = 0; i < ffn; i++)
+			j->unit[j->n++] = (struct ops_unit){ .layer = l,
+			    .index = i, .weight = 1 };
+	}
+	return PARE_OK;
+}
+
+/* Scores of the neurons of layer l into u[ffn]. */
+static enum pare_rc
+score_layer(const struct layer *y, struct ops_unit *u, struct pare_err *err)
+{
+	double *in = mem_big_zero((size_t)y->ffn, 2 * sizeof *in, err);
+	double *out = in == NULL ? NULL : in + y->ffn;
+	enum pare_rc rc;
+
+	if (in == NULL)
+		return PARE_ENOMEM;
+	rc = ops_squares(y->t[SLOT_UP_W], in, NULL, err);
+	if (rc == PARE_OK && y->t[SLOT_GATE_W] != NULL)
+		rc = ops_squares(y->t[SLOT_GATE_W], in, NULL, err);
+	if (rc == PARE_OK)
+		rc = ops_squares(y->t[SLOT_DOWN_W], NULL, out, err);
+	for (int64_t i = 0; i < y->ffn && rc == PARE_OK; i++)
+		u[i].score = sqrt(in[i]) * sqrt(out[i]);
+	free(in);
+	return rc;
+}
+
+/* Units are in order of layers before this, ranked after it. */
+static enum pare_rc
+rank_units(struct neurons *j, struct pare_err *err)
+{
+	int n = j->m->nlayers;
+	int64_t at = 0;
+
+	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+		ops_units_shuffle(j->unit, j->n, j->in->seed);
+		return PARE_OK;
+	}
+	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
+		enum pare_rc rc;
+
+		if (!task_tick(j->in->task, l, n, "layers"))
+			return task_error(err);
+		if (j->group[l] != l)
+			continue;
+		rc = score_layer(&j->m->layer[l], &j->unit[at], err);
+		if (rc != PARE_OK)
+			return rc;
+		at += j->m->layer[l].ffn;
+	}
+	ops_units_rank(j->unit, j->n);
+	return PARE_OK;
+}
+
+static void
+take_units(struct neurons *j, bool global, int64_t *quota)
+{
+	int64_t want = arg_amount(&j->what.amount, j->n);
+
+	j->want = global ? want : 0;
+	for (int l = 0; l < j->m->nlayers; l++) {
+		if (j->group[l] != l)
+			continue;
+		quota[l] = global ? want :
+		    arg_amount(&j->what.amount, j->m->layer[l].ffn);
+		j->want += global ? 0 : quota[l];
+	}
+	for (int64_t i = 0; i < j->n && j->taken < j->want; i++) {
+		int l = j->unit[i].layer;
+
+		if (j->left[l] == 1 || quota[l] == 0)
+			continue;
+		j->drop[l][j->unit[i].index] = 1;
+		j->left[l]--;
+		quota[l]--;
+		j->taken++;
+	}
+}
+
+static enum pare_rc
+decide(struct neurons *j, struct str *note, struct pare_err *err)
+{
+	bool global = strcmp(arg_choice(j->in->args, "scope"), "global") == 0;
+	enum pare_rc rc = ops_what_read(j->in, &j->what, err);
+	int64_t *quota;
+	char text[64];
+
+	if (rc == PARE_OK)
+		rc = find_layers(j, err);
+	if (rc != PARE_OK)
+		return rc;
+	ops_groups(j->m, OPS_FFN_SLOTS, false, j->pick, j->group);
+	if ((rc = list_units(j, err)) != PARE_OK ||
+	    (rc = rank_units(j, err)) != PARE_OK)
+		return rc;
+	quota = xcalloc((size_t)j->m->nlayers, sizeof *quota);
+	take_units(j, global, quota);
+	free(quota);
+	if (j->taken == 0) {
+		ops_amount_text(&j->what.amount, j->n, "neurons", text,
+		    sizeof text);
+		err_set(err, PARE_EUSER, "amount: %s takes none: %s", text,
+		    j->want == 0 ? "it rounds to 0" :
+		    "the last neuron of a layer stays");
+		return err_hint(err, j->want == 0 ? "ask for more" :
+		    "prune ffn removes all neurons of a layer");
+	}
+	if (j->taken < j->want)
+		ops_note(note, "%lld of the %lld neurons asked for: the last "
+		    "of each layer stays", (long long)j->taken,
+		    (long long)j->want);
+	return PARE_OK;
+}
+
+/* Cuts layer l as the first layer of its group was decided. */
+static enum pare_rc
+cut_layer(const struct neurons *j, struct edit *e, int l, struct pare_err *err)
+{
+	int g = j->group[l];
+	int64_t ffn = j->m->layer[l].ffn, n = 0, *keep;
+	enum pare_rc rc;
+
+	if (g < 0 || j->left[g] == ffn)
+		return PARE_OK;
+	keep = mem_big((size_t)ffn, sizeof *keep, err);
+	if (keep == NULL)
+		return PARE_ENOMEM;
+	for (int64_t i = 0; i < ffn; i++)
+		if (!j->drop[g][i])
+			keep[n++] = i;
+	rc = edit_keep_neurons(e, l, keep, n, err);
+	free(keep);
+	return rc;
+}
+
+static enum pare_rc
+run(const struct op_input *in, struct edit *e, struct str *note,
+    struct pare_err *err)
+{
+	size_t n = (size_t)in->model->nlayers;
+	struct neurons j = { .in = in, .m = in->model };
+	enum pare_rc rc;
+
+	j.pick = xcalloc(n, sizeof *j.pick);
+	j.group = xcalloc(n, sizeof *j.group);
+	j.left = xcalloc(n, sizeof *j.left);
+	j.drop = xcalloc(n, sizeof *j.drop);
+	rc = decide(&j, note, err);
+	for (int l = 0; l < (int)n && rc == PARE_OK; l++) {
+		if (!task_tick(in->task, l, (double)n, "layers"))
+			rc = task_error(err);
+		else
+			rc = cut_layer(&j, e, l, err);
+	}
+	if (rc == PARE_OK)
+		ops_note_unshared(e, note);
+	neurons_free(&j);
+	return rc;
+}
+
+static const char *const by[] = { "magnitude", "random", NULL };
+static const char *const scope[] = { "layer", "global", NULL };
+
+static const struct arg_spec args[] = {
+	{ .name = "amount", .type = ARG_AMOUNT,
+	    .flags = ARG_WORD | ARG_REQUIRED, .unit = "neurons",
+	    .text = "how many: 30% or a count" },
+	{ .name = "target", .type = ARG_TARGET, .flags = ARG_WORD | ARG_REPEAT,
+	    .text = "layers to take them from; all layers without it" },
+	{ .name = "by", .type = ARG_CHOICE, .dflt = "magnitude", .choices = by,
+	    .text = "which neurons go first" },
+	{ .name = "scope", .type = ARG_CHOICE, .dflt = "layer",
+	    .choices = scope,
+	    .text = "the amount is of each layer, or of all layers together" },
+	{ .name = NULL }
+};
+
+static const char *const examples[] = {
+	"prune neurons 25%",
+	"prune neurons 3 L0",
+	"prune neurons 50% L*.ffn scope=global by=random",
+	NULL
+};
+
+const struct op op_prune_neurons = {
+	.verb = "prune",
+	.method = "neurons",
+	.title = "Prune FFN neurons",
+	.help = "Remove neurons of the feed-forward layers, the weakest first.\n"
+	    "A neuron is a row of the up matrix (and of the gate), its bias, and "
+	    "a column of the down matrix; all go, so parameters, bytes and "
+	    "multiply-adds shrink. The bias of the down matrix stays.\n"
+	    "by=magnitude takes first the smallest product of the norms of the "
+	    "row and the column; by=random draws from the seed. scope=layer "
+	    "takes the amount from each layer; scope=global takes it where the "
+	    "smallest are, so layers end up of unlike width. One neuron always "
+	    "stays: prune ffn removes the rest. Layers that share their FFN "
+	    "count once and are cut alike.",
+	.examples = examples,
+	.args = args,
+	.flags = OP_STRUCTURAL | OP_RANDOM,
+	.run = run
+};

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * quantize: few bits a weight, packed for real.
+ *
+ * Rounding to nearest on a grid per matrix, row or group (symmetric, affine), or
+ * codes into a table of means (k-means from balanced bins; binary: two values).
+ * The arithmetic is in tensor/transform.h; this file turns a line into a
+ * quant_spec for each matrix and refuses what has no meaning.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "ops/common.h"
+#include "ops/table.h"
+
+enum group_kind { GROUP_MATRIX, GROUP_ROW, GROUP_SIZE };
+
+struct quant {
+	const struct op_input *in;
+	struct ops_what what;
+	struct ops_slots slots;
+	int bits;
+	enum quant_scheme scheme;
+	enum group_kind kind;
+	int64_t group;
+	enum form_kind cast;	/* bits == 16 */
+	int kept, twice;	/* left as they are; rounded before */
+	char first_kept[64];
+};
+
+static struct quant_spec
+spec_for(const struct quant *q, const struct tensor *t)
+{
+	struct quant_spec s = { .scheme = q->scheme, .bits = q->bits };
+
+	if (q->kind == GROUP_SIZE)
+		s.group = q->group;
+	else if (q->kind == GROUP_ROW)
+		s.group = t->form == FORM_LOWRANK ? -1 : t->cols;
+	return s;
+}
+
+static struct tensor *
+convert(const struct quant *q, const struct tensor *t,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct quant_spec s = spec_for(q, t);
+
+	return q->bits == 16 ? tensor_cast(t, q->cast, ctx, err) :
+	    tensor_quantize(t, &s, ctx, err);
+}
+
+/* The transform of one tensor; one that would not get smaller stays. */
+static struct tensor *
+quantize_one(const struct tensor *t, void *arg,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct transform_ctx look = *ctx;
+	const struct quant *q = arg;
+	struct tensor *ghost;
+	bool larger;
+
+	look.estimate = true;
+	ghost = convert(q, t, &look, err);
+	if (ghost == NULL)
+		return NULL;
+	larger = tensor_bytes(ghost) > tensor_bytes(t);
+	if (!larger && (ctx->estimate || t->ghost))
+		return ghost;
+	tensor_unref(ghost);
+	return larger ? tensor_ref(t) : convert(q, t, ctx, err);
+}
+
+/* "1, 2, 4, 8": divisors of cols, the largest that fit, ascending. */
+static void
+list_divisors(int64_t cols, struct str *out)
+{
+	int64_t list[8];
+	int n = 0;
+
+	for (int64_t d = cols / 2; d >= 1 && n < 8; d--)
+		if (cols % d == 0)
+			list[n++] = d;
+	while (n-- > 0)
+		str_addf(out, "%s%lld", out->n > 0 ? ", " : "",
+		    (long long)list[n]);
+}
+
+static enum pare_rc
+check_group(const struct quant *q, const struct tensor *t,
+    struct slot_ref ref, struct pare_err *err)
+{
+	struct str sizes = STR_INIT;
+	char path[64];
+
+	if (q->kind != GROUP_SIZE)
+		return PARE_OK;
+	if (t->form == FORM_LOWRANK) {
+		enum pare_rc rc = check_group(q, t->kid[0], ref, err);
+
+		return rc != PARE_OK ? rc : check_group(q, t->kid[1], ref,
+		    err);
+	}
+	if (t->cols % q->group == 0)
+		return PARE_OK;
+	model_slot_path(ref, path, sizeof path);
+	list_divisors(t->cols, &sizes);
+	err_set(err, PARE_EUSER, "group: %lld does not divide the %lld columns "
+	    "of %s", (long long)q->group, (long long)t->cols, path);
+	err_hint(err, "sizes that fit %s: %s%srow, matrix", path, sizes.s,
+	    sizes.n > 0 ? ", " : "");
+	str_free(&sizes);
+	return PARE_EUSER;
+}
+
+static enum pare_rc
+read_group(struct quant *q, struct pare_err *err)
+{
+	const char *text = arg_text(q->in->args, "group");
+	bool table = q->scheme == QUANT_KMEANS || q->scheme == QUANT_BINARY;
+
+	q->kind = table ? GROUP_MATRIX : GROUP_ROW;
+	if (text == NULL)
+		return PARE_OK;
+	if (strcmp(text, "row") == 0)
+		q->kind = GROUP_ROW;
+	else if (strcmp(text, "matrix") == 0)
+		q->kind = GROUP_MATRIX;
+	else if (str_to_int(text, &q->group) && q->group >= 1)
+		q->kind = GROUP_SIZE;
+	else {
+		err_set(err, PARE_EUSER, "group: '%.40s' is not row, matrix or "
+		    "a number of columns", text);
+		return err_hint(err, "group=64 gives each 64 weights of a row "
+		    "a scale of their own");
+	}
+	return PARE_OK;
+}
+
+/* What a cast does not take. */
+static enum pare_rc
+check_cast(struct quant *q, struct pare_err *err)
+{
+	const struct arg_list *a = q->in->args;
+	const char *odd = arg_get(a, "scheme")->set ? "scheme" :
+	    arg_get(a, "group")->set ? "group" : NULL;
+
+	q->cast = strcmp(arg_choice(a, "float"), "bf16") == 0 ? FORM_BF16 :
+	    FORM_F16;
+	if (odd == NULL)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "%s: bits=16 is a cast to float and has no %s",
+	    odd, odd);
+	return err_hint(err, "quantize %s bits=16 float=bf16, or bits=8",
+	    q->what.target);
+}
+
+static enum pare_rc
+read_numbers(struct quant *q, struct pare_err *err)
+{
+	const struct arg_list *a = q->in->args;
+
+	q->bits = (int)arg_int(a, "bits");
+	q->scheme = (enum quant_scheme)arg_get(a, "scheme")->i;
+	if (q->bits > 8 && q->bits != 16) {
+		err_set(err, PARE_EUSER,
+		    "bits: %d is not 1 to 8 (codes) or 16 (float)", q->bits);
+		return err_hint(err, "bits=8 or bits=16");
+	}
+	if (q->bits == 16)
+		return check_cast(q, err);
+	if (arg_get(a, "float")->set) {
+		err_set(err, PARE_EUSER,
+		    "float: says which 16-bit format and needs bits=16");
+		return err_hint(err, "quantize %s bits=16 float=%s",
+		    q->what.target, arg_choice(a, "float"));
+	}
+	if (q->scheme == QUANT_BINARY && arg_get(a, "bits")->set &&
+	    q->bits != 1) {
+		err_set(err, PARE_EUSER, "bits: scheme=binary has two values "
+		    "and so 1 bit, not %d", q->bits);
+		return err_hint(err, "leave bits out, or use scheme=kmeans");
+	}
+	if (q->scheme == QUANT_BINARY)
+		q->bits = 1;
+	return read_group(q, err);
+}
+
+/* Matrices, or with bits=16 the vectors when the line names nothing else. */
+static enum pare_rc
+list_slots(struct quant *q, struct pare_err *err)
+{
+	const struct model *m = q->in->model;
+
+	ops_slots_of(m, &q->what.sel, OPS_MATRICES, &q->slots);
+	if (q->slots.n == 0 && q->bits == 16) {
+		ops_slots_free(&q->slots);
+		ops_slots_of(m, &q->what.sel, OPS_VECTORS, &q->slots);
+	}
+	if (q->slots.n > 0)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "target: '%s' has no matrices; biases and "
+	    "norms stay float", q->what.target);
+	return err_hint(err, "name matrices as L0.q, L*.ffn, emb.word, or use "
+	    "bits=16");
+}
+
+static enum pare_rc
+decide(struct quant *q, struct pare_err *err)
+{
+	enum pare_rc rc = ops_what_read(q->in, &q->what, err);
+
+	if (rc == PARE_OK)
+		rc = read_numbers(q, err);
+	if (rc == PARE_OK)
+		rc = list_slots(q, err);
+	for (int i = 0; i < q->slots.n && rc == PARE_OK; i++)
+		if (q->bits != 16)
+			rc = check_group(q, model_slot(q->in->model,
+			    q->slots.ref[i]), q->slots.ref[i], err);
+	return rc;
+}
+
+static bool
+is_coded(const struct tensor *t)
+{
+	if (t->form == FORM_LOWRANK)
+		return is_coded(t->kid[0]) || is_coded(t->kid[1]);
+	return t->values == FORM_INT || t->values == FORM_TABLE;
+}
+
+static enum pare_rc
+map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
+{
+	struct slot_ref ref = q->slots.ref[i];
+	const struct tensor *was = model_slot(q->in->model, ref);
+	enum pare_rc rc = edit_map(e, ref, 0, quantize_one, q, err);
+	char path[64];
+
+	model_slot_path(ref, path, sizeof path);
+	if (rc == PARE_EUSER)
+		return err_prefix(err, "%s", path);
+	if (rc != PARE_OK || q->slots.first[i] != i)
+		return rc;
+	if (edit_get(e, ref) != was) {
+		q->twice += is_coded(was);
+		return PARE_OK;
+	}
+	if (q->kept++ == 0)
+		memcpy(q->first_kept, path, sizeof path);
+	return PARE_OK;
+}
+
+static enum pare_rc
+check_change(const struct quant *q, struct str *note, struct pare_err *err)
+{
+	int distinct = 0;
+
+	for (int i = 0; i < q->slots.n; i++)
+		distinct += q->slots.first[i] == i;
+	if (q->kept == distinct) {
+		err_set(err, PARE_EUSER, "target: nothing in '%s' would get "
+		    "smaller: it takes as few bytes already",
+		    q->what.target);
+		return err_hint(err, "use fewer bits or larger groups; more "
+		    "bits cannot bring back what rounding took");
+	}
+	if (q->kept > 0)
+		ops_note(note, "%d of %d matrices (%s%s) stay as they are: "
+		    "packed they would be larger", q->kept, distinct,
+		    q->first_kept, q->kept > 1 ? ", ..." : "");
+	if (q->twice > 0)
+		ops_note(note, "%d matrices were packed before and are rounded "
+		    "a second time", q->twice);
+	return PARE_OK;
+}
+
+static enum pare_rc
+run(const struct op_input *in, struct edit *e, struct str *note,
+    struct pare_err *err)
+{
+	struct quant q = { .in = in };
+	enum pare_rc rc = decide(&q, err);
+
+	for (int i = 0; i < q.slots.n && rc == PARE_OK; i++) {
+		if (!task_tick(in->task, i, q.slots.n, "matrices"))
+			rc = task_error(err);
+		else
+			rc = map_slot(&q, e, i, err);
+	}
+	if (rc == PARE_OK)
+		rc = check_change(&q, note, err);
+	if (rc == PARE_OK)
+		ops_note_unshared(e, note);
+	ops_what_free(&q.what);
+	ops_slots_free(&q.slots);
+	return rc;
+}
+
+/* In the order of enum quant_scheme. */
+static const char *const scheme[] = { "symmetric", "affine", "kmeans",
+    "binary", NULL };
+static const char *const method[] = { "rtn", NULL };
+static const char *const floats[] = { "f16", "bf16", NULL };
+
+static const struct arg_spec args[] = {
+	{ .name = "target", .type = ARG_TARGET,
+	    .flags = ARG_WORD | ARG_REPEAT | ARG_REQUIRED,
+	    .text = "matrices (L*.ffn, emb.word), or `all` of them" },
+	{ .name = "bits", .type = ARG_INT, .min = 1, .max = 16, .dflt = "8",
+	    .unit = "bits", .text = "1 to 8 for codes, 16 for half precision" },
+	{ .name = "group", .type = ARG_TEXT,
+	    .text = "weights that share a scale: row, matrix, or N columns; "
+	    "row without it, matrix for kmeans and binary" },
+	{ .name = "scheme", .type = ARG_CHOICE, .dflt = "symmetric",
+	    .choices = scheme, .text = "which values the codes stand for" },
+	{ .name = "method", .type = ARG_CHOICE, .dflt = "rtn",
+	    .choices = method, .text = "how values are rounded" },
+	{ .name = "float", .type = ARG_CHOICE, .dflt = "f16",
+	    .choices = floats, .text = "the format of bits=16" },
+	{ .name = NULL }
+};
+
+static const char *const examples[] = {
+	"quantize all",
+	"quantize L*.ffn bits=4 group=8",
+	"quantize L* bits=3 scheme=kmeans",
+	"quantize all bits=16 float=bf16",
+	NULL
+};
+
+const struct op op_quantize = {
+	.verb = "quantize",
+	.method = NULL,
+	.title = "Quantize",
+	.help = "Store matrices with 1 to 8 bits a weight, or as 16-bit floats.\n"
+	    "symmetric: w = step * code, step = max|w| / (2^(bits-1) - 1). "
+	    "affine: w = min + step * code, step = (max - min) / (2^bits - 1). "
+	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
+	    "one of two means. Each row has its own step unless group says "
+	    "otherwise; method=rtn rounds each weight to the nearest value.\n"
+	    "Bytes shrink to about bits/32 of float32 plus the steps or tables, "
+	    "and the matrices stay packed while the model runs. Parameters and "
+	    "multiply-adds stay what they were. Pruned weights stay pruned. "
+	    "Embeddings are matrices and take part when named or with `all`; "
+	    "biases and norms stay float (bits=16 casts them when the target "
+	    "names nothing else). A matrix that would grow is left as it is. "
+	    "Factorize before quantizing.",
+	.examples = examples,
+	.args = args,
+	.flags = 0,
+	.run = run
+};

@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * backward: reverse-mode differentiation by hand. Each piece of the pass is a
+ * pair of functions: one that computes and remembers what the way back needs,
+ * one that turns the gradient of its output into that of its input and adds up
+ * the gradients of its weights.
+ *
+ * For y = x W^T:  dx = dy W,  dW += dy^T x. With W = A B the product x B^T is
+ * computed again rather than remembered.
+ *
+ * Dropout sits where the architectures' authors put it: after the embeddings,
+ * on attention probabilities, on both sub-layers' outputs and before the
+ * classifier; each place is a site with a key of its own.
+ */
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "engine/attention.h"
+#include "engine/backward.h"
+#include "engine/elementwise.h"
+#include "tensor/kernel.h"
+
+enum { SITE_EMBED, SITE_HEAD, SITE_LAYER };
+enum { SITE_PROBS, SITE_ATTENTION, SITE_FFN, SITES_A_LAYER };
+
+/* What a layer remembers. T tokens; widths H, Q, K and F are the layer's own. */
+struct tape_layer {
+	const float *in;	/* (T, H): out of the layer before */
+	float *q, *k, *v, *ctx;	/* (T, Q or K) */
+	float *p;		/* attention probabilities */
+	float *asum, *mid;	/* (T, H): into and out of the norm */
+	float *pre, *act;	/* (T, F): before and after the activation */
+	float *fsum, *out;	/* (T, H) */
+	float *amean, *arstd, *fmean, *frstd;	/* (T) */
+};
+
+struct tape {
+	struct learner *l;
+	const struct model *m;
+	struct arena *a;	/* laid out by take_buffers() */
+	int nseq;
+	int64_t tokens, longest, squares;
+	int64_t hidden, embed, wide, most;	/* most: the widest layer matrix */
+	int64_t *start, *offset;	/* nseq + 1 */
+	int32_t *id, *type, *position;	/* T */
+	float *e, *esum, *emean, *erstd;	/* (T, embed), (T) */
+	float *x;		/* (T, hidden): into layer 0 */
+	struct tape_layer *layer;
+	float *first;		/* (nseq, hidden): token 0 of each */
+	float *pool, *pool_pre, *dense, *dense_pre, *norm;	/* (nseq, wide) */
+	float *hmean, *hrstd;
+	float *hin;		/* what HOUT sees */
+	float *logits;		/* (nseq, labels) and then their gradient */
+	float *d, *d2;		/* (T, wide): gradients on the way back */
+	float *t1, *t2, *t3, *t4;	/* (T, most): working matrices */
+	float *low, *low2;	/* (T, largest rank) */
+	float *score;
+};
+
+const struct link *
+learner_link(const struct learner *l, int layer, enum slot s)
+{
+	return l->link + (s < SLOT_LAYER_COUNT ? layer * SLOT_LAYER_COUNT + s :
+	    l->m->nlayers * SLOT_LAYER_COUNT + (s - SLOT_LAYER_COUNT));
+}
+
+static const struct link *
+link_of(const struct tape *t, int layer, enum slot s)
+{
+	return learner_link(t->l, layer, s);
+}
+
+static float *
+weights_of(const struct tape *t, int layer, enum slot s)
+{
+	const struct link *k = link_of(t, layer, s);
+
+	return k->a ? k->a->w : NULL;
+}
+
+static float *
+grads_of(const struct tape *t, int layer, enum slot s)
+{
+	const struct link *k = link_of(t, layer, s);
+
+	return k->a ? k->a->g : NULL;
+}
+
+static struct elem_drop
+drop_at(const struct tape *t, int site, float rate)
+{
+	const struct learner *l = t->l;
+	uint64_t step = (uint64_t)(l->dropout_step < 0 ? 0 : l->dropout_step);
+
+	return (struct elem_drop){
+		.key = rng_derive(rng_derive(l->seed, step), (uint64_t)site),
+		.rate = l->dropout_step < 0 ? 0.0f : rate
+	};
+}
+
+static struct elem_drop
+layer_drop(const struct tape *t, int layer, int site)
+{
+	return drop_at(t, SITE_LAYER + layer * SITES_A_LAYER + site,
+	    site == SITE_PROBS ? t->l->attention_dropout : t->l->dropout);
+}
+
+/* ==== products ==== */
+
+/* c (m, n) = a (m, k) b^T (n, k) */
+static void
+times_transposed(const float *a, const float *b, int64_t m, int64_t n,
+    int64_t k, float *c)
+{
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m,
+	    (blasint)n, (blasint)k, 1.0f, a, (blasint)k, b, (blasint)k, 0.0f,
+	    c, (blasint)n);
+}
+
+/* c (m, n) = a (m, k) b (k, n), or added to c */
+static void
+times(const float *a, const float *b, int64_t m, int64_t n, int64_t k,
+    bool add, float *c)
+{
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m,
+	    (blasint)n, (blasint)k, 1.0f, a, (blasint)k, b, (blasint)n,
+	    add ? 1.0f : 0.0f, c, (blasint)n);
+}
+
+/* c (m, n) += a^T b for a (k, m), b (k, n) */
+static void
+add_outer(const float *a, const float *b, int64_t m, int64_t n, int64_t k,
+    float *c)
+{
+	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (blasint)m,
+	    (blasint)n, (blasint)k, 1.0f, a, (blasint)m, b, (blasint)n, 1.0f,
+	    c, (blasint)n);
+}
+
+/* y (n, rows) = x (n, cols) W^T + bias */
+static void
+linear(const struct tape *t, int layer, enum slot w, enum slot b,
+    const float *x, int64_t n, float *y)
+{
+	const struct link *k = link_of(t, layer, w);
+	const int64_t rows = k->a->rows;
+
+	if (k->b) {
+		times_transposed(x, k->b->w, n, k->b->rows, k->b->cols, t->low);
+		times_transposed(t->low, k->a->w, n, rows, k->a->cols, y);
+	} else {
+		times_transposed(x, k->a->w, n, rows, k->a->cols, y);
+	}
+	elem_bias_act(y, weights_of(t, layer, b), ACT_LINEAR, n, rows);
+}
+
+/* dx (NULL: not wanted) and the gradients of W and bias from dy. */
+static void
+linear_back(const struct tape *t, int layer, enum slot w, enum slot b,
+    const float *x, const float *dy, int64_t n, float *dx, bool add)
+{
+	const struct link *k = link_of(t, layer, w);
+	const struct param *a = k->a;
+
+	if (grads_of(t, layer, b))
+		elem_sum_rows(grads_of(t, layer, b), dy, n, a->rows);
+	if (!k->b) {
+		add_outer(dy, x, a->rows, a->cols, n, a->g);
+		if (dx)
+			times(dy, a->w, n, a->cols, a->rows, add, dx);
+		return;
+	}
+	times_transposed(x, k->b->w, n, a->cols, k->b->cols, t->low);
+	add_outer(dy, t->low, a->rows, a->cols, n, a->g);
+	times(dy, a->w, n, a->cols, a->rows, false, t->low2);
+	add_outer(t->low2, x, k->b->rows, k->b->cols, n, k->b->g);
+	if (dx)
+		times(t->low2, k->b->w, n, k->b->cols, a->cols, add, dx);
+}
+
+static struct elem_norm
+norm_of(const struct tape *t, int layer, enum slot w, enum slot b,
+    float *mean, float *rstd)
+{
+	return (struct elem_norm){
+		.w = weights_of(t, layer, w), .b = weights_of(t, layer, b),
+		.eps = (float)t->m->hp.norm_eps, .mean = mean, .rstd = rstd
+	};
+}
+
+/* ==== embeddings ==== */
+
+/* e += rows index[0..T) of a table. */
+static void
+look_up(const struct tape *t, enum slot s, const int32_t *index)
+{
+	const struct link *k = link_of(t, 0, s);
+	const struct param *a = k->a;
+	float *to = k->b ? t->low : t->esum;
+
+	if (!a)
+		return;
+	if (k->b)
+		memset(t->low, 0,
+		    (size_t)(t->tokens * a->cols) * sizeof(*t->low));
+	for (int64_t i = 0; i < t->tokens; i++)
+		for (int64_t c = 0; c < a->cols; c++)
+			to[i * a->cols + c] += a->w[index[i] * a->cols + c];
+	if (k->b)
+		times(t->low, k->b->w, t->tokens, t->embed, a->cols, true,
+		    t->esum);
+}
+
+static void
+look_up_back(const struct tape *t, enum slot s, const int32_t *index,
+    const float *de)
+{
+	const struct link *k = link_of(t, 0, s);
+	const struct param *a = k->a;
+	const float *from = de;
+
+	if (!a)
+		return;
+	if (k->b) {
+		for (int64_t i = 0; i < t->tokens; i++)
+			memcpy(t->low + i * a->cols, a->w + index[i] * a->cols,
+			    (size_t)a->cols * sizeof(*t->low));
+		add_outer(t->low, de, a->cols, t->embed, t->tokens, k->b->g);
+		times_transposed(de, k->b->w, t->tokens, a->cols, t->embed,
+		    t->low2);
+		from = t->low2;
+	}
+	for (int64_t i = 0; i < t->tokens; i++)
+		for (int64_t c = 0; c < a->cols; c++)
+			a->g[index[i] * a->cols + c] += from[i * a->cols + c];
+}
+
+static void
+embed(struct tape *t)
+{
+	const struct elem_norm n = norm_of(t, 0, SLOT_ENORM_W, SLOT_ENORM_B,
+	    t->emean, t->erstd);
+	const struct elem_drop drop = drop_at(t, SITE_EMBED, t->l->dropout);
+	const size_t bytes = (size_t)(t->tokens * t->embed) * sizeof(*t->e);
+
+	memset(t->esum, 0, bytes);
+	look_up(t, SLOT_WORD, t->id);
+	look_up(t, SLOT_POSITION, t->position);
+	look_up(t, SLOT_TYPE, t->type);
+	if (n.w)
+		elem_norm(t->e, t->esum, NULL, NULL, &n, t->tokens, t->embed);
+	else
+		memcpy(t->e, t->esum, bytes);
+	elem_drop(t->e, t->tokens, t->embed, &drop);
+	if (t->x != t->e)
+		linear(t, 0, SLOT_PROJ_W, SLOT_PROJ_B, t->e, t->tokens, t->x);
+}
+
+static void
+embed_back(struct tape *t)
+{
+	const struct elem_norm n = norm_of(t, 0, SLOT_ENORM_W, SLOT_ENORM_B,
+	    t->emean, t->erstd);
+	const struct elem_drop drop = drop_at(t, SITE_EMBED, t->l->dropout);
+	float *d = t->d;
+
+	if (t->x != t->e) {
+		linear_back(t, 0, SLOT_PROJ_W, SLOT_PROJ_B, t->e, d,
+		    t->tokens, t->d2, false);
+		d = t->d2;
+	}
+	elem_drop(d, t->tokens, t->embed, &drop);
+	if (n.w)
+		elem_norm_back(d, d, t->esum, &n,
+		    grads_of(t, 0, SLOT_ENORM_W),
+		    grads_of(t, 0, SLOT_ENORM_B), t->tokens, t->embed);
+	look_up_back(t, SLOT_WORD, t->id, d);
+	look_up_back(t, SLOT_POSITION, t->position, d);
+	look_up_back(t, SLOT_TYPE, t->type, d);
+}
+
+/* ==== layers ==== */
+
+static struct attention_tape
+attention_of(const struct tape *t, int l)
+{
+	const struct tape_layer *y = &t->layer[l];
+	const struct layer *shape = &t->m->layer[l];
+
+	return (struct attention_tape){
+		.a = {
+			.heads = shape->heads, .kv_heads = shape->kv_heads,
+			.dim = shape->head_dim, .nseq = t->nseq,
+			.start = t->start, .q = y->q, .k = y->k, .v = y->v,
+			.ctx = y->ctx, .scratch = t->score
+		},
+		.offset = t->offset, .p = y->p,
+		.drop = layer_drop(t, l, SITE_PROBS)
+	};
+}
+
+/* mid = norm(in + attention(in)) */
+static void
+attention(struct tape *t, int l)
+{
+	struct tape_layer *y = &t->layer[l];
+	const struct elem_norm n = norm_of(t, l, SLOT_ANORM_W, SLOT_ANORM_B,
+	    y->amean, y->arstd);
+	const struct elem_drop drop = layer_drop(t, l, SITE_ATTENTION);
+	const int64_t h = t->hidden;
+	struct attention_tape a = attention_of(t, l);
+
+	if (t->m->layer[l].heads == 0) {
+		memcpy(y->asum, y->in,
+		    (size_t)(t->tokens * h) * sizeof(*y->asum));
+	} else {
+		linear(t, l, SLOT_Q_W, SLOT_Q_B, y->in, t->tokens, y->q);
+		linear(t, l, SLOT_K_W, SLOT_K_B, y->in, t->tokens, y->k);
+		linear(t, l, SLOT_V_W, SLOT_V_B, y->in, t->tokens, y->v);
+		attention_keep(&a);
+		linear(t, l, SLOT_O_W, SLOT_O_B, y->ctx, t->tokens, y->asum);
+		elem_drop(y->asum, t->tokens, h, &drop);
+		elem_add(y->asum, y->in, NULL, t->tokens, h);
+	}
+	elem_norm(y->mid, y->asum, NULL, NULL, &n, t->tokens, h);
+}
+
+static void
+attention_part_back(struct tape *t, int l)
+{
+	const struct tape_layer *y = &t->layer[l];
+	const struct elem_norm n = norm_of(t, l, SLOT_ANORM_W, SLOT_ANORM_B,
+	    y->amean, y->arstd);
+	const struct elem_drop drop = layer_drop(t, l, SITE_ATTENTION);
+	const int64_t h = t->hidden;
+	struct attention_tape a = attention_of(t, l);
+	float *dctx = t->t1, *dq = t->t2, *dk = t->t3, *dv = t->t4;
+
+	elem_norm_back(t->d, t->d, y->asum, &n, grads_of(t, l, SLOT_ANORM_W),
+	    grads_of(t, l, SLOT_ANORM_B), t->tokens, h);
+	if (t->m->layer[l].heads == 0)
+		return;
+	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
+	elem_drop(t->d2, t->tokens, h, &drop);
+	linear_back(t, l, SLOT_O_W, SLOT_O_B, y->ctx, t->d2, t->tokens, dctx,
+	    false);
+	attention_back(&a, dctx, dq, dk, dv);
+	linear_back(t, l, SLOT_Q_W, SLOT_Q_B, y->in, dq, t->tokens, t->d, true);
+	linear_back(t, l, SLOT_K_W, SLOT_K_B, y->in, dk, t->tokens, t->d, true);
+	linear_back(t, l, SLOT_V_W, SLOT_V_B, y->in, dv, t->tokens, t->d, true);
+}
+
+/* out = norm(mid + ffn(mid)) */
+static void
+ffn(struct tape *t, int l)
+{
+	struct tape_layer *y = &t->layer[l];
+	const struct elem_norm n = norm_of(t, l, SLOT_FNORM_W, SLOT_FNORM_B,
+	    y->fmean, y->frstd);
+	const struct elem_drop drop = layer_drop(t, l, SITE_FFN);
+	const int64_t h = t->hidden, w = t->m->layer[l].ffn;
+
+	if (w == 0) {
+		memcpy(y->fsum, y->mid,
+		    (size_t)(t->tokens * h) * sizeof(*y->fsum));
+	} else {
+		linear(t, l, SLOT_UP_W, SLOT_UP_B, y->mid, t->tokens, y->pre);
+		memcpy(y->act, y->pre,
+		    (size_t)(t->tokens * w) * sizeof(*y->act));
+		elem_bias_act(y->act, NULL, t->m->hp.act, t->tokens, w);
+		linear(t, l, SLOT_DOWN_W, SLOT_DOWN_B, y->act, t->tokens,
+		    y->fsum);
+		elem_drop(y->fsum, t->tokens, h, &drop);
+		elem_add(y->fsum, y->mid, NULL, t->tokens, h);
+	}
+	elem_norm(y->out, y->fsum, NULL, NULL, &n, t->tokens, h);
+}
+
+static void
+ffn_back(struct tape *t, int l)
+{
+	const struct tape_layer *y = &t->layer[l];
+	const struct elem_norm n = norm_of(t, l, SLOT_FNORM_W, SLOT_FNORM_B,
+	    y->fmean, y->frstd);
+	const struct elem_drop drop = layer_drop(t, l, SITE_FFN);
+	const int64_t h = t->hidden, w = t->m->layer[l].ffn;
+
+	elem_norm_back(t->d, t->d, y->fsum, &n, grads_of(t, l, SLOT_FNORM_W),
+	    grads_of(t, l, SLOT_FNORM_B), t->tokens, h);
+	if (w == 0)
+		return;
+	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
+	elem_drop(t->d2, t->tokens, h, &drop);
+	linear_back(t, l, SLOT_DOWN_W, SLOT_DOWN_B, y->act, t->d2, t->tokens,
+	    t->t1, false);
+	elem_act_back(t->t1, y->pre, t->m->hp.act, t->tokens * w);
+	linear_back(t, l, SLOT_UP_W, SLOT_UP_B, y->mid, t->t1, t->tokens, t->d,
+	    true);
+}
+
+/* ==== the head and the loss ==== */
+
+static bool
+has(const struct tape *t, enum slot s)
+{
+	return link_of(t, 0, s)->a != NULL;
+}
+
+/* out = act(x W^T + b), keeping what came before the activation in pre. */
+static const float *
+dense(struct tape *t, enum slot w, enum slot b, enum act_kind act,
+    const float *x, float *pre, float *out)
+{
+	const int64_t n = t->nseq, width = link_of(t, 0, w)->a->rows;
+
+	linear(t, 0, w, b, x, n, pre);
+	memcpy(out, pre, (size_t)(n * width) * sizeof(*out));
+	elem_bias_act(out, NULL, act, n, width);
+	return out;
+}
+
+/* The columns HOUT reads. */
+static int64_t
+head_width(const struct tape *t)
+{
+	const struct link *k = link_of(t, 0, SLOT_HOUT_W);
+
+	return k->b ? k->b->cols : k->a->cols;
+}
+
+static void
+head(struct tape *t)
+{
+	const float *out = t->layer[t->m->nlayers - 1].out, *x = t->first;
+	const struct elem_norm n = norm_of(t, 0, SLOT_HNORM_W, SLOT_HNORM_B,
+	    t->hmean, t->hrstd);
+	const struct elem_drop drop = drop_at(t, SITE_HEAD, t->l->dropout);
+	const int64_t width = head_width(t);
+
+	for (int s = 0; s < t->nseq; s++)
+		memcpy(t->first + s * t->hidden, out + t->start[s] * t->hidden,
+		    (size_t)t->hidden * sizeof(*out));
+	if (has(t, SLOT_POOL_W))
+		x = dense(t, SLOT_POOL_W, SLOT_POOL_B, ACT_TANH, x,
+		    t->pool_pre, t->pool);
+	if (has(t, SLOT_HDENSE_W))
+		x = dense(t, SLOT_HDENSE_W, SLOT_HDENSE_B, t->m->hp.head_act,
+		    x, t->dense_pre, t->dense);
+	if (n.w) {
+		elem_norm(t->norm, x, NULL, NULL, &n, t->nseq, width);
+		x = t->norm;
+	}
+	memcpy(t->hin, x, (size_t)(t->nseq * width) * sizeof(*x));
+	elem_drop(t->hin, t->nseq, width, &drop);
+	linear(t, 0, SLOT_HOUT_W, SLOT_HOUT_B, t->hin, t->nseq, t->logits);
+}
+
+/* Gradient of the logits in t->logits; leaves that of the stream in t->d. */
+static void
+head_back(struct tape *t)
+{
+	const struct elem_norm n = norm_of(t, 0, SLOT_HNORM_W, SLOT_HNORM_B,
+	    t->hmean, t->hrstd);
+	const struct elem_drop drop = drop_at(t, SITE_HEAD, t->l->dropout);
+	const bool pool = has(t, SLOT_POOL_W), mid = has(t, SLOT_HDENSE_W);
+	const float *pooled = pool ? t->pool : t->first;
+	const int64_t width = head_width(t), h = t->hidden;
+	float *d = t->t1;
+
+	linear_back(t, 0, SLOT_HOUT_W, SLOT_HOUT_B, t->hin, t->logits,
+	    t->nseq, d, false);
+	elem_drop(d, t->nseq, width, &drop);
+	if (n.w)
+		elem_norm_back(d, d, mid ? t->dense : pooled, &n,
+		    grads_of(t, 0, SLOT_HNORM_W),
+		    grads_of(t, 0, SLOT_HNORM_B), t->nseq, width);
+	if (mid) {
+		elem_act_back(d, t->dense_pre, t->m->hp.head_act,
+		    t->nseq * width);
+		linear_back(t, 0, SLOT_HDENSE_W, SLOT_HDENSE_B, pooled, d,
+		    t->nseq, t->t2, false);
+		d = t->t2;
+	}
+	if (pool) {
+		elem_act_back(d, t->pool_pre, ACT_TANH, t->nseq * h);
+		linear_back(t, 0, SLOT_POOL_W, SLOT_POOL_B, t->first, d,
+		    t->nseq, t->t3, false);
+		d = t->t3;
+	}
+	memset(t->d, 0, (size_t)(t->tokens * h) * sizeof(*t->d));
+	for (int s = 0; s < t->nseq; s++)
+		memcpy(t->d + t->start[s] * h, d + s * h,
+		    (size_t)h * sizeof(*d));
+}
+
+/* Cross-entropy against (1 - s) onehot + s / C; its gradient replaces z. */
+static double
+cross_entropy(float *z, int64_t classes, int label, double smoothing, int n)
+{
+	double top = z[0], sum = 0, loss = 0;
+
+	for (int64_t c = 0; c < classes; c++)
+		top = z[c] > top ? z[c] : top;
+	for (int64_t c = 0; c < classes; c++)
+		sum += exp(z[c] - top);
+	for (int64_t c = 0; c < classes; c++) {
+		double target = smoothing / (double)classes +
+		    (c == label ? 1 - smoothing : 0);
+		double log_p = z[c] - top - log(sum);
+
+		loss -= target * log_p;
+		z[c] = (float)((exp(log_p) - target) / n);
+	}
+	return loss;
+}
+
+/* The mean loss; t->logits becomes its gradient. */
+static double
+loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
+{
+	const int64_t classes = link_of(t, 0, SLOT_HOUT_W)->a->rows;
+	double loss = 0;
+
+	for (int s = 0; s < t->nseq; s++) {
+		float *z = t->logits + s * classes;
+
+		if (t->m->hp.head == HEAD_REGRESS) {
+			double e = (double)z[0] - d->score[sample[s]];
+
+			loss += e * e;
+			z[0] = (float)(2 * e / t->nseq);
+		} else {
+			loss += cross_entropy(z, classes, d->label[sample[s]],
+			    t->l->smoothing, t->nseq);
+		}
+	}
+	return loss / t->nseq;
+}
+
+/* ==== memory ==== */
+
+static void
+take_layer(struct tape *t, int l)
+{
+	const struct layer *y = &t->m->layer[l];
+	const size_t f = sizeof(float);
+	const int64_t n = t->tokens, q = (int64_t)y->heads * y->head_dim;
+	const int64_t k = (int64_t)y->kv_heads * y->head_dim;
+	struct tape_layer *r = &t->layer[l];
+
+	r->in = l > 0 ? t->layer[l - 1].out : t->x;
+	r->q = arena_take(t->a, n, q, f);
+	r->k = arena_take(t->a, n, k, f);
+	r->v = arena_take(t->a, n, k, f);
+	r->ctx = arena_take(t->a, n, q, f);
+	r->p = arena_take(t->a, t->squares, y->heads, f);
+	r->asum = arena_take(t->a, n, t->hidden, f);
+	r->mid = arena_take(t->a, n, t->hidden, f);
+	r->pre = arena_take(t->a, n, y->ffn, f);
+	r->act = arena_take(t->a, n, y->ffn, f);
+	r->fsum = arena_take(t->a, n, t->hidden, f);
+	r->out = arena_take(t->a, n, t->hidden, f);
+	r->amean = arena_take(t->a, n, 1, f);
+	r->arstd = arena_take(t->a, n, 1, f);
+	r->fmean = arena_take(t->a, n, 1, f);
+	r->frstd = arena_take(t->a, n, 1, f);
+}
+
+static void
+take_head(struct tape *t)
+{
+	const size_t f = sizeof(float);
+
+	t->first = arena_take(t->a, t->nseq, t->wide, f);
+	t->pool = arena_take(t->a, t->nseq, t->wide, f);
+	t->pool_pre = arena_take(t->a, t->nseq, t->wide, f);
+	t->dense = arena_take(t->a, t->nseq, t->wide, f);
+	t->dense_pre = arena_take(t->a, t->nseq, t->wide, f);
+	t->norm = arena_take(t->a, t->nseq, t->wide, f);
+	t->hin = arena_take(t->a, t->nseq, t->wide, f);
+	t->hmean = arena_take(t->a, t->nseq, 1, f);
+	t->hrstd = arena_take(t->a, t->nseq, 1, f);
+	t->logits = arena_take(t->a, t->nseq, t->m->hp.labels, f);
+}
+
+static void
+take_buffers(struct tape *t, struct arena *a, int64_t rank)
+{
+	const size_t f = sizeof(float);
+
+	t->a = a;
+	t->start = arena_take(a, t->nseq + 1, 1, sizeof(*t->start));
+	t->offset = arena_take(a, t->nseq + 1, 1, sizeof(*t->offset));
+	t->id = arena_take(a, t->tokens, 1, sizeof(*t->id));
+	t->type = arena_take(a, t->tokens, 1, sizeof(*t->type));
+	t->position = arena_take(a, t->tokens, 1, sizeof(*t->position));
+	t->esum = arena_take(a, t->tokens, t->embed, f);
+	t->emean = arena_take(a, t->tokens, 1, f);
+	t->erstd = arena_take(a, t->tokens, 1, f);
+	t->e = arena_take(a, t->tokens, t->embed, f);
+	t->x = has(t, SLOT_PROJ_W) ?
+	    arena_take(a, t->tokens, t->hidden, f) : t->e;
+	for (int l = 0; l < t->m->nlayers; l++)
+		take_layer(t, l);
+	take_head(t);
+	t->d = arena_take(a, t->tokens, t->wide, f);
+	t->d2 = arena_take(a, t->tokens, t->wide, f);
+	t->t1 = arena_take(a, t->tokens, t->most, f);
+	t->t2 = arena_take(a, t->tokens, t->most, f);
+	t->t3 = arena_take(a, t->tokens, t->most, f);
+	t->t4 = arena_take(a, t->tokens, t->most, f);
+	t->low = arena_take(a, t->tokens, rank, f);
+	t->low2 = arena_take(a, t->tokens, rank, f);
+	t->score = arena_take(a, (int64_t)attention_tape_scratch(t->longest),
+	    1, f);
+}
+
+/* The largest inner size of a low-rank slot. */
+static int64_t
+largest_rank(const struct tape *t)
+{
+	const int n = t->m->nlayers * SLOT_LAYER_COUNT +
+	    SLOT_COUNT - SLOT_LAYER_COUNT;
+	int64_t rank = 0;
+
+	for (int i = 0; i < n; i++)
+		if (t->l->link[i].b && t->l->link[i].a->cols > rank)
+			rank = t->l->link[i].a->cols;
+	return rank;
+}
+
+static void
+set_sizes(struct tape *t, const struct train_data *d, const int64_t *sample)
+{
+	const struct hparams *hp = &t->m->hp;
+
+	for (int s = 0; s < t->nseq; s++) {
+		const int64_t n = d->len[sample[s]];
+
+		t->tokens += n;
+		t->squares += n * n;
+		t->longest = n > t->longest ? n : t->longest;
+	}
+	t->hidden = hp->hidden;
+	t->embed = hp->embed;
+	t->wide = t->hidden > t->embed ? t->hidden : t->embed;
+	t->most = t->wide;
+	for (int l = 0; l < t->m->nlayers; l++) {
+		const struct layer *y = &t->m->layer[l];
+		int64_t q = (int64_t)y->heads * y->head_dim;
+
+		t->most = q > t->most ? q : t->most;
+		t->most = y->ffn > t->most ? y->ffn : t->most;
+	}
+}
+
+static void
+pack(struct tape *t, const struct train_data *d, const int64_t *sample)
+{
+	int64_t at = 0, squares = 0;
+
+	for (int s = 0; s < t->nseq; s++) {
+		const int64_t i = sample[s], n = d->len[i];
+
+		t->start[s] = at;
+		t->offset[s] = squares;
+		for (int64_t j = 0; j < n; j++) {
+			t->id[at + j] = d->ids[i][j];
+			t->type[at + j] = d->types ? d->types[i][j] : 0;
+			t->position[at + j] =
+			    (int32_t)(j + t->m->hp.position_offset);
+		}
+		at += n;
+		squares += n * n;
+	}
+	t->start[t->nseq] = at;
+	t->offset[t->nseq] = squares;
+}
+
+enum pare_rc
+learner_check(const struct model *m, const struct train_data *d,
+    struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+
+	for (int64_t i = 0; i < d->n && rc == PARE_OK; i++) {
+		const int64_t start[2] = { 0, d->len[i] };
+		const struct batch b = { 1, start, d->ids[i],
+		    d->types ? d->types[i] : NULL };
+
+		if ((rc = engine_check_batch(m, &b, err)) != PARE_OK)
+			err_prefix(err, "sample %lld", (long long)i);
+		else if (m->hp.head == HEAD_CLASSIFY &&
+		    (d->label[i] < 0 || d->label[i] >= m->hp.labels))
+			rc = err_set(err, PARE_EUSER, "sample %lld has label "
+			    "%d, the model has labels 0 to %lld", (long long)i,
+			    d->label[i], (long long)m->hp.labels - 1);
+	}
+	return rc;
+}
+
+enum pare_rc
+learner_run(struct learner *l, const struct train_data *d,
+    const int64_t *sample, int n, double *loss, struct pare_err *err)
+{
+	struct tape t = { .l = l, .m = l->m, .nseq = n };
+	struct arena count = { NULL, 0, 0 };
+	enum pare_rc rc;
+	int64_t rank = largest_rank(&t);
+
+	set_sizes(&t, d, sample);
+	t.layer = xcalloc((size_t)l->m->nlayers, sizeof(*t.layer));
+	take_buffers(&t, &count, rank);
+	l->memory.used = count.used;
+	if ((rc = arena_grow(&l->memory, err)) != PARE_OK)
+		goto out;
+	take_buffers(&t, &l->memory, rank);
+	pack(&t, d, sample);
+	kernel_set_threads(kernel_threads());	/* for this thread's BLAS */
+	embed(&t);
+	for (int i = 0; i < l->m->nlayers && !task_canceled(l->task); i++) {
+		attention(&t, i);
+		ffn(&t, i);
+	}
+	head(&t);
+	*loss = loss_of(&t, d, sample);
+	head_back(&t);
+	for (int i = l->m->nlayers - 1; i >= 0 && !task_canceled(l->task);
+	    i--) {
+		ffn_back(&t, i);
+		attention_part_back(&t, i);
+	}
+	embed_back(&t);
+	if (task_canceled(l->task))
+		rc = task_error(err);
+out:
+	free(t.layer);
+	return rc;
+}

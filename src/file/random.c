@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Fresh weights: matrices and embeddings from a normal distribution of
+ * initializer_range, biases zero, norms one. Each row draws from a stream of its
+ * own, so the result does not depend on the number of threads.
+ */
+#include <string.h>
+
+#include "base/rng.h"
+#include "file/file.h"
+#include "model/edit.h"
+
+static bool
+is_norm_weight(enum slot s)
+{
+	return s == SLOT_ANORM_W || s == SLOT_FNORM_W || s == SLOT_ENORM_W ||
+	    s == SLOT_FINAL_W || s == SLOT_HNORM_W;
+}
+
+static void
+draw(float *out, int64_t rows, int64_t cols, float deviation, uint64_t seed)
+{
+#pragma omp parallel for schedule(static) if (rows * cols > 1 << 16)
+	for (int64_t r = 0; r < rows; r++) {
+		struct rng rng;
+
+		rng_seed(&rng, rng_derive(seed, (uint64_t)r));
+		for (int64_t c = 0; c < cols; c++)
+			out[r * cols + c] = deviation * rng_normal(&rng);
+	}
+}
+
+static struct tensor *
+fresh(const struct tensor *ghost, const struct hparams *hp, enum slot s,
+    uint64_t seed, struct pare_err *err)
+{
+	float *data;
+	struct tensor *t = tensor_new_f32(ghost->ndim, ghost->rows,
+	    ghost->cols, &data, err);
+	int64_t n = ghost->rows * ghost->cols;
+
+	if (t == NULL)
+		return NULL;
+	if (slot_table[s].matrix)
+		draw(data, ghost->rows, ghost->cols, (float)hp->init_range,
+		    seed);
+	else
+		for (int64_t i = 0; i < n; i++)
+			data[i] = is_norm_weight(s) ? 1.0f : 0.0f;
+	return t;
+}
+
+enum pare_rc
+file_random_model(const struct model *ghost, uint64_t seed,
+    struct model **out, struct pare_err *err)
+{
+	struct edit *e = edit_begin(ghost, EDIT_REAL, seed, NULL);
+	struct slot_ref r = SLOT_REF_START;
+	uint64_t stream = 0;
+
+	while (model_next_slot(ghost, &r)) {
+		struct slot_ref owner = model_owner(ghost, r);
+		struct tensor *t;
+
+		stream++;
+		if (owner.layer != r.layer || owner.slot != r.slot) {
+			edit_set(e, r, tensor_ref(edit_get(e, owner)));
+			continue;
+		}
+		t = fresh(model_slot(ghost, r), &ghost->hp, r.slot,
+		    rng_derive(seed, stream), err);
+		if (t == NULL) {
+			edit_abort(e);
+			return err != NULL ? err->rc : PARE_ENOMEM;
+		}
+		edit_set(e, r, t);
+	}
+	return edit_commit(e, out, err);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * saved: directories that pare wrote, and the file that describes them.
+ *
+ * pare.json, version 1:
+ *   architecture   model_type
+ *   hparams        struct hparams, by name
+ *   layers         one object each: heads, kv_heads, head_dim, ffn, the same two
+ *                  as opened, and remaining, the original numbers of the heads
+ *   slots          path of a slot -> name of a tensor; two slots that name one
+ *                  tensor are tied
+ *   tensors        name -> facts. A full float tensor is stored under its name,
+ *                  the parts of any other form under NAME.pare.PART, and the
+ *                  factors of a low-rank one are NAME.pare.a and NAME.pare.b
+ */
+#ifndef PARE_FILE_SAVED_H
+#define PARE_FILE_SAVED_H
+
+#include "file/file.h"
+
+#define SAVED_NAME "pare.json"
+enum { SAVED_VERSION = 1 };
+
+/* Names of parts in tensor names, by enum part_kind. */
+extern const char *const saved_part_names[PART_COUNT];
+extern const char *const saved_head_names[];	/* by enum head_kind */
+
+/* The element type of part k of a tensor of this form with these values. */
+const char *saved_part_dtype(const struct tensor *t, enum part_kind k);
+
+enum pare_rc saved_open(const char *dir, const char *path, struct model **out,
+    struct notes *notes, struct pare_err *err);
+
+#endif

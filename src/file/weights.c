@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "file/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "file/dtype.h"
+
+static int
+by_name(const void *pa, const void *pb)
+{
+	const struct weight *a = pa, *b = pb;
+
+	return strcmp(a->e->name, b->e->name);
+}
+
+enum pare_rc
+weights_index(struct weights *w, struct pare_err *err)
+{
+	int n = 0;
+
+	for (int i = 0; i < w->nfiles; i++)
+		n += w->file[i]->n;
+	w->w = xcalloc((size_t)n, sizeof(*w->w));
+	for (int i = 0; i < w->nfiles; i++)
+		for (int k = 0; k < w->file[i]->n; k++) {
+			w->w[w->n].e = &w->file[i]->entry[k];
+			w->w[w->n++].file = w->file[i];
+		}
+	if (w->n > 0)
+		qsort(w->w, (size_t)w->n, sizeof(*w->w), by_name);
+	for (int i = 1; i < w->n; i++)
+		if (strcmp(w->w[i].e->name, w->w[i - 1].e->name) == 0)
+			return err_set(err, PARE_EFORMAT, "tensor '%.120s' is "
+			    "in two files, '%s' and '%s'", w->w[i].e->name,
+			    w->w[i - 1].file->path, w->w[i].file->path);
+	return PARE_OK;
+}
+
+struct weights *
+weights_open(const char *path, struct pare_err *err)
+{
+	struct weights *w = xcalloc(1, sizeof(*w));
+
+	w->where = xstrdup(path);
+	w->file = xcalloc(1, sizeof(*w->file));
+	w->file[0] = st_open(path, err);
+	if (w->file[0] != NULL) {
+		w->nfiles = 1;
+		if (weights_index(w, err) == PARE_OK)
+			return w;
+	}
+	weights_free(w);
+	return NULL;
+}
+
+void
+weights_free(struct weights *w)
+{
+	if (w == NULL)
+		return;
+	for (int i = 0; i < w->n; i++)
+		tensor_unref(w->w[i].t);
+	for (int i = 0; i < w->nfiles; i++)
+		st_close(w->file[i]);
+	free(w->file);
+	free(w->w);
+	free(w->where);
+	free(w);
+}
+
+struct weight *
+weights_find(const struct weights *w, const char *name)
+{
+	int low = 0, high = w->n;
+
+	while (low < high) {
+		int mid = low + (high - low) / 2;
+		int order = strcmp(name, w->w[mid].e->name);
+
+		if (order == 0)
+			return &w->w[mid];
+		if (order < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return NULL;
+}
+
+void
+weights_shape(const struct st_entry *e, char *out, size_t n)
+{
+	struct str b = STR_INIT;
+
+	for (int i = 0; i < e->ndim; i++)
+		str_addf(&b, "%s%" PRId64, i == 0 ? "" : ", ", e->dim[i]);
+	snprintf(out, n, "[%s]", b.s);
+	str_free(&b);
+}
+
+/* Doubles, at any alignment, as a float32 tensor of its own. */
+static struct tensor *
+convert_f64(int ndim, int64_t rows, int64_t cols, const unsigned char *p,
+    struct pare_err *err)
+{
+	struct tensor *t;
+	float *out;
+
+	t = tensor_new_f32(ndim, rows, cols, &out, err);
+	for (int64_t i = 0; t != NULL && i < rows * cols; i++) {
+		double d;
+
+		memcpy(&d, p + 8 * i, sizeof(d));
+		out[i] = (float)d;
+	}
+	return t;
+}
+
+static struct tensor *
+make_tensor(struct weights *w, const struct weight *x, struct pare_err *err)
+{
+	const struct st_entry *e = x->e;
+	const unsigned char *p = x->file->data + e->begin;
+	int64_t rows, cols;
+	enum form_kind form;
+
+	if (e->ndim < 1 || e->ndim > 2) {
+		err_set(err, PARE_EFORMAT, "'%s': tensor '%.120s' has %d "
+		    "dimensions; expected 1 or 2", x->file->path, e->name,
+		    e->ndim);
+		return NULL;
+	}
+	rows = e->ndim == 1 ? 1 : e->dim[0];
+	cols = e->dim[e->ndim - 1];
+	if (dtype_to_form(e->dtype, &form))
+		return tensor_new_view(form, e->ndim, rows, cols,
+		    x->file->blob, p, err);
+	if (strcmp(e->dtype, "F64") == 0) {
+		w->converted++;
+		return convert_f64(e->ndim, rows, cols, p, err);
+	}
+	err_set(err, PARE_EFORMAT, "'%s': tensor '%.120s' has dtype %s; "
+	    "expected a float type (F32, F16, BF16 or F64)", x->file->path,
+	    e->name, e->dtype);
+	return NULL;
+}
+
+struct tensor *
+weights_tensor(struct weights *w, struct weight *x, struct pare_err *err)
+{
+	x->used = true;
+	if (x->t == NULL)
+		x->t = make_tensor(w, x, err);
+	return x->t;
+}

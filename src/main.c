@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * main: reads the command line, makes the session, picks the front end.
+ *
+ *   -c or -f            batch, then the prompt with -I
+ *   terminal both ways  the prompt
+ *   anything else       commands from standard input
+ */
+#include <locale.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "ui/batch.h"
+#include "ui/console.h"
+#include "ui/options.h"
+#include "ui/repl.h"
+#include "ui/signals.h"
+#include "ui/version.h"
+
+/* --help and --version. */
+static int
+say(const struct options *o)
+{
+	struct str b = STR_INIT;
+	struct look l;
+	int status;
+
+	look_init(&l, STDOUT_FILENO, LOOK_NEVER, o->ascii);
+	l.width = l.width > 80 ? 80 : l.width;
+	if (o->help)
+		options_help(&b, &l);
+	else
+		version_text(&b);
+	status = fputs(b.s, stdout) < 0 || fflush(stdout) != 0;
+	str_free(&b);
+	return status;
+}
+
+/* FRONT_AUTO: nobody to talk to; commands come from standard input. */
+static enum front
+pick_front(const struct options *o)
+{
+	if (o->json || !isatty(STDIN_FILENO) ||
+	    (o->nscripts > 0 && !o->interactive))
+		return FRONT_AUTO;
+	if (o->front == FRONT_PLAIN)
+		return FRONT_PLAIN;
+	if (o->front != FRONT_AUTO || isatty(STDOUT_FILENO))
+		return FRONT_REPL;
+	return FRONT_AUTO;
+}
+
+/* A prompt on a terminal. Errors are shown there and do not end it. */
+static enum pare_rc
+run_prompt(struct console *c, const struct options *o, enum front front)
+{
+	c->interactive = c->session->interactive = true;
+	if (front == FRONT_REPL)
+		repl_offer_resume(c);
+	session_keep_journal(c->session);
+	if (console_open(c, o, true) == PARE_OK)
+		batch_scripts(c, o);
+	if (c->session->quit || console_exit_status(c, PARE_OK) != 0)
+		return PARE_OK;
+	signals_take_interrupt();
+	if (front == FRONT_REPL)
+		repl_run(c);
+	else
+		batch_plain(c);
+	return PARE_OK;
+}
+
+static enum pare_rc
+run_batch(struct console *c, const struct options *o)
+{
+	enum pare_rc rc;
+	int lines;
+
+	session_keep_journal(c->session);
+	rc = console_open(c, o, false);
+	if (rc == PARE_OK)
+		rc = batch_scripts(c, o);
+	if (rc != PARE_OK || c->session->quit ||
+	    (o->nscripts > 0 && !o->interactive))
+		return rc;
+	if (isatty(STDIN_FILENO))
+		console_warn(c, "reading commands from the terminal; Ctrl-D "
+		    "ends");
+	rc = batch_stdin(c, &lines);
+	if (rc == PARE_OK && lines == 0 && o->nscripts == 0)
+		console_summary(c);
+	return rc;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct console c = { 0 };
+	struct options o;
+	struct pare_err err;
+	enum front front;
+	enum pare_rc rc;
+	int status;
+
+	setlocale(LC_CTYPE, "");
+	rc = options_parse(&o, argc, argv, &err);
+	if (rc == PARE_OK && (o.help || o.version)) {
+		status = say(&o);
+		options_free(&o);
+		return status;
+	}
+	signals_init();
+	if (rc == PARE_OK)
+		rc = console_init(&c, &o, &err);
+	front = pick_front(&o);
+	if (rc != PARE_OK)
+		fprintf(stderr, "pare: %s (%s)\n", err.msg, err.hint);
+	else if (front != FRONT_AUTO)
+		rc = run_prompt(&c, &o, front);
+	else
+		rc = run_batch(&c, &o);
+	status = console_exit_status(&c, rc);
+	if (c.failed && status == 0)
+		status = 1;
+	console_free(&c);
+	options_free(&o);
+	return status;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Two results on the same samples: what flipped, and whether that is more than
+ * chance. Each flip (right in one, wrong in the other) is a fair coin when the
+ * models are equally good; fewer than six flips cannot be told from chance even
+ * when all go one way.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "measure/evaluate.h"
+#include "measure/stats.h"
+
+enum { FLIPS_MIN = 6 };
+
+static void
+count_flips(const struct evaluation *a, const struct evaluation *b,
+    struct comparison *out)
+{
+	int64_t n = a->total < b->total ? a->total : b->total;
+
+	for (int64_t i = 0; i < n; i++) {
+		bool was = a->predicted[i] == a->gold[i];
+		bool is = b->predicted[i] == b->gold[i];
+
+		out->changed += a->predicted[i] != b->predicted[i];
+		if (a->gold[i] < 0)
+			continue;
+		out->fixed += is && !was;
+		out->broke += was && !is;
+	}
+}
+
+static void
+judge_classes(const struct evaluation *a, struct comparison *c)
+{
+	long long flips = (long long)(c->fixed + c->broke);
+	size_t n = sizeof c->verdict;
+
+	c->p = stats_mcnemar(c->fixed, c->broke);
+	if (c->changed == 0)
+		snprintf(c->verdict, n, "no prediction changed");
+	else if (flips == 0)
+		snprintf(c->verdict, n, "%lld predictions changed, none between "
+		    "right and wrong", (long long)c->changed);
+	else if (c->p < 0.05)
+		snprintf(c->verdict, n, "%s (p %.2g)", c->broke > c->fixed ?
+		    "worse" : "better", c->p);
+	else if (flips < FLIPS_MIN)
+		snprintf(c->verdict, n, "within noise: the set is too small: "
+		    "%lld flip%s of %lld cannot tell", flips, flips == 1 ? "" :
+		    "s", (long long)a->n);
+	else
+		snprintf(c->verdict, n, "within noise (p %.2g)", c->p);
+}
+
+/* Scores have no flips; the intervals of the two values decide. */
+static void
+judge_scores(const struct evaluation *a, const struct evaluation *b,
+    struct comparison *c)
+{
+	size_t n = sizeof c->verdict;
+
+	c->p = NAN;
+	if (isnan(c->delta))
+		snprintf(c->verdict, n, "undefined: the scores do not vary");
+	else if (memcmp(a->logits, b->logits,
+	    (size_t)a->total * (size_t)a->labels * sizeof *a->logits) == 0)
+		snprintf(c->verdict, n, "no prediction changed");
+	else if (b->value < a->low || b->value > a->high)
+		snprintf(c->verdict, n, "outside the interval of the other "
+		    "(%.4g to %.4g)", a->low, a->high);
+	else
+		snprintf(c->verdict, n, "within the interval of the other "
+		    "(%.4g to %.4g)", a->low, a->high);
+}
+
+void
+evaluation_compare(const struct evaluation *a, const struct evaluation *b,
+    struct comparison *out)
+{
+	bool scores = metric_table[a->metric].regression || a->labels == 1;
+
+	memset(out, 0, sizeof *out);
+	out->delta = b->value - a->value;
+	if (a->total != b->total || a->labels != b->labels) {
+		out->p = NAN;
+		snprintf(out->verdict, sizeof out->verdict,
+		    "not comparable: other samples or other classes");
+	} else if (scores) {
+		judge_scores(a, b, out);
+	} else {
+		count_flips(a, b, out);
+		judge_classes(a, out);
+	}
+}

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* eval, compare, expect: what a state is worth, and against which other. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "session/work.h"
+#include "tensor/kernel.h"
+
+/* "auto", then the names of metric_table[]; a walk in the tests holds them
+ * equal. */
+static const char *const metric_choices[] = { "auto", "accuracy", "f1", "mcc",
+	"pearson", "spearman", "loss", NULL };
+
+enum metric
+work_metric(const struct model *m)
+{
+	return m->hp.head == HEAD_REGRESS ? METRIC_PEARSON : METRIC_ACCURACY;
+}
+
+static enum pare_rc
+check_head(const struct model *m, struct pare_err *err)
+{
+	if (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, m->hp.head == HEAD_MLM ?
+	    "%s has a masked-LM head: labels cannot judge it" :
+	    "%s has no head to evaluate", m->origin->name);
+	return err_hint(err, m->hp.head == HEAD_MLM ? "predict" :
+	    "predict what=hidden");
+}
+
+enum pare_rc
+work_evaluate(struct session *s, const struct model *m, enum metric metric,
+    bool fresh, const struct evaluation **out, bool *cached,
+    struct task *task, struct pare_err *err)
+{
+	const struct dataset *d = s->data[ROLE_EVAL];
+	struct evaluation v;
+	enum pare_rc rc;
+
+	if (check_head(m, err) != PARE_OK)
+		return err->rc;
+	if (!fresh && settings_bool(s->settings, SET_CACHE)) {
+		*out = memory_evaluation(s->memory, model_hash(m), d->hash,
+		    metric);
+		if (cached != NULL)
+			*cached = *out != NULL;
+		if (*out != NULL)
+			return PARE_OK;
+	}
+	rc = evaluate_run(s->engine, m, d, metric, &v, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	v.metric = metric;
+	v.model_hash = model_hash(m);
+	v.data_hash = d->hash;
+	rc = work_damage(err);
+	if (rc != PARE_OK) {
+		evaluation_free(&v);
+		return rc;
+	}
+	*out = memory_keep_evaluation(s->memory, &v);
+	if (cached != NULL)
+		*cached = false;
+	return PARE_OK;
+}
+
+double
+work_known_value(const struct session *s, const struct model *m)
+{
+	const struct evaluation *v;
+	uint64_t hash = work_known_hash(m);
+
+	if (hash == 0 || s->data[ROLE_EVAL] == NULL)
+		return NAN;
+	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL]->hash,
+	    work_metric(m));
+	return v != NULL ? v->value : NAN;
+}
+
+static json_t *
+interval(double low, double high)
+{
+	json_t *list = json_array();
+
+	json_array_append_new(list, isfinite(low) ? json_real(low) :
+	    json_null());
+	json_array_append_new(list, isfinite(high) ? json_real(high) :
+	    json_null());
+	return list;
+}
+
+static void
+put_evaluation(const struct evaluation *v, json_t *doc)
+{
+	json_t *all = json_object();
+
+	for (int k = 0; k < METRIC_COUNT; k++)
+		if (isfinite(v->all[k]))
+			result_put_real(all, metric_table[k].name, v->all[k]);
+	result_put_text(doc, "metric", metric_table[v->metric].name);
+	result_put_real(doc, "value", v->value);
+	json_object_set_new(doc, "ci95", interval(v->low, v->high));
+	result_put_int(doc, "n", v->n);
+	result_put_real(doc, "loss", v->loss);
+	result_put_real(doc, "seconds", v->seconds);
+	result_put_real(doc, "tokens_per_second", v->seconds > 0 ?
+	    (double)v->tokens / v->seconds : NAN);
+	json_object_set_new(doc, "metrics", all);
+}
+
+static void
+put_comparison(const struct comparison *c, json_t *doc)
+{
+	result_put_real(doc, "delta", c->delta);
+	result_put_int(doc, "fixed", c->fixed);
+	result_put_int(doc, "broke", c->broke);
+	result_put_int(doc, "changed", c->changed);
+	result_put_real(doc, "mcnemar_p", c->p);
+	result_put_text(doc, "verdict", c->verdict);
+}
+
+enum pare_rc
+work_eval_doc(struct session *s, int id, int against, enum metric metric,
+    bool fresh, json_t *doc, struct notes *notes, struct task *task,
+    struct pare_err *err)
+{
+	const struct model *m = s->history.state[id].model;
+	const struct evaluation *base = NULL, *v;
+	struct comparison c;
+	bool cached, base_cached = true;
+	enum pare_rc rc;
+
+	rc = work_evaluate(s, m, metric, fresh, &v, &cached, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	put_evaluation(v, doc);
+	result_put_bool(doc, "cached", cached);
+	if (against < 0 || s->history.state[against].model == m)
+		return PARE_OK;
+	rc = work_evaluate(s, s->history.state[against].model, metric, false,
+	    &base, &base_cached, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	if (!base_cached)
+		notes_add(notes, "state %d was evaluated too, to compare with",
+		    against);
+	evaluation_compare(base, v, &c);
+	result_put_int(doc, "against", against);
+	put_comparison(&c, doc);
+	return PARE_OK;
+}
+
+/* metric= of the arguments, or the task's own. */
+static enum pare_rc
+read_metric(const struct session *s, const struct arg_list *args,
+    enum metric *out, struct pare_err *err)
+{
+	const struct model *m = session_model(s);
+	const char *name = arg_choice(args, "metric");
+	bool score = m->hp.head == HEAD_REGRESS;
+
+	*out = work_metric(m);
+	if (strcmp(name, "auto") == 0 || !metric_find(name, out))
+		return PARE_OK;
+	if (*out == METRIC_LOSS || metric_table[*out].regression == score)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "%s is not for a model that gives %s", name,
+	    score ? "a score" : "a class");
+	return err_hint(err, "eval metric=%s",
+	    metric_table[work_metric(m)].name);
+}
+
+static const struct arg_spec eval_args[] = {
+	{ "metric", ARG_CHOICE, 0, 0, 0, "auto", metric_choices, NULL,
+	    "what value is; auto is accuracy, or pearson for scores" },
+	{ "against", ARG_STATE, 0, 0, 0, "original", NULL, NULL,
+	    "the state to compare with" },
+	{ "fresh", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "measure again instead of recalling" },
+	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static const char *const eval_examples[] = { "eval", "eval metric=f1",
+	"eval against=original", NULL };
+
+static enum pare_rc
+run_eval(struct session *s, const struct arg_list *args, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	enum metric metric;
+	enum pare_rc rc;
+	int against;
+
+	rc = read_metric(s, args, &metric, err);
+	if (rc == PARE_OK)
+		rc = work_state(s, args, "against", "original", &against, err);
+	if (rc != PARE_OK)
+		return rc;
+	return work_eval_doc(s, s->history.current, against, metric,
+	    arg_int(args, "fresh") != 0, doc, notes, task, err);
+}
+
+const struct command command_eval = {
+	.name = "eval",
+	.group = GROUP_MEASURE,
+	.help = "Measure the current state on the eval samples.\n"
+	    "Gives the metric with its 95 % interval, and against the original "
+	    "the predictions that were fixed and broken with an exact McNemar "
+	    "test. The original is evaluated too where that is not known yet. "
+	    "Results are recalled for states that come back.",
+	.examples = eval_examples,
+	.args = eval_args,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_NEEDS_DATA |
+	    CMD_LONG,
+	.run = run_eval,
+};
+
+/* ---- compare ---- */
+
+static const struct arg_spec compare_args[] = {
+	{ "a", ARG_STATE, ARG_WORD, 0, 0, "original", NULL, NULL,
+	    "the state to start from" },
+	{ "b", ARG_STATE, ARG_WORD, 0, 0, "current", NULL, NULL,
+	    "the state it became" },
+	{ "metric", ARG_CHOICE, 0, 0, 0, "auto", metric_choices, NULL,
+	    "what value is" },
+	{ "flips", ARG_INT, 0, 0, 1e15, "20", NULL, "samples",
+	    "changed predictions to list" },
+	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static const char *const compare_examples[] = { "compare",
+	"compare original current", "compare 0 0 flips=5", NULL };
+
+static json_t *
+compare_side(const struct session *s, int id, const struct evaluation *v)
+{
+	const struct state *t = &s->history.state[id];
+	int64_t seq = settings_int(s->settings, SET_SEQ);
+	json_t *o = json_object();
+	struct totals totals;
+
+	account_totals(t->model, seq, false, &totals);
+	result_put_int(o, "state", id);
+	result_put_text(o, "command", t->command);
+	result_put_text(o, "metric", metric_table[v->metric].name);
+	result_put_real(o, "value", v->value);
+	json_object_set_new(o, "ci95", interval(v->low, v->high));
+	result_put_int(o, "n", v->n);
+	result_put_int(o, "params", totals.params);
+	result_put_int(o, "bytes", totals.bytes);
+	result_put_real(o, "macs_per_token", (double)totals.macs /
+	    (double)seq);
+	return o;
+}
+
+static void
+put_label(const struct model *m, int k, json_t *o, const char *key)
+{
+	char name[256];
+
+	if (k < 0 || k >= m->hp.labels) {
+		json_object_set_new(o, key, json_null());
+		return;
+	}
+	model_label_name(m, k, name, sizeof(name));
+	result_put_text(o, key, name);
+}
+
+static json_t *
+flip_list(const struct session *s, const struct model *m,
+    const struct evaluation *a, const struct evaluation *b, int64_t most)
+{
+	const struct dataset *d = s->data[ROLE_EVAL];
+	json_t *list = json_array();
+	int64_t n = 0;
+
+	if (m->hp.head != HEAD_CLASSIFY)
+		return list;
+	for (int64_t i = 0; i < d->n && i < a->total && n < most; i++) {
+		json_t *o;
+
+		if (a->predicted[i] == b->predicted[i])
+			continue;
+		n++;
+		o = json_object();
+		result_put_int(o, "index", i);
+		put_label(m, a->gold[i], o, "gold");
+		put_label(m, a->predicted[i], o, "a");
+		put_label(m, b->predicted[i], o, "b");
+		result_put_text(o, "text", d->sample[i].text);
+		if (d->sample[i].pair != NULL)
+			result_put_text(o, "pair", d->sample[i].pair);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static enum pare_rc
+run_compare(struct session *s, const struct arg_list *args, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	const struct evaluation *va, *vb;
+	struct comparison c;
+	enum metric metric;
+	enum pare_rc rc;
+	int a, b;
+
+	rc = read_metric(s, args, &metric, err);
+	if (rc == PARE_OK)
+		rc = work_state(s, args, "a", "original", &a, err);
+	if (rc == PARE_OK)
+		rc = work_state(s, args, "b", "current", &b, err);
+	if (rc == PARE_OK)
+		rc = work_evaluate(s, s->history.state[a].model, metric, false,
+		    &va, NULL, task, err);
+	if (rc == PARE_OK)
+		rc = work_evaluate(s, s->history.state[b].model, metric, false,
+		    &vb, NULL, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	evaluation_compare(va, vb, &c);
+	json_object_set_new(doc, "a", compare_side(s, a, va));
+	json_object_set_new(doc, "b", compare_side(s, b, vb));
+	put_comparison(&c, doc);
+	json_object_set_new(doc, "flips", flip_list(s,
+	    s->history.state[b].model, va, vb, arg_int(args, "flips")));
+	return PARE_OK;
+}
+
+const struct command command_compare = {
+	.name = "compare",
+	.group = GROUP_MEASURE,
+	.help = "Compare two states on the eval samples.\n"
+	    "Lists the samples whose prediction changed.",
+	.examples = compare_examples,
+	.args = compare_args,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_NEEDS_DATA |
+	    CMD_LONG,
+	.run = run_compare,
+};
+
+/* ---- expect ---- */
+
+/* After the metrics of metric_table[], what else can be expected. */
+static const char *const expect_choices[] = {
+	"accuracy", "f1", "mcc", "pearson", "spearman", "loss",
+	"params", "nonzero", "bytes", "macs_per_token", "tensors", "layers",
+	"state", "latency_ratio", "latency_ms", "fixed", "broke", "changed",
+	"delta", NULL
+};
+
+static const char *const op_choices[] = { "<", "<=", ">", ">=", "==", "!=",
+	NULL };
+
+static const struct arg_spec expect_args[] = {
+	{ "metric", ARG_CHOICE, ARG_REQUIRED | ARG_WORD, 0, 0, NULL,
+	    expect_choices, NULL, "what is looked at" },
+	{ "op", ARG_CHOICE, ARG_REQUIRED | ARG_WORD, 0, 0, NULL, op_choices,
+	    NULL, "how it compares" },
+	{ "value", ARG_REAL, ARG_REQUIRED | ARG_WORD, 0, 0, NULL, NULL, NULL,
+	    "the bound; 90% is 0.9" },
+	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static const char *const expect_examples[] = { "expect accuracy >= 0.9",
+	"expect bytes < 5000000", "expect layers == 4", NULL };
+
+static bool
+total_of(const struct session *s, const char *name, double *out)
+{
+	const struct model *m = session_model(s);
+	int64_t seq = settings_int(s->settings, SET_SEQ);
+	struct totals t;
+
+	if (strcmp(name, "layers") == 0) {
+		*out = m->nlayers;
+		return true;
+	}
+	if (strcmp(name, "state") == 0) {
+		*out = s->history.current;
+		return true;
+	}
+	account_totals(m, seq, strcmp(name, "nonzero") == 0, &t);
+	if (strcmp(name, "params") == 0)
+		*out = (double)t.params;
+	else if (strcmp(name, "nonzero") == 0)
+		*out = (double)t.nonzero;
+	else if (strcmp(name, "bytes") == 0)
+		*out = (double)t.bytes;
+	else if (strcmp(name, "macs_per_token") == 0)
+		*out = (double)t.macs / (double)seq;
+	else if (strcmp(name, "tensors") == 0)
+		*out = t.tensors;
+	else
+		return false;
+	return true;
+}
+
+static enum pare_rc
+need_weights(const struct session *s, const char *name, bool data,
+    struct pare_err *err)
+{
+	const struct model *m = session_model(s);
+
+	if (m->ghost) {
+		err_set(err, PARE_EUSER, "%s needs weights, and %s was opened "
+		    "from a config alone", name, m->origin->name);
+		return err_hint(err, "open %s weights=random",
+		    m->origin->path);
+	}
+	if (data && s->data[ROLE_EVAL] == NULL) {
+		err_set(err, PARE_EUSER, "%s needs samples, and none are "
+		    "loaded", name);
+		return err_hint(err, "load samples: data FILE");
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+expect_latency(struct session *s, bool ratio, double *out, struct task *task,
+    struct pare_err *err)
+{
+	struct latency_options o = {
+		.batch = 1, .seq = settings_int(s->settings, SET_SEQ),
+		.seed = (uint64_t)settings_int(s->settings, SET_SEED),
+	};
+	struct latency l;
+	enum pare_rc rc;
+
+	rc = work_measure_latency(s, s->history.current, &o, false, &l, NULL,
+	    task, err);
+	if (rc == PARE_OK)
+		*out = !ratio ? l.p50_ms : l.has_ratio ? l.ratio : 1.0;
+	return rc;
+}
+
+static enum pare_rc
+expect_flips(struct session *s, const char *name, double *out,
+    struct task *task, struct pare_err *err)
+{
+	enum metric metric = work_metric(session_model(s));
+	const struct evaluation *a, *b;
+	struct comparison c;
+	enum pare_rc rc;
+
+	rc = work_evaluate(s, s->history.state[0].model, metric, false, &a,
+	    NULL, task, err);
+	if (rc == PARE_OK)
+		rc = work_evaluate(s, session_model(s), metric, false, &b,
+		    NULL, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	evaluation_compare(a, b, &c);
+	*out = name[0] == 'f' ? (double)c.fixed : name[0] == 'b' ?
+	    (double)c.broke : name[0] == 'c' ? (double)c.changed : c.delta;
+	return PARE_OK;
+}
+
+static enum pare_rc
+actual_value(struct session *s, const char *name, double *out,
+    struct task *task, struct pare_err *err)
+{
+	bool latency = str_has_prefix(name, "latency_");
+	const struct evaluation *v;
+	enum metric metric;
+	enum pare_rc rc;
+
+	if (total_of(s, name, out))
+		return PARE_OK;
+	rc = need_weights(s, name, !latency, err);
+	if (rc != PARE_OK)
+		return rc;
+	if (latency)
+		return expect_latency(s, strcmp(name, "latency_ratio") == 0,
+		    out, task, err);
+	if (!metric_find(name, &metric))
+		return expect_flips(s, name, out, task, err);
+	rc = work_evaluate(s, session_model(s), metric, false, &v, NULL, task,
+	    err);
+	if (rc == PARE_OK)
+		*out = v->value;
+	return rc;
+}
+
+static bool
+holds(double actual, const char *op, double value)
+{
+	if (strcmp(op, "<") == 0)
+		return actual < value;
+	if (strcmp(op, "<=") == 0)
+		return actual <= value;
+	if (strcmp(op, ">") == 0)
+		return actual > value;
+	if (strcmp(op, ">=") == 0)
+		return actual >= value;
+	return strcmp(op, "==") == 0 ? actual == value : actual != value;
+}
+
+static enum pare_rc
+run_expect(struct session *s, const struct arg_list *args, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	const char *name = arg_choice(args, "metric");
+	const char *op = arg_choice(args, "op");
+	double value = arg_real(args, "value"), actual;
+	bool ok;
+	enum pare_rc rc;
+
+	rc = actual_value(s, name, &actual, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	/* An undefined number meets no expectation, not even !=. */
+	ok = isfinite(actual) && holds(actual, op, value);
+	result_put_text(doc, "metric", name);
+	result_put_text(doc, "op", op);
+	result_put_real(doc, "value", value);
+	result_put_real(doc, "actual", actual);
+	result_put_bool(doc, "holds", ok);
+	if (ok)
+		return PARE_OK;
+	if (!isfinite(actual))
+		return err_set(err, PARE_EEXPECT,
+		    "expected %s %s %s, but it is undefined here", name, op,
+		    arg_text(args, "value"));
+	return err_set(err, PARE_EEXPECT,
+	    "expected %s %s %s, but it is %.10g", name, op,
+	    arg_text(args, "value"), actual);
+}
+
+const struct command command_expect = {
+	.name = "expect",
+	.group = GROUP_MEASURE,
+	.help = "Fail unless a number of the current state is as expected.\n"
+	    "For scripts: pare stops with exit status 4 when it does not hold. "
+	    "Metrics of the samples are measured, or recalled, as eval does; "
+	    "fixed, broke, changed and delta are against the original.",
+	.examples = expect_examples,
+	.args = expect_args,
+	.flags = CMD_NEEDS_MODEL | CMD_LONG,
+	.run = run_expect,
+};

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Any op of op_table[] through the history: estimate in a dry run, else apply
+ * and add a state. */
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "session/work.h"
+
+static void
+put_result(const struct session *s, const struct op *op,
+    const struct op_result *r, int64_t seq, double seconds, json_t *doc)
+{
+	char *name = str_format("%s%s%s", op->verb, op->method != NULL ? " " :
+	    "", op->method != NULL ? op->method : "");
+
+	result_put_text(doc, "op", name);
+	free(name);
+	result_put_totals(doc, "before", &r->before, seq);
+	result_put_totals(doc, "after", &r->after, seq);
+	result_put_int(doc, "seq", seq);
+	result_put_real(doc, "seconds", seconds);
+	result_put_text(doc, "note", r->note);
+	result_put_bool(doc, "dry_run", s->dry_run);
+}
+
+enum pare_rc
+cmd_op_run(struct session *s, const struct op *op,
+    const struct arg_list *args, json_t *doc, struct notes *notes,
+    struct task *task, struct pare_err *err)
+{
+	struct op_input in = {
+		.model = session_model(s), .args = args,
+		.seed = work_seed(s, args), .task = task,
+	};
+	int64_t seq = settings_int(s->settings, SET_SEQ);
+	double start = task_now(), seconds;
+	struct op_result r;
+	enum pare_rc rc;
+	char *line;
+
+	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
+	    op_apply(op, &in, seq, &r, err);
+	if (rc != PARE_OK)
+		return rc;
+	seconds = task_now() - start;
+	if (s->dry_run) {
+		s->unrecorded = true;
+	} else {
+		line = work_line_with_seed(s, args);
+		rc = work_add_state(s, model_ref(r.model), line, seconds, err);
+		work_record(s, line);
+	}
+	if (rc == PARE_OK)
+		put_result(s, op, &r, seq, seconds, doc);
+	op_result_free(&r);
+	return rc;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * work: what several commands of the session share. Private to src/session.
+ */
+#ifndef PARE_SESSION_WORK_H
+#define PARE_SESSION_WORK_H
+
+#include "session/command.h"
+#include "session/journal.h"
+#include "session/memory.h"
+#include "session/result.h"
+#include "session/settings.h"
+
+/* The hash when it was computed before, else 0. */
+uint64_t work_known_hash(const struct model *m);
+/* Error when a mapped file became shorter since the last question. */
+enum pare_rc work_damage(struct pare_err *err);
+/* Journals `line` in place of what was typed. Consumes line. */
+void work_record(struct session *s, char *line);
+/* Adds a state for model (consumed) made by line, unless its files broke. */
+enum pare_rc work_add_state(struct session *s, struct model *model,
+    const char *line, double seconds, struct pare_err *err);
+/* The line with " seed=N" when it gave none and the setting is not the default,
+ * so that the line alone tells the result; malloc'ed. */
+char *work_line_with_seed(const struct session *s,
+    const struct arg_list *args);
+/* seed= of the arguments when given, else the setting. */
+uint64_t work_seed(const struct session *s, const struct arg_list *args);
+/* The state an ARG_STATE names (arg absent: dflt). */
+enum pare_rc work_state(const struct session *s, const struct arg_list *args,
+    const char *name, const char *dflt, int *id, struct pare_err *err);
+/* An absolute path where that is possible; malloc'ed. */
+char *work_absolute(const char *path);
+/* The keys of `open` and the first ones of `info`. */
+void work_put_model(const struct session *s, const struct model *m,
+    json_t *doc);
+/* The `data` line that loads a role again; malloc'ed. */
+char *work_data_line(const struct session *s, enum data_role role);
+/* state keys that undo, redo, goto and mark answer with. */
+void work_put_state(const struct session *s, int id, json_t *doc);
+
+/* Reads and encodes a role for model m (NULL: text only). *out is NULL on error. */
+enum pare_rc work_read_data(const struct session *s, enum data_role role,
+    const struct model *m, const struct tokenizer *t, struct dataset **out,
+    struct task *task, struct pare_err *err);
+void data_source_free(struct data_source *d);
+extern const char *const data_role_names[ROLE_COUNT + 1];
+/* Longest input of a model in tokens. */
+int work_max_tokens(const struct model *m, const struct tokenizer *t);
+
+/* The metric a model is judged by. */
+enum metric work_metric(const struct model *m);
+/*
+ * The evaluation of m on the eval role, recalled when it is known (and fresh is
+ * false); *out is borrowed from the memory. *cached may be NULL.
+ */
+enum pare_rc work_evaluate(struct session *s, const struct model *m,
+    enum metric metric, bool fresh, const struct evaluation **out,
+    bool *cached, struct task *task, struct pare_err *err);
+/* Remembered value of a state's own metric on the present data; NAN. */
+double work_known_value(const struct session *s, const struct model *m);
+/* Remembered latency ratio to state 0; NAN. */
+double work_known_ratio(const struct session *s, const struct model *m);
+/* Puts the keys of `eval` into doc, against state `against` (-1: none). */
+enum pare_rc work_eval_doc(struct session *s, int id, int against,
+    enum metric metric, bool fresh, json_t *doc, struct notes *notes,
+    struct task *task, struct pare_err *err);
+enum pare_rc work_measure_latency(struct session *s, int id,
+    const struct latency_options *o, bool fresh, struct latency *out,
+    bool *cached, struct task *task, struct pare_err *err);
+void work_put_latency(json_t *doc, const struct latency *l, bool cached);
+/* After a change in a live session: adds `eval` and `latency` to doc. */
+void work_live(struct session *s, bool with_latency, json_t *doc,
+    struct notes *notes, struct task *task);
+
+/* Runs op through the history; not a row of the table. */
+enum pare_rc cmd_op_run(struct session *s, const struct op *op,
+    const struct arg_list *args, json_t *doc, struct notes *notes,
+    struct task *task, struct pare_err *err);
+
+/* The rows of command_table[], by file. */
+extern const struct command command_open, command_data;
+extern const struct command command_info, command_show, command_inspect;
+extern const struct command command_undo, command_redo, command_history,
+    command_goto, command_mark, command_diff;
+extern const struct command command_eval, command_compare, command_expect;
+extern const struct command command_latency, command_predict;
+extern const struct command command_save, command_recipe, command_source,
+    command_resume;
+extern const struct command command_recover;
+extern const struct command command_help, command_set, command_quit;
+
+#endif

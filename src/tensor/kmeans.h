@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * kmeans: tables of means for one group of values. Private to src/tensor.
+ */
+#ifndef PARE_TENSOR_KMEANS_H
+#define PARE_TENSOR_KMEANS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Sorts v[0..n) ascending on the given number of threads; tmp has room for n. */
+void sort_floats(float *v, float *tmp, int64_t n, int threads);
+
+/* Doubles that kmeans_table() needs for n values. */
+size_t kmeans_sums(int64_t n);
+
+/* 2^bits means of sorted values, ascending; n may be 0. */
+void kmeans_table(const float *sorted, int64_t n, int bits, double *sums,
+    float *table);
+/* The two values with the least squared error of all. */
+void kmeans_binary(const float *sorted, int64_t n, float *table);
+
+/* Numbers of the nearest table values (ascending; the lower one of two). */
+void kmeans_encode(const float *table, int bits, const float *v, int64_t n,
+    uint8_t *code);
+
+#endif

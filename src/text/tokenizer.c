@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Which files of a folder make its tokenizer, and what is the same for every
+ * kind: added tokens are cut out of the text first, then the model cuts the rest;
+ * truncation; the template around the texts.
+ *
+ * Longest-first truncation of a pair as the fast reference has it: of lengths
+ * s <= l and a budget b, s stays whole when l can give enough, else both get
+ * half and the longer one (the second, when equal) the odd one.
+ */
+#include "text/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "text/vocabulary.h"
+
+enum { MAX_VOCABULARY = 256 << 20 };
+
+/* ---- loading ---- */
+
+static uint64_t
+hash_template(uint64_t h, const struct template *m)
+{
+	for (int i = 0; i < m->n; i++) {
+		h = hash_mix(h, (uint64_t)(m->part[i].sequence + 1));
+		h = hash_mix(h, (uint64_t)m->part[i].id);
+		h = hash_mix(h, (uint64_t)m->part[i].type);
+	}
+	return h;
+}
+
+static uint64_t
+hash_all(const struct tokenizer *t)
+{
+	uint64_t h = (uint64_t)(t->clean | t->ideographs << 1 | t->lower << 2 |
+	    t->strip << 3);
+
+	h = hash_mix(h, (uint64_t)t->max_chars);
+	h = hash_mix(h, (uint64_t)t->unknown);
+	for (int64_t i = 0; i < t->npieces; i++)
+		if (t->piece[i] != NULL)
+			h = hash_text(t->piece[i], hash_mix(h, (uint64_t)i));
+	for (int i = 0; i < t->added.n; i++) {
+		const struct added_token *a = &t->added.token[i];
+
+		h = hash_text(a->text, hash_mix(h, (uint64_t)a->id));
+		h = hash_mix(h, (uint64_t)(a->single_word | a->lstrip << 1 |
+		    a->rstrip << 2 | a->normalized << 3));
+	}
+	return hash_template(hash_template(h, &t->single), &t->pair);
+}
+
+static enum pare_rc
+finish(struct tokenizer *t, struct pare_err *err)
+{
+	enum pare_rc rc;
+
+	t->strip = t->strip_said < 0 ? t->lower : t->strip_said > 0;
+	rc = added_finish(t, err);
+	if (rc == PARE_OK)
+		t->hash = hash_all(t);
+	return rc;
+}
+
+static enum pare_rc
+check_rows(const struct tokenizer *t, int64_t rows, const char *where,
+    struct pare_err *err)
+{
+	const char *text = NULL;
+	int64_t id = INT64_MAX;
+
+	if (rows <= 0)
+		return PARE_OK;
+	for (int64_t i = rows; i < t->npieces && text == NULL; i++) {
+		text = t->piece[i];
+		id = i;
+	}
+	for (int i = 0; i < t->added.n; i++)
+		if (t->added.token[i].id >= rows && t->added.token[i].id < id) {
+			text = t->added.token[i].text;
+			id = t->added.token[i].id;
+		}
+	if (text == NULL)
+		return PARE_OK;
+	return err_set(err, PARE_EFORMAT, "%s: the piece '%.60s' has id %lld, "
+	    "but the embedding has %lld rows", where, text, (long long)id,
+	    (long long)rows);
+}
+
+/* vocab.txt with its config files, or tokenizer.json with them. */
+static struct tokenizer *
+load_file(const char *dir, const char *name, int64_t rows,
+    struct pare_err *err)
+{
+	struct tokenizer_config c = { 0 };
+	struct tokenizer *t = NULL;
+	char *path = io_join(dir, name), *data = NULL;
+	bool json = strcmp(name, "tokenizer.json") == 0;
+	enum pare_rc rc;
+	size_t n;
+
+	rc = io_read(path, MAX_VOCABULARY, &data, &n, err);
+	if (rc == PARE_OK)
+		rc = tokenizer_config_read(dir, &c, err);
+	if (rc == PARE_OK) {
+		t = json ? tokenizer_json_parse(data, n, path, err)
+		    : vocab_txt_parse(data, n, path, err);
+		rc = t == NULL ? PARE_EFORMAT : PARE_OK;
+	}
+	free(data);
+	if (rc == PARE_OK && !json)
+		rc = tokenizer_config_specials(&c, t, path, err);
+	if (rc == PARE_OK)
+		rc = tokenizer_config_settings(&c, t, err);
+	if (rc == PARE_OK)
+		rc = check_rows(t, rows, path, err);
+	if (rc == PARE_OK)
+		rc = finish(t, err);
+	tokenizer_config_free(&c);
+	free(path);
+	if (rc == PARE_OK)
+		return t;
+	tokenizer_free(t);
+	return NULL;
+}
+
+/* Says why the files that are there make no tokenizer. */
+static void
+say_other_kind(const char *dir, struct pare_err *err)
+{
+	static const struct {
+		const char *file, *kind;
+	} kinds[] = {
+		{ "merges.txt", "byte-level BPE (merges.txt)" },
+		{ "tokenizer.model", "SentencePiece (tokenizer.model)" },
+		{ "spiece.model", "SentencePiece (spiece.model)" },
+		{ "sentencepiece.bpe.model",
+		    "SentencePiece (sentencepiece.bpe.model)" },
+		{ "bpe.codes", "BPE (bpe.codes)" },
+	};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		char *path = io_join(dir, kinds[i].file);
+		bool there = io_is_file(path);
+
+		free(path);
+		if (there) {
+			err_set(err, PARE_EUSER, "its tokenizer is %s, which "
+			    "pare does not know (it knows WordPiece)",
+			    kinds[i].kind);
+			return;
+		}
+	}
+	err_set(err, PARE_EUSER, "'%s' has no tokenizer: neither "
+	    "tokenizer.json nor vocab.txt", dir);
+}
+
+struct tokenizer *
+tokenizer_load(const char *dir, int64_t rows, struct pare_err *err)
+{
+	char *json = io_join(dir, "tokenizer.json");
+	char *text = io_join(dir, "vocab.txt");
+	bool has_json = io_is_file(json), has_text = io_is_file(text);
+	struct tokenizer *t = NULL;
+
+	free(json);
+	free(text);
+	if (has_json)
+		t = load_file(dir, "tokenizer.json", rows, err);
+	if (t == NULL && has_text)
+		t = load_file(dir, "vocab.txt", rows, err);
+	if (!has_json && !has_text)
+		say_other_kind(dir, err);
+	return t;
+}
+
+struct tokenizer *
+tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
+    struct pare_err *err)
+{
+	struct tokenizer_config none = { 0 };
+	enum pare_rc rc = PARE_OK;
+	struct tokenizer *t;
+
+	if (str_has_suffix(name, ".json")) {
+		t = tokenizer_json_parse(data, n, name, err);
+	} else {
+		t = vocab_txt_parse(data, n, name, err);
+		if (t != NULL) {
+			t->lower = lower_case;
+			rc = tokenizer_config_specials(&none, t, name, err);
+		}
+	}
+	if (t == NULL)
+		return NULL;
+	if (rc == PARE_OK)
+		rc = finish(t, err);
+	if (rc == PARE_OK)
+		return t;
+	tokenizer_free(t);
+	return NULL;
+}
+
+void
+tokenizer_free(struct tokenizer *t)
+{
+	if (t == NULL)
+		return;
+	added_free(&t->added);
+	trie_free(&t->trie);
+	free(t->piece);
+	free(t->text);
+	free(t);
+}
+
+/* ---- encoding ---- */
+
+/* Text without tokens that are looked for before normalising: normalises it and
+ * cuts out those that are looked for after. */
+static enum pare_rc
+encode_plain(const struct tokenizer *t, const char *s, size_t n,
+    struct uni_bytes *scratch, struct id_list *out, struct pare_err *err)
+{
+	struct added_match m;
+	enum pare_rc rc;
+	size_t at = 0;
+
+	scratch->n = 0;
+	rc = wordpiece_normalize(t, s, n, scratch, &out->invalid, err);
+	while (rc == PARE_OK && at < scratch->n && added_find(&t->added, true,
+	    scratch->p, scratch->n, at, &m)) {
+		rc = wordpiece_cut(t, scratch->p + at, m.begin - at, out, err);
+		if (rc == PARE_OK)
+			rc = id_list_add(out, m.id, err);
+		at = m.end;
+	}
+	if (rc == PARE_OK && at < scratch->n)
+		rc = wordpiece_cut(t, scratch->p + at, scratch->n - at, out,
+		    err);
+	return rc;
+}
+
+static enum pare_rc
+encode_text(const struct tokenizer *t, const char *s, size_t n,
+    struct id_list *out, struct pare_err *err)
+{
+	struct uni_bytes scratch = { 0 };
+	enum pare_rc rc = PARE_OK;
+	struct added_match m;
+	size_t at = 0;
+
+	while (rc == PARE_OK && at < n &&
+	    added_find(&t->added, false, s, n, at, &m)) {
+		rc = encode_plain(t, s + at, m.begin - at, &scratch, out, err);
+		if (rc == PARE_OK)
+			rc = id_list_add(out, m.id, err);
+		at = m.end;
+	}
+	if (rc == PARE_OK && at < n)
+		rc = encode_plain(t, s + at, n - at, &scratch, out, err);
+	free(scratch.p);
+	return rc;
+}
+
+/* Shortens lengths to a budget; n[1] is 0 for a single text. */
+static void
+truncate_lengths(size_t n[2], size_t budget)
+{
+	bool swap = n[0] > n[1];
+	size_t s = swap ? n[1] : n[0], l = swap ? n[0] : n[1];
+
+	if (s + l <= budget)
+		return;
+	if (s > budget)
+		l = s;
+	else
+		l = s > budget - s ? s : budget - s;
+	if (s + l > budget) {
+		s = budget / 2;
+		l = s + budget % 2;
+	}
+	n[0] = swap ? l : s;
+	n[1] = swap ? s : l;
+}
+
+static enum pare_rc
+fill_template(const struct template *m, const struct id_list text[2],
+    const size_t n[2], struct tokens *out, struct pare_err *err)
+{
+	size_t total = n[0] + n[1] + (size_t)m->specials;
+	int k = 0;
+
+	if (total > INT32_MAX)
+		return err_set(err, PARE_EUSER,
+		    "the text has more than 2^31 pieces");
+	out->id = mem_big(total, sizeof(*out->id), err);
+	out->type = mem_big(total, sizeof(*out->type), err);
+	if (out->id == NULL || out->type == NULL) {
+		tokens_free(out);
+		return PARE_ENOMEM;
+	}
+	for (int i = 0; i < m->n; i++) {
+		const struct template_part *p = &m->part[i];
+		size_t count = p->sequence < 0 ? 1 : n[p->sequence];
+
+		for (size_t j = 0; j < count; j++) {
+			out->id[k] = p->sequence < 0 ? p->id
+			    : text[p->sequence].v[j];
+			out->type[k++] = p->type;
+		}
+	}
+	out->n = k;
+	return PARE_OK;
+}
+
+static const struct template bare_single = { .n = 1, .part = { { 0, 0, 0 } } };
+static const struct template bare_pair = { .n = 2,
+	.part = { { 0, 0, 0 }, { 1, 0, 1 } } };
+
+/* Cuts both texts to what the template leaves and puts them into it. */
+static enum pare_rc
+assemble(const struct template *m, const struct id_list text[2], int max,
+    struct tokens *out, struct pare_err *err)
+{
+	size_t n[2] = { text[0].n, text[1].n };
+
+	if (max > 0 && max < m->specials)
+		return err_set(err, PARE_EUSER, "a length of %d has no room "
+		    "for the %d special tokens", max, m->specials);
+	if (max > 0)
+		truncate_lengths(n, (size_t)(max - m->specials));
+	out->truncated = n[0] < text[0].n || n[1] < text[1].n;
+	out->invalid = text[0].invalid + text[1].invalid;
+	return fill_template(m, text, n, out, err);
+}
+
+enum pare_rc
+tokenizer_encode(const struct tokenizer *t, const char *a, size_t na,
+    const char *b, size_t nb, int max, bool special, struct tokens *out,
+    struct pare_err *err)
+{
+	struct id_list text[2] = { { 0 } };
+	const struct template *m;
+	enum pare_rc rc;
+
+	memset(out, 0, sizeof(*out));
+	if (special)
+		m = b != NULL ? &t->pair : &t->single;
+	else
+		m = b != NULL ? &bare_pair : &bare_single;
+	rc = encode_text(t, a, na, &text[0], err);
+	if (rc == PARE_OK && b != NULL)
+		rc = encode_text(t, b, nb, &text[1], err);
+	if (rc == PARE_OK)
+		rc = assemble(m, text, max, out, err);
+	free(text[0].v);
+	free(text[1].v);
+	if (rc != PARE_OK)
+		memset(out, 0, sizeof(*out));
+	return rc;
+}
+
+void
+tokens_free(struct tokens *t)
+{
+	free(t->id);
+	free(t->type);
+	memset(t, 0, sizeof(*t));
+}
+
+/* ---- asking ---- */
+
+const char *
+tokenizer_piece(const struct tokenizer *t, int32_t id)
+{
+	if (id >= 0 && id < t->npieces && t->piece[id] != NULL)
+		return t->piece[id];
+	for (int i = 0; i < t->added.n; i++)
+		if (t->added.token[i].id == id)
+			return t->added.token[i].text;
+	return NULL;
+}
+
+int64_t
+tokenizer_size(const struct tokenizer *t)
+{
+	int64_t n = t->npieces;
+
+	for (int i = 0; i < t->added.n; i++)
+		if (t->added.token[i].id >= n)
+			n = (int64_t)t->added.token[i].id + 1;
+	return n;
+}
+
+const char *
+tokenizer_kind(const struct tokenizer *t)
+{
+	return "WordPiece";
+}
+
+int
+tokenizer_max_length(const struct tokenizer *t)
+{
+	return t->max_length;
+}
+
+uint64_t
+tokenizer_hash(const struct tokenizer *t)
+{
+	return t->hash;
+}

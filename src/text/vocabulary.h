@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * vocabulary: the inside of a tokenizer, for the files of this room that build
+ * one (vocab_txt.c, tokenizer_json.c) and that use it (wordpiece.c,
+ * added.c, tokenizer.c).
+ */
+#ifndef PARE_TEXT_VOCABULARY_H
+#define PARE_TEXT_VOCABULARY_H
+
+#include "base/json.h"
+#include "text/tokenizer.h"
+#include "text/trie.h"
+#include "text/unicode.h"
+
+/* A token that is found in the text before (or, normalized, after) the text is
+ * normalised, and never cut. */
+struct added_token {
+	char *text;	/* owned, n bytes */
+	size_t n;
+	char *find;	/* what is looked for; owned, find_n bytes */
+	size_t find_n;
+	int32_t id;
+	bool single_word;	/* not beside a letter or digit */
+	bool lstrip, rstrip;	/* swallows the white space beside it */
+	bool normalized;
+};
+
+struct added_set {
+	struct added_token *token;
+	int n;
+	/* From text to index in token; [1] holds the normalized ones. */
+	struct trie trie[2];
+	bool first[2][256];	/* bytes that begin one */
+};
+
+/* What stands around the texts: ids, and the texts themselves. */
+struct template_part {
+	int sequence;		/* 0: first text, 1: second; -1: an id */
+	int32_t id, type;
+};
+
+enum { TEMPLATE_MAX = 64 };
+struct template {
+	struct template_part part[TEMPLATE_MAX];
+	int n;
+	int specials;		/* how many parts are ids */
+};
+
+struct tokenizer {
+	/* Pieces by id; NULL where there is none. */
+	const char **piece;
+	int64_t npieces, max_pieces;
+	char *text;		/* of all pieces */
+	size_t text_n, text_cap;
+	/* WordPiece. */
+	struct trie trie;
+	uint32_t continued;	/* the node after the prefix "##" */
+	int32_t unknown;
+	int max_chars;		/* longer words are unknown */
+	bool clean, ideographs, lower;
+	int strip_said;		/* -1: not said, strips when it lower-cases */
+	bool strip;
+	struct added_set added;
+	struct template single, pair;
+	int max_length;
+	uint64_t hash;
+};
+
+/* ---- vocabulary.c: building ---- */
+
+/* An empty tokenizer with room for ids below max_pieces and so many bytes of
+ * text; NULL with PARE_ENOMEM. */
+struct tokenizer *vocabulary_new(int64_t max_pieces, size_t bytes,
+    struct pare_err *err);
+/* Piece id is s; the text's id is now id. */
+void vocabulary_add(struct tokenizer *t, int32_t id, const char *s, size_t n);
+/* The id of a piece or an added token, or -1. */
+int32_t vocabulary_id(const struct tokenizer *t, const char *s);
+/* The same, PARE_EFORMAT naming the piece when there is none. */
+enum pare_rc vocabulary_need(const struct tokenizer *t, const char *s,
+    const char *where, int32_t *id, struct pare_err *err);
+
+/* PARE_EFORMAT when the template is full. */
+enum pare_rc template_add(struct template *m, int sequence, int32_t id,
+    int32_t type, const char *where, struct pare_err *err);
+/* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
+void template_bert(struct tokenizer *t, int32_t cls, int32_t sep);
+
+/* ---- added.c ---- */
+
+/* A copy of one token; PARE_EFORMAT when it is empty, too long, or its id or
+ * text is already that of another. */
+enum pare_rc added_add(struct tokenizer *t, const struct added_token *a,
+    const char *where, struct pare_err *err);
+/* After the last one: builds the tries. */
+enum pare_rc added_finish(struct tokenizer *t, struct pare_err *err);
+void added_free(struct added_set *s);
+
+struct added_match {
+	size_t begin, end;	/* with the white space it swallows */
+	int32_t id;
+};
+/* The first token in s at or after `from`; false when there is none. */
+bool added_find(const struct added_set *s, bool normalized, const char *text,
+    size_t n, size_t from, struct added_match *out);
+
+/* ---- wordpiece.c ---- */
+
+/* Ids of one text, growing. */
+struct id_list {
+	int32_t *v;
+	size_t n, cap;
+	int invalid;
+};
+enum pare_rc id_list_add(struct id_list *l, int32_t id, struct pare_err *err);
+
+/* Text of a file or a user to normalised text, appended to out. */
+enum pare_rc wordpiece_normalize(const struct tokenizer *t, const char *s,
+    size_t n, struct uni_bytes *out, int *invalid, struct pare_err *err);
+/* Normalised text to ids. */
+enum pare_rc wordpiece_cut(const struct tokenizer *t, const char *s, size_t n,
+    struct id_list *out, struct pare_err *err);
+
+/* ---- vocab_txt.c, tokenizer_json.c, tokenizer_config.c ---- */
+
+/* The next three leave the tokenizer to be finished by tokenizer.c. */
+struct tokenizer *vocab_txt_parse(const char *data, size_t n,
+    const char *where, struct pare_err *err);
+struct tokenizer *tokenizer_json_parse(const char *data, size_t n,
+    const char *where, struct pare_err *err);
+
+/* The config files of a model folder, any of which may be missing. */
+struct tokenizer_config {
+	json_t *config;		/* tokenizer_config.json */
+	json_t *map;		/* special_tokens_map.json */
+	json_t *added;		/* added_tokens.json */
+};
+enum pare_rc tokenizer_config_read(const char *dir,
+    struct tokenizer_config *out, struct pare_err *err);
+void tokenizer_config_free(struct tokenizer_config *c);
+/* What it says of the normaliser, and the longest input. */
+enum pare_rc tokenizer_config_settings(const struct tokenizer_config *c,
+    struct tokenizer *t, struct pare_err *err);
+/* The special and added tokens of a vocab.txt; where names that file. PARE_EUSER
+ * when the class it names is not WordPiece. */
+enum pare_rc tokenizer_config_specials(const struct tokenizer_config *c,
+    struct tokenizer *t, const char *where, struct pare_err *err);
+
+/* One token as the JSON files describe it: {"content": ..., "lstrip": ...}. */
+enum pare_rc added_from_json(const json_t *o, int32_t id, bool normalized,
+    const char *where, struct added_token *out, struct pare_err *err);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * pare.json, beside weights of three tensors. The input is the text; the folder
+ * is made once, under TMPDIR.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/str.h"
+#include "file/file.h"
+#include "file/safetensors.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static char *dir;
+
+static void
+remove_dir(void)
+{
+	static const char *const names[] = { "config.json", "pare.json",
+		"model.safetensors" };
+
+	for (int i = 0; i < 3; i++) {
+		char *path = io_join(dir, names[i]);
+
+		(void)remove(path);
+		free(path);
+	}
+	(void)remove(dir);
+	free(dir);
+}
+
+static void
+make_dir(void)
+{
+	static const struct {
+		const char *name, *dtype;
+		int ndim;
+		int64_t dim[2], bytes;
+	} w[] = {
+		{ "a", "F32", 2, { 4, 4 }, 64 },
+		{ "v", "F32", 1, { 4, 0 }, 16 },
+		{ "q.pare.data", "U8", 1, { 8, 0 }, 8 },
+		{ "q.pare.scale", "F16", 1, { 4, 0 }, 8 },
+		{ "q.pare.min", "F16", 1, { 4, 0 }, 8 },
+		{ "q.pare.table", "F32", 1, { 16, 0 }, 64 },
+		{ "q.pare.mask", "U8", 1, { 4, 0 }, 4 },
+		{ "q.pare.rows", "U32", 1, { 5, 0 }, 20 },
+		{ "q.pare.cols", "U16", 1, { 8, 0 }, 16 },
+	};
+	static const unsigned char zeros[64];
+	const char *tmp = getenv("TMPDIR");
+	struct st_writer *sw = st_writer_new();
+	char *path;
+
+	dir = str_format("%s/pare-fuzz-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	if (mkdtemp(dir) == NULL)
+		abort();
+	atexit(remove_dir);
+	for (size_t i = 0; i < sizeof(w) / sizeof(*w); i++)
+		st_writer_add(sw, w[i].name, w[i].dtype, w[i].ndim, w[i].dim,
+		    zeros, w[i].bytes);
+	path = io_join(dir, "model.safetensors");
+	(void)st_writer_write(sw, path, NULL, NULL, NULL);
+	free(path);
+	st_writer_free(sw);
+	path = io_join(dir, "config.json");
+	(void)io_write(path, "{}", 2, NULL);
+	free(path);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct notes notes = { 0 };
+	struct model *m = NULL;
+	struct pare_err err;
+	char *path;
+	FILE *f;
+
+	if (dir == NULL)
+		make_dir();
+	path = io_join(dir, "pare.json");
+	f = fopen(path, "wb");
+	if (f != NULL) {
+		fwrite(data, 1, n, f);
+		fclose(f);
+		if (file_open_model(dir, NULL, &m, &notes, &err) == PARE_OK) {
+			(void)model_hash(m);
+			model_unref(m);
+		}
+	}
+	notes_free(&notes);
+	free(path);
+	return 0;
+}

@@ -235,8 +235,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	if (rc == PARE_OK)
 		rc = map_slots(&f, e, err);
 	if (rc == PARE_OK && f.left > 0)
-		ops_note(note, "%d of %d matrices (%s%s) stay as they are: they "
-		    "cannot be factorized or would grow", f.left,
+		ops_note(note, "%d of %d matrices (%s%s) stay as they are: "
+		    "they cannot be factorized or would grow", f.left,
 		    f.left + f.used, f.first_left, f.left > 1 ? ", ..." : "");
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
@@ -280,8 +280,8 @@ const struct op op_factorize = {
 	    "W (rows x cols) becomes A (rows x k) times B (k x cols), from the "
 	    "SVD W = U S V: A = U sqrt(S), B = sqrt(S) V cut to the first k, "
 	    "the nearest there is of rank k. Give k as rank=, as energy= (the "
-	    "share of the squared singular values that stays) or as ratio= (the "
-	    "share of the parameters that stays).\n"
+	    "share of the squared singular values that stays) or as ratio= "
+	    "(the share of the parameters that stays).\n"
 	    "Parameters, bytes and multiply-adds become k (rows + cols); above "
 	    "the break-even rank rows cols / (rows + cols) they would grow, "
 	    "which is refused unless force=on. The word embedding becomes "

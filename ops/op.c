@@ -41,8 +41,8 @@ unknown(const char *verb, const char *word, struct pare_err *err)
 	if (word == NULL)
 		err_set(err, PARE_EUSER, "%s what? One of: %s", verb, names.s);
 	else if (verb == NULL)
-		err_set(err, PARE_EUSER, "no op is called '%.40s'; there are: %s",
-		    word, names.s);
+		err_set(err, PARE_EUSER, "no op is called '%.40s'; there are: "
+		    "%s", word, names.s);
 	else
 		err_set(err, PARE_EUSER, "%s cannot do '%.40s'; it can do: %s",
 		    verb, word, names.s);

@@ -70,12 +70,13 @@ const struct op op_prune_attention = {
 	.method = "attention",
 	.title = "Prune attention sub-layers",
 	.help = "Remove the attention sub-layer of layers.\n"
-	    "Its query, key, value and output matrices and their biases go, and "
-	    "with them their bytes, their multiply-adds and the attention "
-	    "scores. The normalisation that belongs to it stays: the layer then "
-	    "normalises its input plus nothing, and goes on to its other half.\n"
-	    "Where other layers share the weights, the bytes stay until the last "
-	    "of them lets go.",
+	    "Its query, key, value and output matrices and their biases go, "
+	    "and with them their bytes, their multiply-adds and the attention "
+	    "scores. The normalisation that belongs to it stays: the layer "
+	    "then normalises its input plus nothing, and goes on to its other "
+	    "half.\n"
+	    "Where other layers share the weights, the bytes stay until the "
+	    "last of them lets go.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL,

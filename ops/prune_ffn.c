@@ -73,9 +73,10 @@ const struct op op_prune_ffn = {
 	    "Its up, down and gate matrices and their biases go, and with them "
 	    "their bytes and multiply-adds, most often the larger part of a "
 	    "layer. The normalisation that belongs to it stays: the layer then "
-	    "normalises its input plus nothing, and goes on to its other half.\n"
-	    "Where other layers share the weights, the bytes stay until the last "
-	    "of them lets go.",
+	    "normalises its input plus nothing, and goes on to its other "
+	    "half.\n"
+	    "Where other layers share the weights, the bytes stay until the "
+	    "last of them lets go.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL,

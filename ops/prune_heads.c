@@ -349,15 +349,15 @@ const struct op op_prune_heads = {
 	.title = "Prune attention heads",
 	.help = "Remove attention heads, named or the weakest of an amount.\n"
 	    "A head is its rows of the query, key and value matrices and its "
-	    "columns of the output matrix; all of them go, so parameters, bytes "
-	    "and multiply-adds shrink and the rest runs as before. The bias of "
-	    "the output matrix stays.\n"
-	    "With an amount, by=magnitude takes first the heads of the smallest "
-	    "L2 norm over these weights, relative to the mean norm in their "
-	    "layer; by=random draws them from the seed. The last head of a "
-	    "layer is never taken: prune attention does that. Heads that share "
-	    "a KV head go together, and where layers share their attention the "
-	    "same head goes in all of them and counts once.",
+	    "columns of the output matrix; all of them go, so parameters, "
+	    "bytes and multiply-adds shrink and the rest runs as before. The "
+	    "bias of the output matrix stays.\n"
+	    "With an amount, by=magnitude takes first the heads of the "
+	    "smallest L2 norm over these weights, relative to the mean norm in "
+	    "their layer; by=random draws them from the seed. The last head of "
+	    "a layer is never taken: prune attention does that. Heads that "
+	    "share a KV head go together, and where layers share their "
+	    "attention the same head goes in all of them and counts once.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

@@ -101,8 +101,8 @@ check_count(const struct op_input *in, const bool *drop, struct pare_err *err)
 		return err_hint(err, "prune layers L0, or prune layers last 1");
 	}
 	if (count == n) {
-		err_set(err, PARE_EUSER, "target: this would take all %d layers, "
-		    "and one must stay", n);
+		err_set(err, PARE_EUSER, "target: this would take all %d "
+		    "layers, and one must stay", n);
 		return err_hint(err, "prune layers last %d", n - 1);
 	}
 	return PARE_OK;

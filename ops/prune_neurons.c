@@ -267,9 +267,10 @@ const struct op op_prune_neurons = {
 	.verb = "prune",
 	.method = "neurons",
 	.title = "Prune FFN neurons",
-	.help = "Remove neurons of the feed-forward layers, the weakest first.\n"
-	    "A neuron is a row of the up matrix (and of the gate), its bias, and "
-	    "a column of the down matrix; all go, so parameters, bytes and "
+	.help = "Remove neurons of the feed-forward layers, the weakest "
+	    "first.\n"
+	    "A neuron is a row of the up matrix (and of the gate), its bias, "
+	    "and a column of the down matrix; all go, so parameters, bytes and "
 	    "multiply-adds shrink. The bias of the down matrix stays.\n"
 	    "by=magnitude takes first the smallest product of the norms of the "
 	    "row and the column; by=random draws from the seed. scope=layer "

@@ -168,7 +168,7 @@ static void
 mark_keys(const uint32_t *key, int64_t n, uint32_t limit, uint8_t *mask)
 {
 	for (int64_t i = 0; i < n; i++)
-		mask[i] = key[i] > limit ? 1 : key[i] == limit ? 2 : 0;
+		mask[i] = (uint8_t)((key[i] >= limit) + (key[i] == limit));
 }
 
 /* One pass over all keys of one tensor, rows shared among threads. */
@@ -227,8 +227,8 @@ find_bin(struct weights *w, int64_t *k)
 }
 
 /*
- * The k-th smallest key of items [first, first + n) into *limit; *ties: how many
- * keys equal to it are among the k.
+ * The k-th smallest key of items [first, first + n) into *limit; *ties: how
+ * many keys equal to it are among the k.
  */
 static enum pare_rc
 find_limit(struct weights *w, int first, int n, int64_t k, uint32_t *limit,
@@ -454,8 +454,8 @@ check_forms(const struct weights *w, struct pare_err *err)
 		if (w->item[i].t->form != FORM_LOWRANK)
 			continue;
 		model_slot_path(w->item[i].ref, path, sizeof path);
-		err_set(err, PARE_EUSER, "%s is low rank: single weights of the "
-		    "product cannot be zeroed", path);
+		err_set(err, PARE_EUSER, "%s is low rank: single weights of "
+		    "the product cannot be zeroed", path);
 		return err_hint(err, "prune weights before factorizing, or "
 		    "leave %s out", path);
 	}
@@ -659,13 +659,13 @@ const struct op op_prune_weights = {
 	    "zeroes the smallest |w|, by=random draws from the seed; "
 	    "scope=global compares all matrices with each other, scope=module "
 	    "takes the amount from each. pattern=N:M keeps the N largest of "
-	    "each M neighbours in a row (a shorter rest of a row keeps the same "
-	    "share, rounded up) and sets the amount by itself.\n"
+	    "each M neighbours in a row (a shorter rest of a row keeps the "
+	    "same share, rounded up) and sets the amount by itself.\n"
 	    "Without a target all weight matrices of linear maps are meant; "
 	    "embeddings only when named or with `all`; biases and norms never. "
-	    "A matrix is stored as bitmap plus values or as column numbers plus "
-	    "values, whichever is smaller, or dense where neither is: then "
-	    "bytes do not shrink, and a note says so. Multiply-adds count "
+	    "A matrix is stored as bitmap plus values or as column numbers "
+	    "plus values, whichever is smaller, or dense where neither is: "
+	    "then bytes do not shrink, and a note says so. Multiply-adds count "
 	    "stored weights; time shrinks only where much is pruned. Prune "
 	    "before factorizing.",
 	.examples = examples,

@@ -2,8 +2,9 @@
 /*
  * quantize: few bits a weight, packed for real.
  *
- * Rounding to nearest on a grid per matrix, row or group (symmetric, affine), or
- * codes into a table of means (k-means from balanced bins; binary: two values).
+ * Rounding to nearest on a grid per matrix, row or group (symmetric, affine),
+ * or codes into a table of means (k-means from balanced bins; binary: two
+ * values).
  * The arithmetic is in tensor/transform.h; this file turns a line into a
  * quant_spec for each matrix and refuses what has no meaning.
  */
@@ -41,17 +42,50 @@ spec_for(const struct quant *q, const struct tensor *t)
 	return s;
 }
 
+/* A cast of both factors of a low-rank product. */
+static struct tensor *
+cast_factors(const struct quant *q, const struct tensor *t,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct tensor facts = { .form = FORM_LOWRANK, .values = FORM_LOWRANK,
+	    .ndim = t->ndim, .rows = t->rows, .cols = t->cols };
+	struct tensor *kid[2];
+
+	kid[0] = tensor_cast(t->kid[0], q->cast, ctx, err);
+	if (kid[0] == NULL)
+		return NULL;
+	kid[1] = tensor_cast(t->kid[1], q->cast, ctx, err);
+	if (kid[1] == NULL) {
+		tensor_unref(kid[0]);
+		return NULL;
+	}
+	facts.ghost = kid[0]->ghost;
+	atomic_init(&facts.nonzero, -1);
+	return tensor_new(&facts, NULL, kid, err);
+}
+
 static struct tensor *
 convert(const struct quant *q, const struct tensor *t,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
 	struct quant_spec s = spec_for(q, t);
 
-	return q->bits == 16 ? tensor_cast(t, q->cast, ctx, err) :
-	    tensor_quantize(t, &s, ctx, err);
+	if (q->bits != 16)
+		return tensor_quantize(t, &s, ctx, err);
+	return t->form == FORM_LOWRANK ? cast_factors(q, t, ctx, err) :
+	    tensor_cast(t, q->cast, ctx, err);
 }
 
-/* The transform of one tensor; one that would not get smaller stays. */
+static bool
+is_coded(const struct tensor *t)
+{
+	if (t->form == FORM_LOWRANK)
+		return is_coded(t->kid[0]) || is_coded(t->kid[1]);
+	return t->values == FORM_INT || t->values == FORM_TABLE;
+}
+
+/* The transform of one tensor; one that would grow, or that is packed and would
+ * not get smaller, stays. */
 static struct tensor *
 quantize_one(const struct tensor *t, void *arg,
     const struct transform_ctx *ctx, struct pare_err *err)
@@ -59,17 +93,17 @@ quantize_one(const struct tensor *t, void *arg,
 	struct transform_ctx look = *ctx;
 	const struct quant *q = arg;
 	struct tensor *ghost;
-	bool larger;
+	bool stays;
 
 	look.estimate = true;
 	ghost = convert(q, t, &look, err);
 	if (ghost == NULL)
 		return NULL;
-	larger = tensor_bytes(ghost) > tensor_bytes(t);
-	if (!larger && (ctx->estimate || t->ghost))
+	stays = tensor_bytes(ghost) > tensor_bytes(t) - is_coded(t);
+	if (!stays && (ctx->estimate || t->ghost))
 		return ghost;
 	tensor_unref(ghost);
-	return larger ? tensor_ref(t) : convert(q, t, ctx, err);
+	return stays ? tensor_ref(t) : convert(q, t, ctx, err);
 }
 
 /* "1, 2, 4, 8": divisors of cols, the largest that fit, ascending. */
@@ -222,14 +256,6 @@ decide(struct quant *q, struct pare_err *err)
 	return rc;
 }
 
-static bool
-is_coded(const struct tensor *t)
-{
-	if (t->form == FORM_LOWRANK)
-		return is_coded(t->kid[0]) || is_coded(t->kid[1]);
-	return t->values == FORM_INT || t->values == FORM_TABLE;
-}
-
 static enum pare_rc
 map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 {
@@ -268,7 +294,7 @@ check_change(const struct quant *q, struct str *note, struct pare_err *err)
 	}
 	if (q->kept > 0)
 		ops_note(note, "%d of %d matrices (%s%s) stay as they are: "
-		    "packed they would be larger", q->kept, distinct,
+		    "they would not get smaller", q->kept, distinct,
 		    q->first_kept, q->kept > 1 ? ", ..." : "");
 	if (q->twice > 0)
 		ops_note(note, "%d matrices were packed before and are rounded "
@@ -334,19 +360,20 @@ const struct op op_quantize = {
 	.verb = "quantize",
 	.method = NULL,
 	.title = "Quantize",
-	.help = "Store matrices with 1 to 8 bits a weight, or as 16-bit floats.\n"
+	.help = "Store matrices with 1 to 8 bits a weight, or as 16-bit "
+	    "floats.\n"
 	    "symmetric: w = step * code, step = max|w| / (2^(bits-1) - 1). "
 	    "affine: w = min + step * code, step = (max - min) / (2^bits - 1). "
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
 	    "one of two means. Each row has its own step unless group says "
 	    "otherwise; method=rtn rounds each weight to the nearest value.\n"
-	    "Bytes shrink to about bits/32 of float32 plus the steps or tables, "
-	    "and the matrices stay packed while the model runs. Parameters and "
-	    "multiply-adds stay what they were. Pruned weights stay pruned. "
-	    "Embeddings are matrices and take part when named or with `all`; "
-	    "biases and norms stay float (bits=16 casts them when the target "
-	    "names nothing else). A matrix that would grow is left as it is. "
-	    "Factorize before quantizing.",
+	    "Bytes shrink to about bits/32 of float32 plus the steps or "
+	    "tables, and the matrices stay packed while the model runs. "
+	    "Parameters and multiply-adds stay what they were. Pruned weights "
+	    "stay pruned. Embeddings are matrices and take part when named or "
+	    "with `all`; biases and norms stay float (bits=16 casts them when "
+	    "the target names nothing else). A matrix that would grow is left "
+	    "as it is. Factorize before quantizing.",
 	.examples = examples,
 	.args = args,
 	.flags = 0,

@@ -7,7 +7,7 @@
  * bytes are really gone. A head is no tensor but rows and columns of four; two
  * heads of one layer are shared by folding: with the same queries, keys and
  * values both heads see the same z, and O1 z + O2 z = (O1 + O2) z, so one head
- * with the sum of the output columns does what the two would. Heads of different
+ * with the sum of the output columns does what the two would. Heads of unlike
  * layers cannot share storage; their rows are copied.
  */
 #include <stdlib.h>
@@ -205,8 +205,8 @@ read_to(struct share *j, int groups, struct pare_err *err)
 		return err_hint(err, "to=first, to=mean, or to=L0");
 	}
 	if (groups > 1) {
-		err_set(err, PARE_EUSER, "to: with groups=%d each group has its "
-		    "own first layer or mean", groups);
+		err_set(err, PARE_EUSER, "to: with groups=%d each group has "
+		    "its own first layer or mean", groups);
 		return err_hint(err, "leave groups out, or use to=first");
 	}
 	return PARE_OK;
@@ -412,20 +412,25 @@ head_offset(const struct layer *y, int h)
 	return (int64_t)position * y->head_dim;
 }
 
-/* An F32 copy to write to; refuses what is packed. */
 static enum pare_rc
-open_copy(const struct tensor *t, struct slot_ref ref, struct tensor **out,
-    float **data, struct pare_err *err)
+check_writable(const struct tensor *t, struct slot_ref ref,
+    struct pare_err *err)
 {
 	char path[64];
 
-	if (t->form != FORM_F32 && t->form != FORM_F16 &&
-	    t->form != FORM_BF16) {
-		model_slot_path(ref, path, sizeof path);
-		err_set(err, PARE_EUSER, "target: %s is packed or sparse, and "
-		    "its heads cannot be written one by one", path);
-		return err_hint(err, "share heads first, then compress");
-	}
+	if (t->form == FORM_F32 || t->form == FORM_F16 || t->form == FORM_BF16)
+		return PARE_OK;
+	model_slot_path(ref, path, sizeof path);
+	err_set(err, PARE_EUSER, "target: %s is packed, sparse or low rank: "
+	    "its heads cannot be written one by one", path);
+	return err_hint(err, "share heads first, then compress");
+}
+
+/* An F32 copy to write to. */
+static enum pare_rc
+open_copy(const struct tensor *t, struct tensor **out, float **data,
+    struct pare_err *err)
+{
 	*out = tensor_new_f32(t->ndim, t->rows, t->cols, data, err);
 	if (*out == NULL)
 		return PARE_ENOMEM;
@@ -462,12 +467,12 @@ fold_head(struct share *j, int l, int from, int to, struct pare_err *err)
 	const struct tensor *o = model_slot(j->m, ref);
 	int64_t a = head_offset(y, from), b = head_offset(y, to);
 	struct head_set drop = { { 0 } };
-	enum pare_rc rc = PARE_OK;
+	enum pare_rc rc = check_writable(o, ref, err);
 	struct tensor *t;
 	float *v;
 
-	if (!o->ghost) {
-		if ((rc = open_copy(o, ref, &t, &v, err)) != PARE_OK)
+	if (rc == PARE_OK && !o->ghost) {
+		if ((rc = open_copy(o, &t, &v, err)) != PARE_OK)
 			return rc;
 		for (int64_t r = 0; r < o->rows; r++)
 			for (int64_t c = 0; c < y->head_dim; c++)
@@ -493,9 +498,12 @@ copy_rows(struct share *j, enum slot s, int from, int64_t a, int to, int64_t b,
 	struct tensor *t;
 	float *v, *all;
 
-	if (src == NULL || dst == NULL || dst->ghost || src->ghost)
+	if (src == NULL || dst == NULL)
 		return PARE_OK;
-	if ((rc = open_copy(dst, ref, &t, &v, err)) != PARE_OK)
+	if ((rc = check_writable(dst, ref, err)) != PARE_OK || dst->ghost ||
+	    src->ghost)
+		return rc;
+	if ((rc = open_copy(dst, &t, &v, err)) != PARE_OK)
 		return rc;
 	if (dst->ndim == 2) {
 		tensor_decode(src, a, n, v + b * dst->cols);
@@ -676,18 +684,18 @@ const struct op op_share = {
 	.method = NULL,
 	.title = "Share weights",
 	.help = "Let several places use one tensor.\n"
-	    "Layers: all of the target take the weights of the first (to=first), "
-	    "of another (to=L3), or the mean of their own (to=mean). part=all "
-	    "shares every tensor of the layer, norms included; part=attention "
-	    "and part=ffn share those matrices with their biases and leave each "
-	    "layer its norms. groups=2 ties two runs of neighbours, each in "
-	    "itself. Matrices: `share L2.q to=L1.q` puts one in the place of "
-	    "the other.\n"
+	    "Layers: all of the target take the weights of the first "
+	    "(to=first), of another (to=L3), or the mean of their own "
+	    "(to=mean). part=all shares every tensor of the layer, norms "
+	    "included; part=attention and part=ffn share those matrices with "
+	    "their biases and leave each layer its norms. groups=2 ties two "
+	    "runs of neighbours, each in itself. Matrices: `share L2.q "
+	    "to=L1.q` puts one in the place of the other.\n"
 	    "Shared tensors count once, so parameters and bytes shrink; "
 	    "multiply-adds and time do not. Shapes must agree. A head that "
-	    "shares another of its layer (`share L2.h1 to=L2.h0`) is folded into "
-	    "it, which saves its bytes and its time; between layers its rows "
-	    "are copied and nothing shrinks.",
+	    "shares another of its layer (`share L2.h1 to=L2.h0`) is folded "
+	    "into it, which saves its bytes and its time; between layers its "
+	    "rows are copied and nothing shrinks.",
 	.examples = examples,
 	.args = args,
 	.flags = 0,

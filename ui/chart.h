@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * chart: small drawings in text: a bar for a share, columns for a histogram or a
- * spectrum. Eighths of a block where the terminal has Unicode, else ASCII.
+ * chart: small drawings in text: a bar for a share, columns for a histogram or
+ * a spectrum. Eighths of a block where the terminal has Unicode, else ASCII.
  */
 #ifndef PARE_UI_CHART_H
 #define PARE_UI_CHART_H

@@ -161,11 +161,24 @@ show_json(struct console *c, const json_t *doc)
 	str_free(&b);
 }
 
+/* `set color` works at once. */
+static void
+follow_settings(struct console *c)
+{
+	const char *color = settings_text(c->session->settings, SET_COLOR);
+	enum look_color choice = strcmp(color, "always") == 0 ? LOOK_ALWAYS :
+	    strcmp(color, "never") == 0 ? LOOK_NEVER : LOOK_AUTO;
+
+	look_choose(&c->out, choice);
+	look_choose(&c->err, choice);
+}
+
 static void
 show_text(struct console *c, const struct result *r)
 {
 	struct str b = STR_INIT;
 
+	follow_settings(c);
 	look_measure(&c->out);
 	render_document(&b, &c->out, r->kind, r->doc);
 	console_print(c, &b);
@@ -316,6 +329,7 @@ console_open(struct console *c, const struct options *o, bool show_it)
 	return rc;
 }
 
+/* What options say is a setting too, so that `set` shows it. */
 static enum pare_rc
 apply_settings(struct console *c, const struct options *o,
     struct pare_err *err)
@@ -327,6 +341,9 @@ apply_settings(struct console *c, const struct options *o,
 		    err);
 	if (rc == PARE_OK && o->seed != NULL)
 		rc = settings_set(c->session->settings, "seed", o->seed, err);
+	if (rc == PARE_OK)
+		rc = settings_set(c->session->settings, "color",
+		    option_table[OPTION_COLOR].choices[o->color], err);
 	return rc;
 }
 

@@ -15,6 +15,7 @@ double doc_real(const json_t *o, const char *key);	/* NAN if none */
 int64_t doc_int(const json_t *o, const char *key);	/* 0 if none */
 bool doc_true(const json_t *o, const char *key);
 bool doc_has(const json_t *o, const char *key);		/* and is not null */
-const json_t *doc_get(const json_t *o, const char *key);	/* may be NULL */
+/* May be NULL. */
+const json_t *doc_get(const json_t *o, const char *key);
 
 #endif

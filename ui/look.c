@@ -37,9 +37,15 @@ look_init(struct look *l, int fd, enum look_color color, bool ascii)
 	l->fd = fd;
 	l->tty = isatty(fd);
 	l->ascii = ascii || strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
-	l->color = color == LOOK_ALWAYS ||
-	    (color == LOOK_AUTO && wants_color(fd));
+	look_choose(l, color);
 	look_measure(l);
+}
+
+void
+look_choose(struct look *l, enum look_color color)
+{
+	l->color = color == LOOK_ALWAYS ||
+	    (color == LOOK_AUTO && wants_color(l->fd));
 }
 
 void
@@ -77,7 +83,7 @@ look_spaces(struct str *b, int n)
 		str_addc(b, ' ');
 }
 
-/* One character: its bytes (at least 1), code point (-1: invalid) and columns. */
+/* One character: its bytes (at least 1), code point (-1: invalid), columns. */
 static int
 next_char(const char *s, int32_t *c, int *columns)
 {

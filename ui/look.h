@@ -38,6 +38,8 @@ enum paint {
 
 /* Reads the environment (NO_COLOR, TERM, COLUMNS, the locale) and fd. */
 void look_init(struct look *l, int fd, enum look_color color, bool ascii);
+/* Another choice of colour. */
+void look_choose(struct look *l, enum look_color color);
 /* The size again, after a resize. */
 void look_measure(struct look *l);
 

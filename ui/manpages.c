@@ -142,14 +142,15 @@ add_type(struct str *b, const struct arg_spec *a)
 	str_add(b, ".\n");
 }
 
+/* named: typed as name=value where it is not given by its place. */
 static void
-add_arg(struct str *b, const struct arg_spec *a)
+add_arg(struct str *b, const struct arg_spec *a, bool named)
 {
 	struct str text = STR_INIT;
 
 	str_add(b, ".It Cm ");
 	add_literal(b, a->name);
-	if ((a->flags & ARG_WORD) == 0)
+	if (named && (a->flags & ARG_WORD) == 0)
 		str_add(b, " Ns =");
 	str_addc(b, '\n');
 	str_addf(&text, "%c%s", toupper((unsigned char)a->text[0]),
@@ -167,7 +168,7 @@ add_arg(struct str *b, const struct arg_spec *a)
 }
 
 static void
-add_args(struct str *b, const struct arg_spec *args)
+add_args(struct str *b, const struct arg_spec *args, bool named)
 {
 	int n = 0;
 
@@ -178,7 +179,7 @@ add_args(struct str *b, const struct arg_spec *args)
 	str_add(b, ".Bl -tag -width scheme=\n");
 	for (const struct arg_spec *a = args; a->name != NULL; a++)
 		if ((a->flags & ARG_HIDDEN) == 0)
-			add_arg(b, a);
+			add_arg(b, a, named);
 	str_add(b, ".El\n");
 }
 
@@ -208,7 +209,7 @@ add_entry(struct str *b, const char *name, const char *help,
 	add_literal(b, usage);
 	str_add(b, "\n.Pp\n");
 	add_paragraphs(b, help);
-	add_args(b, args);
+	add_args(b, args, true);
 	add_examples(b, examples);
 	free(usage);
 }
@@ -301,7 +302,7 @@ write_commands(struct str *b)
 		add_group(b, (enum command_group)g);
 	str_add(b, ".Sh SETTINGS\nThe command\n.Cm set\nshows and changes "
 	    "these.\n");
-	add_args(b, setting_table);
+	add_args(b, setting_table, false);
 	add_metrics(b);
 	str_add(b, ".Sh SEE ALSO\n.Xr pare 1 ,\n.Xr pare-formats 5 ,\n"
 	    ".Xr pare-ops 7\n");

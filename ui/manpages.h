@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * manpages: what is written from the tables of commands, ops, settings, metrics,
- * forms and options: pare-commands(7), pare-ops(7) and the completions of three
- * shells.
+ * manpages: what is written from the tables of commands, ops, settings,
+ * metrics, forms and options: pare-commands(7), pare-ops(7) and the completions
+ * of three shells.
  */
 #ifndef PARE_UI_MANPAGES_H
 #define PARE_UI_MANPAGES_H

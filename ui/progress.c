@@ -74,7 +74,7 @@ progress_line(struct str *b, const struct look *l, double done, double total,
 	}
 }
 
-/* A new kind of work starts its own clock, and so does a count that restarts. */
+/* A new kind of work starts its own clock; so does a count that restarts. */
 static void
 on_tick(struct task *task, double done, double total, const char *what)
 {

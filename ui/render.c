@@ -33,6 +33,7 @@ const struct renderer render_table[] = {
 	{ "save", render_save },
 	{ "recipe", render_recipe },
 	{ "source", render_source },
+	{ "resume", render_resume },
 	{ "set", render_set },
 	{ "help", render_help },
 	{ "quit", render_quiet },
@@ -45,6 +46,13 @@ render_document(struct str *b, const struct look *l, const char *kind,
 {
 	const struct renderer *r;
 
+	/* In a dry run, what would do more than estimate was only checked. */
+	if (doc_true(doc, "dry_run") && strcmp(kind, "op") != 0 &&
+	    !doc_has(doc, "before")) {
+		str_add(b, "checked, not run: ");
+		look_wrap(b, l, 18, 2, doc_text(doc, "command"));
+		return;
+	}
 	for (r = render_table; r->kind != NULL; r++)
 		if (strcmp(r->kind, kind) == 0)
 			break;

@@ -32,7 +32,7 @@ void render_first_metric(struct str *b, const json_t *eval);
 
 /* The renderers, by file. */
 render_fn render_open, render_data, render_info, render_show, render_inspect;
-render_fn render_op, render_travel, render_history, render_diff,
+render_fn render_op, render_travel, render_resume, render_history, render_diff,
     render_recover;
 render_fn render_eval, render_latency, render_predict, render_compare,
     render_expect;

@@ -35,7 +35,9 @@ add_totals(struct str *out, const json_t *before, const json_t *after)
 		snprintf(c, sizeof(c), "%s parameters", a);
 		add_part(&line, c);
 	}
-	if (isfinite(z0) && isfinite(z1) && p0 - z0 != p1 - z1) {
+	/* Biases that are zero come and go with their matrices: not worth a
+	 * word. */
+	if (z0 / p0 - z1 / p1 >= 0.005) {
 		number_percent(a, 1 - z1 / p1);
 		snprintf(c, sizeof(c), "%s zeros", a);
 		add_part(&line, c);
@@ -134,6 +136,20 @@ render_travel(struct str *b, const struct look *l, const json_t *doc)
 	look_wrap(b, l, (int)strlen(head) + 2, 2, line.s);
 	free(head);
 	str_free(&line);
+}
+
+/* What was taken up again, and where that leads. */
+void
+render_resume(struct str *b, const struct look *l, const json_t *doc)
+{
+	long long n = (long long)doc_int(doc, "lines");
+
+	if (doc_true(doc, "discarded")) {
+		str_add(b, "gave up what the other session had done\n");
+		return;
+	}
+	str_addf(b, "took up %lld command%s again\n", n, n == 1 ? "" : "s");
+	render_travel(b, l, doc);
 }
 
 /* ---- history ------------------------------------------------------------- */

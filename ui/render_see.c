@@ -248,11 +248,11 @@ show_columns(struct table *t, const char *by)
 {
 	table_column(t, by, TABLE_LEFT, 0);
 	table_column(t, "params", TABLE_RIGHT, 0);
-	table_column(t, "share", TABLE_RIGHT, 4);
+	table_column(t, "share", TABLE_RIGHT, 5);
 	table_column(t, "", TABLE_LEFT, 8);
-	table_column(t, "zeros", TABLE_RIGHT, 5);
+	table_column(t, "zeros", TABLE_RIGHT, 3);
 	table_column(t, "bytes", TABLE_RIGHT, 0);
-	table_column(t, "bits", TABLE_RIGHT, 3);
+	table_column(t, "bits", TABLE_RIGHT, 4);
 	table_column(t, "MACs/token", TABLE_RIGHT, 2);
 	table_column(t, "form", TABLE_LEFT, 1);
 	table_column(t, "shape", TABLE_LEFT, 6);

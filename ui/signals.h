@@ -2,9 +2,9 @@
 /*
  * signals: what the handlers do, and a pipe that poll() can wait for.
  *
- * SIGINT cancels the running task, if any, and is remembered. SIGTERM and SIGHUP
- * do the same and ask the program to end. SIGWINCH and SIGCONT are remembered.
- * SIGPIPE is ignored: a write that fails says so.
+ * SIGINT cancels the running task, if any, and is remembered. SIGTERM and
+ * SIGHUP do the same and ask the program to end. SIGWINCH and SIGCONT are
+ * remembered. SIGPIPE is ignored: a write that fails says so.
  */
 #ifndef PARE_UI_SIGNALS_H
 #define PARE_UI_SIGNALS_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Layout: the natural width of a column is that of its widest cell. While the
- * sum is too wide, the column with the highest drop goes; when none is left to
- * drop, the widest left-aligned column loses one column at a time, down to six.
+ * sum is too wide, long left-aligned columns give way down to 24; then the
+ * column with the highest drop goes; when none is left to drop, the widest gives
+ * way again, down to six.
  */
 #include "ui/table.h"
 
@@ -12,7 +13,7 @@
 
 #include "base/mem.h"
 
-enum { COLUMNS_MAX = 16, GAP = 2, NARROWEST = 6 };
+enum { COLUMNS_MAX = 16, GAP = 2, LONG = 24, NARROWEST = 6 };
 
 struct column {
 	const char *title;
@@ -157,12 +158,12 @@ least_needed(const struct column *col, int n)
 }
 
 static int
-widest_left(const struct column *col, int n)
+widest_left(const struct column *col, int n, int least)
 {
 	int best = -1;
 
 	for (int c = 0; c < n; c++)
-		if (col[c].align == TABLE_LEFT && col[c].width > NARROWEST &&
+		if (col[c].align == TABLE_LEFT && col[c].width > least &&
 		    (best < 0 || col[c].width > col[best].width))
 			best = c;
 	return best;
@@ -173,9 +174,13 @@ fit(struct column *col, int n, int width)
 {
 	int c;
 
+	while (total_width(col, n) > width &&
+	    (c = widest_left(col, n, LONG)) >= 0)
+		col[c].width--;
 	while (total_width(col, n) > width && (c = least_needed(col, n)) >= 0)
 		col[c].width = 0;
-	while (total_width(col, n) > width && (c = widest_left(col, n)) >= 0)
+	while (total_width(col, n) > width &&
+	    (c = widest_left(col, n, NARROWEST)) >= 0)
 		col[c].width--;
 }
 

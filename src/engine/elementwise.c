@@ -14,14 +14,18 @@
  */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "engine/elementwise.h"
 #include "tensor/kernel.h"
 
-/* One copy for each vector width, chosen when the program starts. */
-#if defined(__x86_64__) && !defined(PARE_SANITIZED) && !defined(__clang__)
+/* One copy for each vector width, chosen when the program starts; the sanitizers
+ * start before that. Named by level and not by processor: a "haswell" copy would
+ * not be taken on machines of another maker. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && __GNUC__ >= 12 && \
+    !defined(PARE_SANITIZED) && !defined(__clang__)
 #define CLONES __attribute__((noinline, \
-    target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+    target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CLONES __attribute__((noinline))
 #endif
@@ -525,6 +529,10 @@ elem_drop_span(float *x, int64_t n, const struct elem_drop *d, uint64_t first)
 
 	if (d->rate <= 0.0f)
 		return;
+	if (d->rate >= 1.0f) {
+		memset(x, 0, (size_t)n * sizeof(*x));
+		return;
+	}
 	/* the upper half of a very long index goes into the key */
 	key = d->key + (first >> 32) * 0x9e3779b97f4a7c15u;
 	drop_span(x, n, (uint32_t)key, (uint32_t)(key >> 32), (uint32_t)first,

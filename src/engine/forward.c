@@ -154,17 +154,31 @@ head_rows(const struct pass *p)
 	return p->token0 ? p->b->nseq : p->block;
 }
 
-static int64_t
-scratch_bytes(const struct pass *p)
+/* The end of the block of whole sequences that begins with sequence s. */
+static int
+block_end(const struct pass *p, int s)
 {
-	const int64_t n = max64(p->block, p->b->nseq);
+	const int64_t *start = p->b->start;
+	int end = s + 1;
+
+	while (end < p->b->nseq && start[end + 1] - start[s] <= p->block)
+		end++;
+	return end;
+}
+
+/* Scratch of the most demanding product on n rows. */
+static int64_t
+scratch_at(const struct pass *p, int64_t n)
+{
 	size_t most = 0, bytes;
 
-	for (int s = 0; s < SLOT_COUNT; s++) {
+	for (int s = 0; n > 0 && s < SLOT_COUNT; s++) {
+		const int layers = s < SLOT_LAYER_COUNT ? p->m->nlayers : 1;
+
 		if (!slot_table[s].matrix || s == SLOT_WORD ||
 		    s == SLOT_POSITION || s == SLOT_TYPE)
 			continue;
-		for (int l = 0; l < p->m->nlayers; l++) {
+		for (int l = 0; l < layers; l++) {
 			const struct tensor *t = slot_of(p, l, (enum slot)s);
 
 			bytes = t ? kernel_scratch(t, n) : 0;
@@ -172,6 +186,31 @@ scratch_bytes(const struct pass *p)
 		}
 	}
 	return (int64_t)most;
+}
+
+/* A kernel may need more for few rows than for many, so this asks for every
+ * number of rows that the pass is going to use. */
+static int64_t
+scratch_bytes(const struct pass *p)
+{
+	const int64_t nseq = p->b->nseq, step = min64(BLOCK, p->block);
+	const int64_t fixed[] = { p->block, p->tokens % p->block, step,
+	    p->tokens % step, nseq, min64(nseq, step), nseq % step };
+	int64_t most = 0, last = 0;
+
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		most = max64(most, scratch_at(p, fixed[i]));
+	for (int s = 0, end; s < nseq; s = end) {
+		int64_t n;
+
+		end = block_end(p, s);
+		n = p->b->start[end] - p->b->start[s];
+		most = n == last ? most : max64(most, scratch_at(p, n));
+		if (p->narrow < p->m->nlayers)
+			most = max64(most, scratch_at(p, end - s));
+		last = n;
+	}
+	return most;
 }
 
 /* Lays out all buffers; with a counting arena this only adds up sizes. */
@@ -337,18 +376,6 @@ gather_first(const struct pass *p, const float *x, int first, int end,
 		memcpy(out + (s - first) * w,
 		    x + (p->b->start[s] - p->b->start[first]) * w,
 		    (size_t)w * sizeof(*out));
-}
-
-/* The end of the block of whole sequences that begins with sequence s. */
-static int
-block_end(const struct pass *p, int s)
-{
-	const int64_t *start = p->b->start;
-	int end = s + 1;
-
-	while (end < p->b->nseq && start[end + 1] - start[s] <= p->block)
-		end++;
-	return end;
 }
 
 /* The end of a sub-layer: y plus the residual x, in place. NULL y: a sub-layer

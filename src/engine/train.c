@@ -75,6 +75,9 @@ check_model(const struct model *m, struct pare_err *err)
 	if (!m->t[SLOT_HOUT_W - SLOT_LAYER_COUNT])
 		return err_set(err, PARE_EUSER,
 		    "the model has no output layer");
+	if (!(m->hp.dropout < 1) || !(m->hp.attention_dropout < 1))
+		return err_set(err, PARE_EUSER,
+		    "the model's own dropout drops everything");
 	if (m->hp.head == HEAD_REGRESS && m->hp.labels != 1)
 		return err_set(err, PARE_EUSER, "a score needs one output, "
 		    "the model has %lld", (long long)m->hp.labels);
@@ -128,8 +131,8 @@ param_of(struct trainer *t, struct tensor *tensor)
 	return p;
 }
 
-/* Calls fn(t, r, c, arg) for every stored value of a sparse tensor, in the order
- * of the stream. */
+/* Calls fn with the place (row * cols + col) of every stored value of a sparse
+ * tensor, in the order of the stream. */
 static void
 each_stored(const struct tensor *t, void (*fn)(int64_t, void *), void *arg)
 {

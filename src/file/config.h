@@ -10,9 +10,9 @@
 
 /*
  * Reads a config: an object with model_type, or one with such an object under
- * "config". Duplicate keys (the last counts) and Python's NaN and Infinity (read
- * as text, so that only their use is an error) are tolerated with a note. NULL
- * with *err.
+ * "config". Duplicate keys (the last counts) and Python's NaN and Infinity
+ * (read as text, so that only their use is an error) are tolerated with a note.
+ * NULL with *err.
  */
 json_t *config_read(const char *path, struct notes *notes,
     struct pare_err *err);

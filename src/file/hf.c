@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The ghost that the config alone describes says which slots there are, of which
- * shape, and which are tied; this file puts the stored tensor into each. Names
- * are looked up with and without the architecture's prefix, and under their
- * older spellings. What is missing, left over or of another shape is reported
- * with the names of the tensors and the numbers of both sides.
+ * The ghost that the config alone describes says which slots there are, of
+ * which shape, and which are tied; this file puts the stored tensor into each.
+ * Names are looked up with and without the architecture's prefix, and under
+ * their older spellings. What is missing, left over or of another shape is
+ * reported with the names of the tensors and the numbers of both sides.
  */
 #include "file/hf.h"
 
@@ -347,7 +347,7 @@ set_slots(struct builder *b, const struct model *ghost)
 	return PARE_OK;
 }
 
-/* ---- what is missing, what is left ------------------------------------ */
+/* ---- what is missing, what is left ----------------------------------- */
 
 static enum pare_rc
 missing_error(struct builder *b)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * When a mapped file becomes shorter, touching a page behind its new end raises
- * SIGBUS. The handler here looks the address up among the mapped ranges, puts an
- * anonymous page of zeros there, and lets the thread go on; whoever ran the
- * command asks file_damaged() at its end and drops the result. A SIGBUS anywhere
- * else goes to whoever handled it before.
+ * SIGBUS. The handler here looks the address up among the mapped ranges, puts
+ * an anonymous page of zeros there, and lets the thread go on; whoever ran the
+ * command asks file_damaged() at its end and drops the result. A SIGBUS
+ * anywhere else goes to whoever handled it before.
  *
  * The list of ranges only grows at its head, and its nodes are reused but never
  * freed, so the handler can walk it without a lock.

@@ -11,13 +11,13 @@
 
 #include "tensor/tensor.h"
 
-/* Maps the regular file at path. A file shorter than least (at least 1) bytes is
- * PARE_EFORMAT; what says which kind of file needs them. */
+/* Maps the regular file at path. A file shorter than least (at least 1) bytes
+ * is PARE_EFORMAT; what says which kind of file needs them. */
 struct blob *map_file(const char *path, int64_t least, const char *what,
     struct pare_err *err);
 
-/* True when b is a mapped file and that file, or the folder it was opened in, is
- * the one with this device and inode. */
+/* True when b is a mapped file and that file, or the folder it was opened in,
+ * is the one with this device and inode. */
 bool map_is_from(const struct blob *b, dev_t dev, ino_t ino);
 
 /* How many pages were found missing so far, by all threads. */

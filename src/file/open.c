@@ -83,7 +83,7 @@ exists(const char *dir, const char *name)
 	return there;
 }
 
-/* ---- what is opened by a config ---------------------------------------- */
+/* ---- what is opened by a config -------------------------------------- */
 
 static enum pare_rc
 open_ghost(struct opening *p, struct arch_layout *l, json_t *config,
@@ -132,14 +132,14 @@ open_with_config(struct opening *p, const char *config_path, const char *dir,
 	return rc;
 }
 
-/* ---- directories ------------------------------------------------------- */
+/* ---- directories ----------------------------------------------------- */
 
 /* Files that are a model, but not one pare reads: ending, what, what to do. */
 static const struct other {
 	const char *suffix, *what, *hint;
 } others[] = {
 	{ ".gguf", "a GGUF file",
-	    "this version opens safetensors; convert it, or open its original" },
+	    "this version opens safetensors: open what it was made from" },
 	{ "pytorch_model.bin.index.json", "PyTorch weights",
 	    "convert them to safetensors (transformers: "
 	    "save_pretrained(dir, safe_serialization=True))" },
@@ -282,7 +282,7 @@ open_dir(struct opening *p, const char *dir)
 	return rc;
 }
 
-/* ---- files ------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------- */
 
 static enum pare_rc
 open_safetensors(struct opening *p)

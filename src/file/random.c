@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Fresh weights: matrices and embeddings from a normal distribution of
- * initializer_range, biases zero, norms one. Each row draws from a stream of its
- * own, so the result does not depend on the number of threads.
+ * initializer_range, biases zero, norms one. Each row draws from a stream of
+ * its own, so the result does not depend on the number of threads.
  */
-#include <string.h>
+#include <math.h>
 
 #include "base/rng.h"
 #include "file/file.h"
@@ -17,17 +17,31 @@ is_norm_weight(enum slot s)
 	    s == SLOT_FINAL_W || s == SLOT_HNORM_W;
 }
 
+/* Box and Muller, both values of each pair. */
 static void
-draw(float *out, int64_t rows, int64_t cols, float deviation, uint64_t seed)
+draw_row(float *out, int64_t n, double deviation, uint64_t seed)
+{
+	struct rng rng;
+
+	rng_seed(&rng, seed);
+	for (int64_t i = 0; i < n; i += 2) {
+		double u = 1.0 - rng_uniform(&rng);
+		double angle = 6.283185307179586 * rng_uniform(&rng);
+		double radius = deviation * sqrt(-2.0 * log(u));
+
+		out[i] = (float)(radius * cos(angle));
+		if (i + 1 < n)
+			out[i + 1] = (float)(radius * sin(angle));
+	}
+}
+
+static void
+draw(float *out, int64_t rows, int64_t cols, double deviation, uint64_t seed)
 {
 #pragma omp parallel for schedule(static) if (rows * cols > 1 << 16)
-	for (int64_t r = 0; r < rows; r++) {
-		struct rng rng;
-
-		rng_seed(&rng, rng_derive(seed, (uint64_t)r));
-		for (int64_t c = 0; c < cols; c++)
-			out[r * cols + c] = deviation * rng_normal(&rng);
-	}
+	for (int64_t r = 0; r < rows; r++)
+		draw_row(out + r * cols, cols, deviation,
+		    rng_derive(seed, (uint64_t)r));
 }
 
 static struct tensor *
@@ -42,8 +56,7 @@ fresh(const struct tensor *ghost, const struct hparams *hp, enum slot s,
 	if (t == NULL)
 		return NULL;
 	if (slot_table[s].matrix)
-		draw(data, ghost->rows, ghost->cols, (float)hp->init_range,
-		    seed);
+		draw(data, ghost->rows, ghost->cols, hp->init_range, seed);
 	else
 		for (int64_t i = 0; i < n; i++)
 			data[i] = is_norm_weight(s) ? 1.0f : 0.0f;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Writes a model: tensors in one safetensors file, pare.json that says what they
- * are, the config brought up to date, and what the origin has of a tokenizer.
+ * Writes a model: tensors in one safetensors file, pare.json that says what
+ * they are, the config brought up to date, and what the origin has of a
+ * tokenizer.
  *
  * Whether the directory is also a plain Hugging Face one is not guessed from
  * what was done to the model: the config that was just made is read again, and
@@ -62,7 +63,7 @@ struct saver {
 	struct pare_err *err;
 };
 
-/* ---- names and tensors --------------------------------------------------- */
+/* ---- names and tensors ----------------------------------------------- */
 
 static const char *
 saved_name(const struct saver *s, const struct tensor *t)
@@ -152,7 +153,7 @@ add_tensor(struct saver *s, const char *name, const struct tensor *t)
 	}
 }
 
-/* ---- pare.json ------------------------------------------------------------ */
+/* ---- pare.json ------------------------------------------------------- */
 
 static json_t *
 facts_of(const struct tensor *t)
@@ -280,7 +281,7 @@ describe(const struct saver *s, struct str *b)
 	str_add(b, "\n}\n}\n");
 }
 
-/* ---- config.json ----------------------------------------------------------- */
+/* ---- config.json ----------------------------------------------------- */
 
 /* Sets key unless it has that value already. */
 static void
@@ -391,7 +392,7 @@ make_config(const struct saver *s)
 	return config;
 }
 
-/* ---- is it plain? ----------------------------------------------------------- */
+/* ---- is it plain? ---------------------------------------------------- */
 
 static bool
 same_numbers(const struct model *m, const struct arch_layout *l)
@@ -481,7 +482,8 @@ is_plain(const struct saver *s, json_t *config)
 	return plain;
 }
 
-/* Readers that know nothing of pare.json must refuse what they would misread. */
+/* Readers that know nothing of pare.json must refuse what they would
+ * misread. */
 static void
 mark_config(json_t *config, bool plain)
 {
@@ -493,7 +495,7 @@ mark_config(json_t *config, bool plain)
 		    CONFIG_QUANT_METHOD, "described_in", SAVED_NAME));
 }
 
-/* ---- the target folder -------------------------------------------------------- */
+/* ---- the target folder ----------------------------------------------- */
 
 static bool
 in_list(const char *name, const char *const *list)
@@ -576,7 +578,8 @@ check_target(const struct saver *s, const char *dir, bool force)
 	if (is_source(s, dir)) {
 		err_set(s->err, PARE_EUSER, "'%s' is where this model's own "
 		    "weights are read from", dir);
-		return err_hint(s->err, "choose another folder");
+		return err_hint(s->err,
+		    "choose another folder, or say force=on");
 	}
 	foreign = find_foreign(dir, &entries);
 	description = io_join(dir, SAVED_NAME);
@@ -591,10 +594,11 @@ check_target(const struct saver *s, const char *dir, bool force)
 	else
 		return PARE_OK;
 	free(foreign);
-	return err_hint(s->err, "choose a new or empty folder");
+	return err_hint(s->err,
+	    "choose a new or empty folder, or say force=on");
 }
 
-/* ---- writing -------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------- */
 
 static enum pare_rc
 write_text(const struct saver *s, struct stage *g, const char *name,

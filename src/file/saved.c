@@ -73,7 +73,7 @@ saved_part_dtype(const struct tensor *t, enum part_kind k)
 	}
 }
 
-/* ---- tensors ----------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------- */
 
 static enum pare_rc
 tensor_error(const struct loader *d, const char *name, const char *what)
@@ -347,15 +347,11 @@ find_tensor(const struct loader *d, const char *name)
 	return d->made[i];
 }
 
-/* ---- numbers ----------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------- */
 
 static enum pare_rc
-read_hparams(struct loader *d)
+read_numbers(struct loader *d, const json_t *h, struct hparams *p)
 {
-	const json_t *h = json_object_get(d->root, "hparams");
-	const char *act, *head_act, *head;
-	struct hparams *p = &d->hp;
-	int kind = 0;
 	const struct {
 		const char *key;
 		int64_t *out, min, max;
@@ -379,9 +375,6 @@ read_hparams(struct loader *d)
 	};
 	enum pare_rc rc = PARE_OK;
 
-	if (!json_is_object(h))
-		return err_set(d->err, PARE_EFORMAT,
-		    "%s: hparams is missing or not an object", d->where);
 	for (size_t i = 0; i < sizeof(ints) / sizeof(*ints); i++)
 		if (rc == PARE_OK)
 			rc = json_int(h, ints[i].key, ints[i].min, ints[i].max,
@@ -390,6 +383,22 @@ read_hparams(struct loader *d)
 		if (rc == PARE_OK)
 			rc = json_real_of(h, reals[i].key, 0, reals[i].max, 0,
 			    reals[i].out, d->where, d->err);
+	return rc;
+}
+
+static enum pare_rc
+read_hparams(struct loader *d)
+{
+	const json_t *h = json_object_get(d->root, "hparams");
+	const char *act, *head_act, *head;
+	struct hparams *p = &d->hp;
+	enum pare_rc rc;
+	int kind = 0;
+
+	if (!json_is_object(h))
+		return err_set(d->err, PARE_EFORMAT,
+		    "%s: hparams is missing or not an object", d->where);
+	rc = read_numbers(d, h, p);
 	if (rc == PARE_OK)
 		rc = json_text(h, "act", "", &act, d->where, d->err);
 	if (rc == PARE_OK)
@@ -483,7 +492,7 @@ read_layers(struct loader *d)
 	return rc;
 }
 
-/* ---- slots ------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------- */
 
 static bool
 slot_at(int i, struct slot_ref *r, int nlayers)
@@ -575,7 +584,7 @@ check_slots(struct loader *d)
 	return PARE_OK;
 }
 
-/* ---- the whole ----------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------- */
 
 static enum pare_rc
 read_header(struct loader *d)

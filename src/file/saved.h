@@ -5,8 +5,9 @@
  * pare.json, version 1:
  *   architecture   model_type
  *   hparams        struct hparams, by name
- *   layers         one object each: heads, kv_heads, head_dim, ffn, the same two
- *                  as opened, and remaining, the original numbers of the heads
+ *   layers         one object each: heads, kv_heads, head_dim, ffn, the same
+ *                  two as opened, and remaining, the original numbers of
+ *                  the heads
  *   slots          path of a slot -> name of a tensor; two slots that name one
  *                  tensor are tied
  *   tensors        name -> facts. A full float tensor is stored under its name,

@@ -15,8 +15,8 @@ struct stage;
 
 /* Makes dir when it is missing. NULL with PARE_EWRITE. */
 struct stage *stage_begin(const char *dir, struct pare_err *err);
-/* Where the file called name (static) is to be written; malloc'ed. Remembers the
- * name. */
+/* Where the file called name (static) is to be written; malloc'ed. Remembers
+ * the name. */
 char *stage_path(struct stage *s, const char *name);
 /* A file that is to be gone from dir at the end; name is static. */
 void stage_remove(struct stage *s, const char *name);

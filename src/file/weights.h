@@ -44,8 +44,8 @@ struct tensor *weights_tensor(struct weights *w, struct weight *x,
 /* "[768, 3072]" */
 void weights_shape(const struct st_entry *e, char *out, size_t n);
 
-/* For weights.c and shards.c: makes the sorted list from w->file[]. A name in two
- * files is an error. */
+/* For weights.c and shards.c: makes the sorted list from w->file[]. A name in
+ * two files is an error. */
 enum pare_rc weights_index(struct weights *w, struct pare_err *err);
 
 #endif

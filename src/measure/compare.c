@@ -42,8 +42,8 @@ judge_classes(const struct evaluation *a, struct comparison *c)
 	if (c->changed == 0)
 		snprintf(c->verdict, n, "no prediction changed");
 	else if (flips == 0)
-		snprintf(c->verdict, n, "%lld predictions changed, none between "
-		    "right and wrong", (long long)c->changed);
+		snprintf(c->verdict, n, "%lld predictions changed, none "
+		    "between right and wrong", (long long)c->changed);
 	else if (c->p < 0.05)
 		snprintf(c->verdict, n, "%s (p %.2g)", c->broke > c->fixed ?
 		    "worse" : "better", c->p);

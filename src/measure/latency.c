@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The two models run in turn, and which goes first changes from pair to pair, so
- * a machine that warms up or slows down meets both alike. The ratio is the
+ * The two models run in turn, and which goes first changes from pair to pair,
+ * so a machine that warms up or slows down meets both alike. The ratio is the
  * median of the pairs' ratios, its interval a bootstrap over the pairs.
  */
 #include "measure/latency.h"
@@ -46,8 +46,8 @@ check_options(const struct model *m, const struct latency_options *o,
 		    (long long)o->seq, 1 << 24);
 	if (m->hp.positions == 0 || o->seq <= longest)
 		return PARE_OK;
-	err_set(err, PARE_EUSER, "seq: %lld tokens, but the model has positions "
-	    "for %lld", (long long)o->seq, (long long)longest);
+	err_set(err, PARE_EUSER, "seq: %lld tokens, but the model has "
+	    "positions for %lld", (long long)o->seq, (long long)longest);
 	return err_hint(err, "seq=%lld", (long long)longest);
 }
 

@@ -49,7 +49,7 @@ binomial_tail(int64_t k, int64_t n)
 	return exp(log_top) * sum;
 }
 
-/* McNemar 1947, the exact form: under no difference each flip is a fair coin. */
+/* McNemar 1947, the exact form: without a difference flips are fair coins. */
 double
 stats_mcnemar(int64_t fixed, int64_t broke)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * recover: training after a cut, or from scratch. The schedule is over `epochs`;
- * `stop` ends it early, which is also how a canceled run that is kept is written
- * down: its line alone gives the same weights again.
+ * recover: training after a cut, or from scratch. The schedule is over
+ * `epochs`; `stop` ends it early, which is also how a canceled run that is kept
+ * is written down: its line alone gives the same weights again.
  */
 #include <math.h>
 #include <stdlib.h>

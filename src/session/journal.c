@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -49,6 +51,7 @@ struct journal *
 journal_start(void)
 {
 	char *dir = journal_dir();
+	static atomic_int count;
 	struct journal *j;
 	struct timespec ts;
 
@@ -57,8 +60,8 @@ journal_start(void)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	j = xcalloc(1, sizeof(*j));
 	j->fd = -1;
-	j->path = str_format("%s/%" PRId64 ".%03d-%ld.ndjson", dir,
-	    (int64_t)ts.tv_sec, (int)(ts.tv_nsec / 1000000), (long)getpid());
+	j->path = str_format("%s/%" PRId64 "-%ld-%d.ndjson", dir,
+	    (int64_t)ts.tv_sec, (long)getpid(), atomic_fetch_add(&count, 1));
 	free(dir);
 	return j;
 }
@@ -79,20 +82,23 @@ give_up(struct journal *j, struct pare_err *err)
 	return err_hint(err, "keep your work with: save DIR");
 }
 
-/* Two sessions of one process in one millisecond share a name: then the lock
- * decides, and the later one keeps no journal. */
+/* The file gets its name when it is locked already, so that a session that looks
+ * for crashed ones never sees it unheld. */
 static bool
 create_file(struct journal *j)
 {
-	j->fd = open(j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (j->fd < 0)
-		return false;
-	if (flock(j->fd, LOCK_EX | LOCK_NB) != 0) {
+	char *temp = str_format("%s.new", j->path);
+
+	j->fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC,
+	    0600);
+	if (j->fd >= 0 && (flock(j->fd, LOCK_EX | LOCK_NB) != 0 ||
+	    rename(temp, j->path) != 0)) {
+		unlink(temp);
 		close(j->fd);
 		j->fd = -1;
-		return false;
 	}
-	return true;
+	free(temp);
+	return j->fd >= 0;
 }
 
 static bool

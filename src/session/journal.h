@@ -2,9 +2,9 @@
 /*
  * journal: what a session did, line by line, so that it survives a crash.
  *
- * One file a session under the state folder, journal/TIME-PID.ndjson, locked with
- * flock() while the session lives. Each record is one JSON object on one line,
- * written by a single append when the command ends:
+ * One file a session under the state folder, journal/TIME-PID-N.ndjson, locked
+ * with flock() while the session lives. Each record is one JSON object on one
+ * line, written by a single append when the command ends:
  *
  *   {"kind":"open","line":"open /abs/path","state":0,"hash":null}
  *   {"kind":"prune","line":"prune heads L0.h1","state":1,"hash":"16 digits"}

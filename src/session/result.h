@@ -12,8 +12,8 @@
  * In a dry run, commands that would only measure, write or travel answer
  * dry_run true and nothing else.
  *
- * open     path, name, architecture, model_type, head ("none", "classification",
- *          "regression", "masked-lm"), layers, heads[], hidden, params, bytes,
+ * open     path, name, architecture, model_type, head ("none",
+ *          "classification", "regression", "masked-lm"), layers, heads[], hidden, params, bytes,
  *          labels[], tokenizer (kind or null), weights (bool), notes[]
  * data     role, path, n, columns, skipped_rows, unlabelled, truncated,
  *          bad_bytes, tokens, tokens_per_sample, labels[] {label, n}, overlap
@@ -36,8 +36,8 @@
  *          state that got the name)
  * history  current, metric, states[] {id, parent, command, hash, bytes, params,
  *          own_bytes, metric_value, latency_ratio, mark, seconds}
- * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path, a,
- *          b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
+ * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path,
+ *          a, b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
  *          each null or {heads, ffn}, where they differ
  * eval     metric, value, ci95[low, high], n, loss, seconds, tokens_per_second,
  *          cached, metrics {name: value}; against another state (the original

@@ -40,6 +40,10 @@ enum pare_rc
 work_add_state(struct session *s, struct model *model, const char *line,
     double seconds, struct pare_err *err)
 {
+	/* Hashing reads what the op did not: a file that broke must be found
+	 * before there is a state. */
+	if (s->want_hash || s->interactive || s->journal != NULL)
+		model_hash(model);
 	if (work_damage(err) != PARE_OK) {
 		model_unref(model);
 		return err->rc;

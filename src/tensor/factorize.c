@@ -27,6 +27,7 @@
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,7 @@ enum {
 	GRAM_MAX = 32768,	/* LAPACK counts in int */
 	GRAM_BLOCK = 1 << 21,	/* values between two looks at cancel */
 	ROUNDS = 6,
+	ALONE_MAX = 1024,	/* sides that LAPACK handles best on one thread */
 	START_POWER = 3,	/* products with G before the first look */
 	DEGREE_MAX = 10,
 	FAST_MIN = 96		/* shorter sides go straight to LAPACK */
@@ -63,6 +65,22 @@ mat_of(const struct tensor *t, const float *w)
 	m.wide = m.rows <= m.cols;
 	m.s = (int)(m.wide ? m.rows : m.cols);
 	return m;
+}
+
+/*
+ * Small factorizations are hundreds of short products, where waking a second
+ * thread costs more than it does. BLAS takes its number of threads from OpenMP.
+ */
+static void
+one_thread(void)
+{
+	omp_set_num_threads(1);
+}
+
+static void
+all_threads(void)
+{
+	omp_set_num_threads(kernel_threads());
 }
 
 /* ---- Gram matrices ---- */
@@ -178,9 +196,12 @@ eigen_double(const struct mat *m, int k, double *value, double *vec,
 	if (g != NULL && support != NULL)
 		rc = gram_double(m, g, task, err);
 	if (rc == PARE_OK) {
+		if (m->s <= ALONE_MAX)
+			one_thread();
 		info = LAPACKE_dsyevr(LAPACK_COL_MAJOR, vec != NULL ? 'V' : 'N',
 		    vec != NULL ? 'I' : 'A', 'U', m->s, g, m->s, 0, 0,
 		    m->s - k + 1, m->s, 0, &found, value, vec, m->s, support);
+		all_threads();
 		if (info != 0)
 			rc = lapack_error(info, err);
 	}
@@ -276,7 +297,7 @@ normalize(float *x, int s, int l)
 /* Orthonormal columns: Cholesky QR, twice for accuracy; Householder when the
  * columns are too close to each other for that. */
 static bool
-orthonormalize(struct fast *f, float *x)
+orthonormalize_alone(struct fast *f, float *x)
 {
 	normalize(x, f->s, f->l);
 	for (int pass = 0; pass < 2; pass++) {
@@ -294,6 +315,17 @@ orthonormalize(struct fast *f, float *x)
 	    f->theta) == 0 &&
 	    LAPACKE_sorgqr(LAPACK_COL_MAJOR, f->s, f->l, f->l, x, f->s,
 	    f->theta) == 0;
+}
+
+static bool
+orthonormalize(struct fast *f, float *x)
+{
+	bool ok;
+
+	one_thread();
+	ok = orthonormalize_alone(f, x);
+	all_threads();
+	return ok;
 }
 
 /* Eigenvalues come ascending; the block is turned to descending on the way. */
@@ -314,11 +346,16 @@ rotate(struct fast *f, float **x)
 static bool
 ritz(struct fast *f)
 {
+	int info;
+
 	apply(f, 1, f->v, 0, f->gv);
 	cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, f->l, f->l, f->s,
 	    1, f->v, f->s, f->gv, f->s, 0, f->h, f->l);
-	if (LAPACKE_ssyevd(LAPACK_COL_MAJOR, 'V', 'U', f->l, f->h, f->l,
-	    f->theta) != 0)
+	one_thread();
+	info = LAPACKE_ssyevd(LAPACK_COL_MAJOR, 'V', 'U', f->l, f->h, f->l,
+	    f->theta);
+	all_threads();
+	if (info != 0)
 		return false;
 	for (int i = 0; i < f->l / 2; i++) {
 		float x = f->theta[i];
@@ -385,6 +422,7 @@ complement_below(struct fast *f, int n, float limit)
 {
 	size_t s = (size_t)f->s;
 	float *b = f->square;
+	int info;
 
 	/* G - V C^T - C V^T with C = G V - V T / 2. */
 	memcpy(b, f->g, s * s * sizeof(float));
@@ -398,7 +436,10 @@ complement_below(struct fast *f, int n, float limit)
 		b[i] = -b[i];
 	for (size_t i = 0; i < s; i++)
 		b[i * s + i] += limit;
-	return LAPACKE_spotrf(LAPACK_COL_MAJOR, 'U', f->s, b, f->s) == 0;
+	one_thread();
+	info = LAPACKE_spotrf(LAPACK_COL_MAJOR, 'U', f->s, b, f->s);
+	all_threads();
+	return info == 0;
 }
 
 /* |G V - V T|_F^2 of the first n vectors. */

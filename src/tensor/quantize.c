@@ -183,19 +183,23 @@ choose_mult(double largest)
 		return 1.0f;
 	frexp(largest, &e);
 	e -= 15;
-	return ldexpf(1.0f, e < -126 ? -126 : e > 112 ? 112 : e);
+	return ldexpf(1.0f, e < -126 ? -126 : e > 127 ? 127 : e);
 }
 
+/* The largest float16 that is at most `low` once multiplied; at the very end of
+ * float32 the smallest finite one. */
 static uint16_t
-half_below(float f)
+half_below(double low, float mult)
 {
+	float f = (float)(low / mult);
 	uint16_t h = half_from_float(f);
 
-	if (half_to_float(h) <= f)
-		return h;
-	if ((h & 0x7fff) == 0)
-		return 0x8001;
-	return (uint16_t)(h & 0x8000 ? h + 1 : h - 1);
+	if (half_to_float(h) > f)
+		h = (h & 0x7fff) == 0 ? 0x8001 :
+		    (uint16_t)(h & 0x8000 ? h + 1 : h - 1);
+	while (!isfinite(half_to_float(h) * mult))
+		h--;
+	return h;
 }
 
 /* Rounding up must not carry the largest code past the largest float. */
@@ -225,7 +229,7 @@ put_scale(struct job *j, int64_t g, const struct span *s)
 		scale[g] = half_scale(span_step(j, s), c->mult, 0, levels);
 		return;
 	}
-	low[g] = half_below((float)(s->a / c->mult));
+	low[g] = half_below(s->a, c->mult);
 	min = half_to_float(low[g]) * c->mult;
 	down.a = min;
 	scale[g] = half_scale(span_step(j, &down), c->mult, min, levels);

@@ -15,10 +15,10 @@ struct columns {
 };
 
 /*
- * Decides from the options and the first rows, without moving t. Without options
- * the header must have a known name for the text. With column numbers only, the
- * first row is a header when it has a known name in one of those columns, or
- * when its label is none while the second row's is one.
+ * Decides from the options and the first rows, without moving t. Without
+ * options the header must have a known name for the text. With column numbers
+ * only, the first row is a header when it has a known name in one of those
+ * columns, or when its label is none while the second row's is one.
  */
 enum pare_rc columns_find(const struct table *t,
     const struct dataset_options *o, struct columns *out, struct str *said,

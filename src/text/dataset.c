@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Sample sets: rows of a table become samples, a stratified draw keeps `limit` of
- * them, and the tokenizer runs over each once.
+ * Sample sets: rows of a table become samples, a stratified draw keeps `limit`
+ * of them, and the tokenizer runs over each once.
  *
  * The draw gives every class its share of the limit by largest remainders and
- * takes a random subset of each class, so that the same seed takes the same rows
- * and class shares stay what they were.
+ * takes a random subset of each class: the same seed takes the same rows, and
+ * the shares of the classes stay what they were.
  */
 #include "text/dataset.h"
 

@@ -74,8 +74,10 @@ refuse_encoding(const struct table *t, struct pare_err *err)
 		const char *mark, *name;
 		size_t n;
 	} marks[] = {
-		{ "\xff\xfe\0\0", "UTF-32", 4 }, { "\0\0\xfe\xff", "UTF-32", 4 },
-		{ "\xff\xfe", "UTF-16", 2 }, { "\xfe\xff", "UTF-16", 2 },
+		{ "\xff\xfe\0\0", "UTF-32", 4 },
+		{ "\0\0\xfe\xff", "UTF-32", 4 },
+		{ "\xff\xfe", "UTF-16", 2 },
+		{ "\xfe\xff", "UTF-16", 2 },
 		{ "\x1f\x8b", "compressed (gzip)", 2 },
 		{ "PK\x03\x04", "a zip archive", 4 },
 	};

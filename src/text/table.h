@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * table: rows of cells from TSV, CSV, JSONL, JSON and plain text, for dataset.c.
+ * table: rows of cells from TSV, CSV, JSONL, JSON and plain text, for
+ * dataset.c.
  */
 #ifndef PARE_TEXT_TABLE_H
 #define PARE_TEXT_TABLE_H
@@ -33,7 +34,7 @@ struct table_row {
 	struct table_cell cell[TABLE_COLUMNS];
 	int n;
 	int64_t line;		/* where it begins, from 1 */
-	struct uni_bytes text;	/* what cells point into where they are copies */
+	struct uni_bytes text;	/* what cells that are copies point into */
 };
 
 /* A reader may be copied to come back to a place; the copy is not closed. */
@@ -51,8 +52,8 @@ struct table {
 	int64_t bad_bytes;	/* replaced so that JSON could be read */
 };
 
-/* Finds the kind by the name, else by the first line. name and data must outlive
- * the table. */
+/* Finds the kind by the name, else by the first line. name and data must
+ * outlive the table. */
 enum pare_rc table_open(struct table *t, const char *name, const char *data,
     size_t n, struct pare_err *err);
 void table_close(struct table *t);
@@ -62,8 +63,8 @@ enum pare_rc table_next(struct table *t, struct table_row *row, bool *more,
     struct pare_err *err);
 void table_row_free(struct table_row *row);
 
-/* Appends s to out with U+FFFD for every byte that is no UTF-8 and for NUL; *bad
- * grows by how many. */
+/* Appends s to out with U+FFFD for what is no UTF-8 and for NUL; *bad grows by
+ * how many bytes that were. */
 enum pare_rc table_clean(const char *s, size_t n, struct uni_bytes *out,
     int64_t *bad, struct pare_err *err);
 

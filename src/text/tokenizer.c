@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Which files of a folder make its tokenizer, and what is the same for every
- * kind: added tokens are cut out of the text first, then the model cuts the rest;
- * truncation; the template around the texts.
+ * kind: added tokens are cut out of the text first, then the model cuts the
+ * rest; truncation; the template around the texts.
  *
  * Longest-first truncation of a pair as the fast reference has it: of lengths
  * s <= l and a budget b, s stays whole when l can give enough, else both get

@@ -24,8 +24,8 @@ bad(const struct reader *r, const char *what)
 	return err_set(r->err, PARE_EFORMAT, "%s: %s", r->where, what);
 }
 
-/* The component called key, with a Sequence of one taken off; *type is its name,
- * NULL where the component is null. */
+/* The component called key, with a Sequence of one taken off; *type is its
+ * name, NULL where the component is null. */
 static enum pare_rc
 open_component(const struct reader *r, const json_t *root, const char *key,
     const char *list, const json_t **out, const char **type)
@@ -345,7 +345,8 @@ read_post_processor(const struct reader *r, const json_t *root)
 	    &type) != PARE_OK)
 		return PARE_EFORMAT;
 	if (type == NULL) {
-		t->single = (struct template){ .n = 1, .part = { { 0, 0, 0 } } };
+		t->single = (struct template){ .n = 1,
+			.part = { { 0, 0, 0 } } };
 		t->pair = (struct template){ .n = 2,
 			.part = { { 0, 0, 0 }, { 1, 0, 1 } } };
 		return PARE_OK;

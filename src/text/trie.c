@@ -48,7 +48,8 @@ trie_free(struct trie *t)
 static size_t
 find_slot(const struct trie *t, uint32_t from, unsigned char byte)
 {
-	uint64_t h = ((uint64_t)from << 8 | byte) * UINT64_C(0x9e3779b97f4a7c15);
+	const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = ((uint64_t)from << 8 | byte) * golden;
 	size_t i = (size_t)(h >> 32) & t->mask;
 
 	while (t->edge[i].from != TRIE_NONE &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * unicode: UTF-8 and the character classes that tokenizers ask about. The tables
- * are utf8proc's.
+ * unicode: UTF-8 and the character classes that tokenizers ask about. The
+ * tables are utf8proc's.
  */
 #ifndef PARE_TEXT_UNICODE_H
 #define PARE_TEXT_UNICODE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * vocab.txt: one piece per line, its id the 0-based number of the line. White
- * space at the end of a line does not count (so CRLF is harmless), an empty line
- * keeps its id, of a piece given twice the last id holds.
+ * space at the end of a line does not count (so CRLF is harmless), an empty
+ * line keeps its id, of a piece given twice the last id holds.
  */
 #include "text/vocabulary.h"
 

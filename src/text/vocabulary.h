@@ -141,8 +141,8 @@ void tokenizer_config_free(struct tokenizer_config *c);
 /* What it says of the normaliser, and the longest input. */
 enum pare_rc tokenizer_config_settings(const struct tokenizer_config *c,
     struct tokenizer *t, struct pare_err *err);
-/* The special and added tokens of a vocab.txt; where names that file. PARE_EUSER
- * when the class it names is not WordPiece. */
+/* The special and added tokens of a vocab.txt; where names that file.
+ * PARE_EUSER when the class that the config names is not WordPiece. */
 enum pare_rc tokenizer_config_specials(const struct tokenizer_config *c,
     struct tokenizer *t, const char *where, struct pare_err *err);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * WordPiece as BERT uses it: normalise (drop control characters, isolate
- * ideographs, strip accents, lower-case; in this order), cut into words at white
- * space and around punctuation, and each word greedily into the longest pieces
- * that the vocabulary has. A word with a gap is one [UNK].
+ * ideographs, strip accents, lower-case; in this order), cut into words at
+ * white space and around punctuation, and each word greedily into the longest
+ * pieces that the vocabulary has. A word with a gap is one [UNK].
  *
  * Everything is one pass over the text. Accents are stripped by canonical
  * decomposition (NFD) without its nonspacing marks; what remains of a run of

@@ -14,7 +14,7 @@
 #include "model/arch.h"
 #include "tensor/kernel.h"
 
-enum { HIDDEN = 768, FFN = 3072, LAYERS = 12, SEQ = 128, RUNS = 5 };
+enum { HIDDEN = 768, FFN = 3072, LAYERS = 12, SEQ = 128, RUNS = 3 };
 
 static const char config[] = "{\"architectures\": "
     "[\"BertForSequenceClassification\"], \"model_type\": \"bert\", "

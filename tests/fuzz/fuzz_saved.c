@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * pare.json, beside weights of three tensors. The input is the text; the folder
+ * pare.json, beside weights of every form. The input is the text; the folder
  * is made once, under TMPDIR.
  */
 #include <stdio.h>
@@ -35,22 +35,33 @@ remove_dir(void)
 static void
 make_dir(void)
 {
+	/* One tensor of each form: i int4, t a table, b a bitmap, x an index,
+	 * l of low rank; the sparse ones hold two weights. */
+	static const uint32_t rows[] = { 0, 1, 1, 2, 2 };
+	static const uint16_t cols[] = { 3, 0 };
+	static const unsigned char mask[] = { 8, 0, 1, 0 }, zeros[64];
 	static const struct {
 		const char *name, *dtype;
 		int ndim;
 		int64_t dim[2], bytes;
+		const void *data;
 	} w[] = {
-		{ "a", "F32", 2, { 4, 4 }, 64 },
-		{ "v", "F32", 1, { 4, 0 }, 16 },
-		{ "q.pare.data", "U8", 1, { 8, 0 }, 8 },
-		{ "q.pare.scale", "F16", 1, { 4, 0 }, 8 },
-		{ "q.pare.min", "F16", 1, { 4, 0 }, 8 },
-		{ "q.pare.table", "F32", 1, { 16, 0 }, 64 },
-		{ "q.pare.mask", "U8", 1, { 4, 0 }, 4 },
-		{ "q.pare.rows", "U32", 1, { 5, 0 }, 20 },
-		{ "q.pare.cols", "U16", 1, { 8, 0 }, 16 },
+		{ "a", "F32", 2, { 4, 4 }, 64, zeros },
+		{ "v", "F32", 1, { 4, 0 }, 16, zeros },
+		{ "i.pare.data", "U8", 1, { 8, 0 }, 8, zeros },
+		{ "i.pare.scale", "F16", 1, { 4, 0 }, 8, zeros },
+		{ "i.pare.min", "F16", 1, { 4, 0 }, 8, zeros },
+		{ "t.pare.data", "U8", 1, { 4, 0 }, 4, zeros },
+		{ "t.pare.table", "F32", 1, { 16, 0 }, 64, zeros },
+		{ "b.pare.data", "F32", 1, { 2, 0 }, 8, zeros },
+		{ "b.pare.rows", "U32", 1, { 5, 0 }, 20, rows },
+		{ "b.pare.mask", "U8", 1, { 4, 0 }, 4, mask },
+		{ "x.pare.data", "F32", 1, { 2, 0 }, 8, zeros },
+		{ "x.pare.rows", "U32", 1, { 5, 0 }, 20, rows },
+		{ "x.pare.cols", "U16", 1, { 2, 0 }, 4, cols },
+		{ "l.pare.a", "F32", 2, { 4, 2 }, 32, zeros },
+		{ "l.pare.b", "F32", 2, { 2, 4 }, 32, zeros },
 	};
-	static const unsigned char zeros[64];
 	const char *tmp = getenv("TMPDIR");
 	struct st_writer *sw = st_writer_new();
 	char *path;
@@ -61,7 +72,7 @@ make_dir(void)
 	atexit(remove_dir);
 	for (size_t i = 0; i < sizeof(w) / sizeof(*w); i++)
 		st_writer_add(sw, w[i].name, w[i].dtype, w[i].ndim, w[i].dim,
-		    zeros, w[i].bytes);
+		    w[i].data, w[i].bytes);
 	path = io_join(dir, "model.safetensors");
 	(void)st_writer_write(sw, path, NULL, NULL, NULL);
 	free(path);

@@ -31,7 +31,7 @@ enter C-c
 await_prompt
 
 # Ctrl-C clears the line, and at an empty prompt never leaves.
-for i in 1 2 3 4 5 6; do
+for _ in 1 2 3 4 5 6; do
 	enter C-c
 done
 await 'Ctrl-D or quit leaves'

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * evaluate, compare and latency on tiny models and hand-made sample sets, against
- * one forward pass per sample.
+ * evaluate, compare and latency on tiny models and hand-made sample sets,
+ * against one forward pass per sample.
  */
 #include "samples.h"
 

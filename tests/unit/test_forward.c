@@ -550,38 +550,194 @@ to_rank(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
 	return tiny_low_rank(t, 5, 77);
 }
 
-/* Other forms run packed and agree with the twin, which decodes them. */
+static struct tensor *
+to_codes(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
+    struct pare_err *err)
+{
+	const struct quant_spec q = { QUANT_AFFINE, 5, 0 };
+
+	return tensor_quantize(t, &q, ctx, err);
+}
+
+static struct tensor *
+to_table(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
+    struct pare_err *err)
+{
+	const struct quant_spec q = { QUANT_KMEANS, 4, 0 };
+
+	return tensor_quantize(t, &q, ctx, err);
+}
+
+static struct tensor *
+thin_out(const struct tensor *t, const struct transform_ctx *ctx, int64_t step,
+    struct pare_err *err)
+{
+	const int64_t n = t->rows * t->cols;
+	uint8_t *mask = calloc((size_t)n, 1);
+	struct tensor *out;
+	int64_t kept = 0;
+
+	for (int64_t i = 0; i < n; i += step)
+		kept += mask[i] = 1;
+	out = tensor_sparsify(t, mask, kept, ctx, err);
+	free(mask);
+	return out;
+}
+
+static struct tensor *
+to_bitmap(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
+    struct pare_err *err)
+{
+	return thin_out(t, ctx, 2, err);
+}
+
+static struct tensor *
+to_index(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
+    struct pare_err *err)
+{
+	return thin_out(t, ctx, 40, err);
+}
+
+/* The model with every matrix in another form. */
+static struct model *
+in_forms(const struct model *m)
+{
+	static edit_transform *const form[] = { to_rank, to_half, to_codes,
+	    to_table, to_bitmap, to_index };
+	struct edit *e = edit_begin(m, EDIT_REAL, 3, NULL);
+	struct slot_ref r = SLOT_REF_START;
+	struct model *out = NULL;
+	struct pare_err err;
+	int i = 0;
+
+	while (model_next_slot(m, &r)) {
+		const bool matrix = slot_table[r.slot].matrix;
+
+		if (edit_map(e, r, 1, matrix ? form[i++ % 6] : to_half, NULL,
+		    &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+	}
+	if (edit_commit(e, &out, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	return out;
+}
+
+/* Packed tensors run packed and agree with the twin, which decodes them. */
 static void
 test_forms(void **state)
 {
-	struct model *m = tiny_model(&tiny_odd), *half = NULL;
-	struct edit *e = edit_begin(m, EDIT_REAL, 3, NULL);
-	struct slot_ref r = SLOT_REF_START;
+	struct model *m = tiny_model(&tiny_odd), *packed = in_forms(m);
 	struct sample s;
-	struct pare_err err;
 	float logits[64];
 	struct forward f = { .logits = logits };
 
-	while (model_next_slot(m, &r))
-		if (edit_map(e, r, 1, r.slot == SLOT_WORD ||
-		    r.slot == SLOT_UP_W ? to_rank : to_half, NULL, &err) !=
-		    PARE_OK)
-			fail_msg("%s", err.msg);
-	assert_int_equal(edit_commit(e, &half, &err), PARE_OK);
-	sample_fill(&s, half, 21);
-	run(half, &s.b, &f);
+	sample_fill(&s, packed, 21);
+	run(packed, &s.b, &f);
 	for (int i = 0; i < s.b.nseq; i++) {
 		const int64_t at = s.start[i];
 		double *x, *z;
 
-		twin(half, s.ids + at, s.types + at, s.start[i + 1] - at, &x,
-		    &z);
+		twin(packed, s.ids + at, s.types + at, s.start[i + 1] - at,
+		    &x, &z);
 		assert_near(distance(logits + 3 * i, z, 3), 3e-5, "forms");
 		free(x);
 		free(z);
 	}
 	model_unref(m);
-	model_unref(half);
+	model_unref(packed);
+}
+
+/* More tokens than one block holds, in sequences longer than one tile of
+ * queries: each sequence as if it were alone. */
+static void
+check_blocks(const struct model *m)
+{
+	enum { SEQS = 40, TOKENS = SEQS * 150 };
+	struct engine *e = engine_new();
+	int64_t start[SEQS + 1] = { 0 };
+	int32_t *ids = malloc(TOKENS * sizeof(*ids));
+	const int64_t h = m->hp.hidden;
+	float logits[SEQS * 3], alone[SEQS * 3], one[3];
+	float *hidden = malloc((size_t)(TOKENS * h) * sizeof(*hidden));
+	struct batch b = { SEQS, start, ids, NULL };
+	struct forward f = { .logits = logits, .hidden = hidden };
+	struct forward g = { .logits = alone }, k = { .logits = one };
+	struct pare_err err;
+	struct rng r;
+
+	rng_seed(&r, 8);
+	for (int i = 0; i < SEQS; i++)
+		start[i + 1] = start[i] + 1 + (i * 61) % 150;
+	for (int64_t i = 0; i < start[SEQS]; i++)
+		ids[i] = (int32_t)rng_below(&r, (uint64_t)m->hp.vocab);
+	assert_int_equal(engine_forward(e, m, &b, &f, &err), PARE_OK);
+	assert_int_equal(engine_forward(e, m, &b, &g, &err), PARE_OK);
+	for (int i = 0; i < SEQS; i++) {
+		const int64_t at = start[i], n = start[i + 1] - at;
+		const int64_t first[2] = { 0, n };
+		struct batch single = { 1, first, ids + at, NULL };
+		double *x, *z;
+
+		assert_int_equal(engine_forward(e, m, &single, &k, &err),
+		    PARE_OK);
+		for (int c = 0; c < 3; c++) {
+			assert_near(fabsf(logits[3 * i + c] - one[c]), 2e-5,
+			    "alone");
+			assert_near(fabsf(alone[3 * i + c] - one[c]), 2e-5,
+			    "alone, logits only");
+		}
+		if (i % 13 != 0)
+			continue;
+		twin(m, ids + at, NULL, n, &x, &z);
+		assert_near(distance(hidden + at * h, x, n * h), 3e-5,
+		    "hidden");
+		free(x);
+		free(z);
+	}
+	engine_free(e);
+	free(ids);
+	free(hidden);
+}
+
+static void
+test_blocks(void **state)
+{
+	struct tiny t = tiny_odd;
+	struct model *m, *packed;
+
+	t.positions = 160;
+	m = tiny_model(&t);
+	packed = in_forms(m);
+	check_blocks(m);
+	check_blocks(packed);
+	model_unref(packed);
+	model_unref(m);
+	t.flags = ARCH_CAUSAL | ARCH_PRE_NORM;
+	m = tiny_model(&t);
+	check_blocks(m);
+	model_unref(m);
+}
+
+/* The same bits again, for each number of threads. */
+static void
+test_repeats(void **state)
+{
+	struct tiny t = tiny_odd;
+	struct model *m = tiny_model(&t);
+	const int threads = kernel_threads();
+	struct sample s;
+	float a[64], b[64];
+	struct forward f = { .logits = a }, g = { .logits = b };
+
+	sample_fill(&s, m, 2);
+	for (int n = 1; n < 4; n++) {
+		kernel_set_threads(n);
+		run(m, &s.b, &f);
+		run(m, &s.b, &g);
+		assert_memory_equal(a, b, 15 * sizeof(*a));
+	}
+	kernel_set_threads(threads);
+	model_unref(m);
 }
 
 /* An engine that was used for something larger gives the same bits. */
@@ -926,6 +1082,8 @@ main(void)
 		cmocka_unit_test(test_masks),
 		cmocka_unit_test(test_mask_matters),
 		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_repeats),
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_non_finite),

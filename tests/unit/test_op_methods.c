@@ -154,6 +154,9 @@ test_share_refusals(void **state)
 	sample_refuse(m, "share L0-2 to=L9", "9");
 	sample_refuse(m, "share L0.attn L1.ffn", "part");
 	sample_refuse(m, "share L0.h0 to=L0.h0", "already");
+	p = sample_do(m, "quantize L0.o");
+	sample_refuse(p, "share L0.h1 to=L0.h0", "L0.attn.o.weight");
+	model_unref(p);
 	sample_refuse(m, "share L0.h0,1 to=L0.h2", "one to one");
 	p = sample_do(m, "prune heads L1.h0");
 	sample_refuse(p, "share L0-2", "prune heads 1 L0");
@@ -357,7 +360,7 @@ test_tied(void **state)
 static void
 test_quantize(void **state)
 {
-	struct model *m = sample_real(&sample_models[1]), *p;
+	struct model *m = sample_real(&sample_models[1]), *p, *s;
 
 	p = sample_do(m, "quantize all bits=4 group=8");
 	for (int l = 0; l < 2; l++) {
@@ -377,6 +380,16 @@ test_quantize(void **state)
 	model_unref(p);
 	p = sample_do(m, "quantize L0.norm bits=16");
 	assert_int_equal(at(p, 0, SLOT_ANORM_W)->form, FORM_F16);
+	model_unref(p);
+	p = sample_do(m, "factorize emb.word rank=3");
+	s = sample_do(p, "quantize emb.word bits=16");
+	assert_int_equal(tensor_bytes(at(s, -1, SLOT_WORD)),
+	    tensor_bytes(at(p, -1, SLOT_WORD)) / 2);
+	assert_ptr_equal(at(s, -1, SLOT_WORD), at(s, -1, SLOT_HOUT_W));
+	model_unref(s);
+	model_unref(p);
+	p = sample_do(m, "quantize all");
+	sample_refuse(p, "quantize all", "smaller");
 	model_unref(p);
 	sample_refuse(m, "quantize", "target");
 	sample_refuse(m, "quantize all bits=9", "bits");
@@ -402,7 +415,7 @@ test_factorize(void **state)
 	sample_refuse(p, "factorize emb.word rank=2", "already");
 	sample_refuse(p, "prune weights 50% emb.word", "before factorizing");
 	model_unref(p);
-	/* 16 x 16: at break-even 8 nothing is saved, 7 is the last that does. */
+	/* 16 x 16: rank 8 saves nothing, 7 is the last that does. */
 	sample_refuse(m, "factorize L0.q rank=8", "rank=7");
 	model_unref(sample_do(m, "factorize L0.q rank=7"));
 	model_unref(sample_do(m, "factorize L0.q rank=8 force"));

@@ -87,7 +87,7 @@ check_slot(const struct model *m, struct slot_ref r, struct tiny_dir *t,
 	}
 }
 
-/* ---- what opens ----------------------------------------------------------- */
+/* ---- what opens ------------------------------------------------------ */
 
 /* Names as the authors' files have them, not as the table says. */
 static const struct {
@@ -113,7 +113,8 @@ static const struct {
 	{ "distilbert", "ForSequenceClassification", HEAD_CLASSIFY, -1,
 	    SLOT_HDENSE_W, "pre_classifier.weight" },
 	{ "distilbert", "ForSequenceClassification", HEAD_CLASSIFY, 2,
-	    SLOT_ANORM_W, "distilbert.transformer.layer.2.sa_layer_norm.weight" },
+	    SLOT_ANORM_W,
+	    "distilbert.transformer.layer.2.sa_layer_norm.weight" },
 	{ "distilbert", "ForMaskedLM", HEAD_MLM, -1, SLOT_HNORM_B,
 	    "vocab_layer_norm.bias" },
 	{ "albert", NULL, HEAD_NONE, 2, SLOT_UP_W,
@@ -294,7 +295,7 @@ test_random(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- spellings of names ------------------------------------------------------ */
+/* ---- spellings of names ---------------------------------------------- */
 
 static void
 rename_all(struct tiny_dir *t, const char *from, const char *to)
@@ -448,7 +449,7 @@ test_body_without_pooler(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- part A: files and paths ----------------------------------------------- */
+/* ---- part A: files and paths ----------------------------------------- */
 
 static void
 test_paths(void **state)
@@ -527,7 +528,8 @@ test_no_permission(void **state)
 	free(dir);
 }
 
-/* Two shards and an index; change is put into the index before it is written. */
+/* Two shards and an index; change is put into the index before it is
+ * written. */
 static char *
 make_shards(struct tiny_dir *t, json_t *index)
 {
@@ -649,7 +651,7 @@ test_shard_sets(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- part D: config.json ------------------------------------------------------ */
+/* ---- part D: config.json --------------------------------------------- */
 
 static const struct {
 	const char *key, *value;	/* value NULL: removed */
@@ -665,7 +667,8 @@ static const struct {
 	{ "hidden_size", "12.0", NULL, NULL },
 	{ "num_attention_heads", "0", "num_attention_heads", "0" },
 	{ "num_attention_heads", "5", "num_attention_heads", "12" },
-	{ "num_hidden_layers", "1000000000", "num_hidden_layers", "1000000000" },
+	{ "num_hidden_layers", "1000000000", "num_hidden_layers",
+	    "1000000000" },
 	{ "num_hidden_layers", "4000", "num_hidden_layers is 4000",
 	    "3 layers" },
 	{ "num_hidden_layers", "4", "num_hidden_layers is 4", "3 layers" },
@@ -820,7 +823,7 @@ test_untied_without_decoder(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- part E: weights against the model ------------------------------------------ */
+/* ---- part E: weights against the model ------------------------------- */
 
 static void
 drop_bias(struct tiny_dir *t)
@@ -993,7 +996,7 @@ test_pruned_heads(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- laziness, and the real thing -------------------------------------------- */
+/* ---- laziness, and the real thing ------------------------------------ */
 
 /* Resident kilobytes of this process. */
 static long
@@ -1032,7 +1035,8 @@ test_lazy(void **state)
 	str_add(&header, "{");
 	for (int i = 0; i < t->n; i++) {
 		w = &t->w[i];
-		str_addf(&header, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%ld%s",
+		str_addf(&header, "%s\"%s\":{\"dtype\":\"F32\","
+		    "\"shape\":[%ld%s",
 		    i == 0 ? "" : ",", w->name, (long)w->dim[0],
 		    w->ndim == 1 ? "]" : "");
 		if (w->ndim == 2)

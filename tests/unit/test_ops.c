@@ -510,11 +510,13 @@ static void
 test_compose(void **state)
 {
 	static const char *const chain[] = {
-		"prune heads 1 L0", "prune neurons 25%", "factorize emb.word "
-		"rank=3", "prune weights 40% L*.ffn", "quantize L* bits=4",
+		"prune heads 1 L0", "prune neurons 25%",
+		"factorize emb.word rank=3",
+		"prune weights 40% L*.ffn", "quantize L* bits=4",
 		"prune weights 60% L*.ffn", "quantize emb bits=8",
-		"prune heads 1 L1", "prune layers last 1", "share L0-1 part=ffn",
-		"prune attention L0", "quantize all bits=2 scheme=kmeans",
+		"prune heads 1 L1", "prune layers last 1",
+		"share L0-1 part=ffn", "prune attention L0",
+		"quantize all bits=2 scheme=kmeans",
 	};
 
 	for (int s = 0; s < SAMPLE_MODELS; s++) {

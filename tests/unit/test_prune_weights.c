@@ -186,7 +186,7 @@ test_zeros_count(void **state)
 	model_unref(a);
 }
 
-/* N of each M neighbours of a row stay, the largest; the tail keeps its share. */
+/* The N largest of each M neighbours stay; the tail keeps its share. */
 static void
 test_pattern(void **state)
 {
@@ -258,6 +258,10 @@ test_targets(void **state)
 	p = sample_do(m, "prune weights 50% all");
 	assert_ptr_not_equal(model_slot(p, word), model_slot(m, word));
 	assert_ptr_equal(model_slot(p, bias), model_slot(m, bias));
+	model_unref(p);
+	p = sample_do(m, "prune weights 100% L0.q");
+	assert_int_equal(zeros_of(p, q0), 1024);
+	assert_int_equal(tensor_nonzero(model_slot(p, q0)), 0);
 	model_unref(p);
 	sample_refuse(m, "prune weights 50% L0.norm", "target");
 	sample_refuse(m, "prune weights", "amount");

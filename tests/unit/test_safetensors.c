@@ -206,7 +206,8 @@ static void
 test_depth(void **state)
 {
 	static const char *const begins[] = { "{\"a\":",
-		"{\"__metadata__\":{\"a\":", "{\"a\":{\"dtype\":\"U8\",\"x\":" };
+		"{\"__metadata__\":{\"a\":",
+		"{\"a\":{\"dtype\":\"U8\",\"x\":" };
 
 	for (int i = 0; i < 3; i++) {
 		struct str b = STR_INIT;

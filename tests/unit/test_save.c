@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Saving: whatever a model is made of comes back with the same hash; what fails
- * leaves the folder as it was; and a pare.json that was tampered with is refused
- * in words that name the place.
+ * leaves the folder as it was; and a pare.json that was tampered with is
+ * refused in words that name the place.
  */
 #include "tiny_dir.h"
 
@@ -148,15 +148,15 @@ round_trip(const struct model *m, struct model **again)
 	return plain;
 }
 
-/* ---- forms ------------------------------------------------------------------- */
+/* ---- forms ----------------------------------------------------------- */
 
 static const struct form_case {
 	const char *name;
 	enum quant_scheme scheme;
 	int bits;		/* 0: not quantized */
 	int64_t group;
-	bool sparse;		/* first, keeping every second weight or, when */
-	bool very;		/* very, one of sixteen */
+	bool sparse;		/* first, keeping every second weight or, */
+	bool very;		/* when very, one of sixteen */
 	enum form_kind cast;	/* F32: none */
 } forms[] = {
 	{ "float16", 0, 0, 0, false, false, FORM_F16 },
@@ -315,7 +315,7 @@ test_lowrank(void **state)
 	model_unref(m);
 }
 
-/* ---- shapes ------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------- */
 
 static struct model *
 commit(struct edit *e)
@@ -483,7 +483,7 @@ test_untied(void **state)
 	model_unref(m);
 }
 
-/* ---- what is refused ---------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------- */
 
 static void
 save_bad(const struct model *m, const char *dir, bool force, enum pare_rc rc,
@@ -663,7 +663,7 @@ test_truncated_source(void **state)
 	tiny_dir_free(t);
 }
 
-/* ---- pare.json that somebody changed ------------------------------------------- */
+/* ---- pare.json that somebody changed --------------------------------- */
 
 #define WORD "bert.embeddings.word_embeddings.weight"
 #define Q0 "bert.encoder.layer.0.attention.self.query.weight"

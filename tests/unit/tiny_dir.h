@@ -50,7 +50,7 @@ struct tiny_dir {
 	bool no_vocab;
 };
 
-/* ---- folders ------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------- */
 
 /* A new folder for one test; free and remove with tiny_root_free(). */
 TINY_UNUSED static char *
@@ -117,7 +117,7 @@ tiny_put_text(const char *dir, const char *name, const char *text)
 	tiny_put(dir, name, text, strlen(text));
 }
 
-/* ---- weights -------------------------------------------------------------- */
+/* ---- weights --------------------------------------------------------- */
 
 static int64_t
 tiny_dtype_size(const char *dtype)
@@ -207,7 +207,7 @@ tiny_rename(struct tiny_dir *t, const char *from, const char *to)
 	w->name = xstrdup(to);
 }
 
-/* ---- models --------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------- */
 
 static json_t *
 tiny_config(const char *type, const char *suffix)
@@ -243,9 +243,9 @@ tiny_config(const char *type, const char *suffix)
 }
 
 /*
- * A model of 3 layers of 3 heads, 12 wide (embedding 8 where it may differ), FFN
- * 20, vocabulary 30, 16 positions, 3 labels. suffix as "ForMaskedLM"; NULL: the
- * body alone.
+ * A model of 3 layers of 3 heads, 12 wide (embedding 8 where it may differ),
+ * FFN 20, vocabulary 30, 16 positions, 3 labels. suffix as "ForMaskedLM"; NULL:
+ * the body alone.
  */
 TINY_UNUSED static struct tiny_dir *
 tiny_dir_new(const char *type, const char *suffix, const char *dtype)

@@ -42,18 +42,12 @@ head_name(enum head_kind k)
 void
 work_put_model(const struct session *s, const struct model *m, json_t *doc)
 {
-	json_t *heads = json_array(), *labels = json_array();
+	json_t *heads = json_array();
 	struct totals t;
-	char name[256];
 
 	account_totals(m, ACCOUNT_SEQ_DEFAULT, false, &t);
 	for (int l = 0; l < m->nlayers; l++)
 		json_array_append_new(heads, json_integer(m->layer[l].heads));
-	if (m->hp.head == HEAD_CLASSIFY)
-		for (int k = 0; k < m->hp.labels && k < 10000; k++) {
-			model_label_name(m, k, name, sizeof(name));
-			json_array_append_new(labels, result_text(name));
-		}
 	result_put_text(doc, "path", m->origin->path);
 	result_put_text(doc, "name", m->origin->name);
 	result_put_text(doc, "architecture", m->arch->title);
@@ -64,7 +58,7 @@ work_put_model(const struct session *s, const struct model *m, json_t *doc)
 	result_put_int(doc, "hidden", m->hp.hidden);
 	result_put_int(doc, "params", t.params);
 	result_put_int(doc, "bytes", t.bytes);
-	json_object_set_new(doc, "labels", labels);
+	result_put_labels(doc, m);
 	result_put_text(doc, "tokenizer", s->tokenizer != NULL ?
 	    tokenizer_kind(s->tokenizer) : NULL);
 	result_put_bool(doc, "weights", !m->ghost);

@@ -500,6 +500,7 @@ run_predict(struct session *s, const struct arg_list *args, json_t *doc,
 		result_put_int(doc, "n", p.nitems);
 		result_put_text(doc, "what", arg_choice(args, "what"));
 		result_put_text(doc, "file", arg_text(args, "out"));
+		result_put_labels(doc, p.m);
 		if (arg_text(args, "out") == NULL)
 			json_object_set(doc, "rows", p.rows);
 		if (t.truncated)

@@ -81,3 +81,17 @@ result_put_totals(json_t *doc, const char *key, const struct totals *t,
 	result_put_int(o, "tensors", t->tensors);
 	json_object_set_new(doc, key, o);
 }
+
+void
+result_put_labels(json_t *doc, const struct model *m)
+{
+	json_t *labels = json_array();
+	char name[256];
+
+	for (int k = 0; m->hp.head == HEAD_CLASSIFY && k < m->hp.labels &&
+	    k < 10000; k++) {
+		model_label_name(m, k, name, sizeof(name));
+		json_array_append_new(labels, result_text(name));
+	}
+	json_object_set_new(doc, "labels", labels);
+}

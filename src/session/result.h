@@ -45,7 +45,7 @@
  *          verdict
  * latency  batch, seq, runs, threads, p50_ms, p95_ms, cached, blas,
  *          original_p50_ms, ratio_to_original {median, low, high}
- * predict  n, what, file (with out=, else null), rows[] {index, label, gold,
+ * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
  *          text, pair}; what=hidden: hidden[][]
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
@@ -83,5 +83,7 @@ void result_put_bool(json_t *doc, const char *key, bool v);
 /* A string, null for NULL; bytes that are no UTF-8 become '?'. */
 void result_put_text(json_t *doc, const char *key, const char *s);
 json_t *result_text(const char *s);
+/* labels[]: the names of a classifier's classes, empty for other heads. */
+void result_put_labels(json_t *doc, const struct model *m);
 
 #endif

@@ -124,18 +124,36 @@ unpack_one(const uint8_t *src, int64_t pos, int bits)
 	return (uint8_t)(v & ((1u << bits) - 1));
 }
 
+/* Fields of `from` bits in pairs, whose lower ones keep selects, become fields
+ * of `to` bits. */
+static inline uint64_t
+spread(uint64_t w, int from, int to, uint64_t keep)
+{
+	return (w & keep) | (w >> from & keep) << to;
+}
+
 /* Eights of codes; inlined once for each number of bits. */
 static inline __attribute__((always_inline)) void
 unpack_eights(const uint8_t *src, int64_t n8, const int bits, uint8_t *out)
 {
 	const uint64_t mask = (UINT64_C(1) << bits) - 1;
+	const uint64_t half = UINT64_C(0x0000000100000001);
+	const uint64_t quarter = UINT64_C(0x0001000100010001);
 
 	for (int64_t i = 0; i < n8; i++, src += bits, out += 8) {
 		uint64_t w = 0;
 
-		memcpy(&w, src, (size_t)bits);
-		for (int j = 0; j < 8; j++)
-			out[j] = (uint8_t)((w >> (j * bits)) & mask);
+		/* A whole word where there is one, for piecewise loads stall. */
+		if ((n8 - i) * bits >= 8)
+			memcpy(&w, src, 8);
+		else
+			memcpy(&w, src, (size_t)bits);
+		/* The upper half of the codes moves away from the lower one,
+		 * in halves, quarters and eighths of the word. */
+		w = spread(w, 4 * bits, 32, ~UINT64_C(0) >> (64 - 4 * bits));
+		w = spread(w, 2 * bits, 16, half * (mask | mask << bits));
+		w = spread(w, bits, 8, quarter * mask);
+		memcpy(out, &w, 8);
 	}
 }
 

@@ -720,7 +720,7 @@ learner_run(struct learner *l, const struct train_data *d,
 		goto out;
 	take_buffers(&t, &l->memory, rank);
 	pack(&t, d, sample);
-	kernel_set_threads(kernel_threads());	/* for this thread's BLAS */
+	kernel_bind();
 	embed(&t);
 	for (int i = 0; i < l->m->nlayers && !task_canceled(l->task); i++) {
 		attention(&t, i);

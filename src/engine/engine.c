@@ -10,6 +10,10 @@
 #include "engine/engine.h"
 #include "engine/forward.h"
 #include "model/arch.h"
+#include "tensor/kernel.h"
+
+/* Multiply-adds below which a pass runs on one thread: some 5 ms of work. */
+#define SMALL_PASS 3e8
 
 struct engine {
 	struct arena memory;
@@ -197,11 +201,28 @@ check_attention(const struct model *m, const struct batch *b,
 	return PARE_OK;
 }
 
+/* Multiply-adds of the linear maps of all layers for so many tokens; forms that
+ * do less count in full. */
+static double
+layer_macs(const struct model *m, int64_t tokens)
+{
+	double sum = 0.0;
+
+	for (int l = 0; l < m->nlayers; l++) {
+		const struct layer *y = &m->layer[l];
+
+		sum += 2.0 * y->head_dim * (y->heads + y->kv_heads) +
+		    2.0 * (double)y->ffn;
+	}
+	return sum * (double)m->hp.hidden * (double)tokens;
+}
+
 enum pare_rc
 engine_forward(struct engine *e, const struct model *m,
     const struct batch *b, struct forward *f, struct pare_err *err)
 {
 	enum pare_rc rc;
+	int limit;
 
 	if ((rc = engine_check_model(m, err)) != PARE_OK ||
 	    (rc = engine_check_batch(m, b, err)) != PARE_OK)
@@ -214,5 +235,11 @@ engine_forward(struct engine *e, const struct model *m,
 	}
 	if (f->attention && (rc = check_attention(m, b, f, err)) != PARE_OK)
 		return rc;
-	return forward_run(&e->memory, m, b, f, err);
+	/* Threads that sleep take longer to wake than a small product takes. */
+	limit = kernel_limit_threads(1);
+	if (layer_macs(m, b->start[b->nseq]) > SMALL_PASS)
+		kernel_limit_threads(limit);
+	rc = forward_run(&e->memory, m, b, f, err);
+	kernel_limit_threads(limit);
+	return rc;
 }

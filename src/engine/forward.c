@@ -336,7 +336,7 @@ embed_tokens(struct pass *p)
 	struct elem_norm n = norm_of(p, 0, SLOT_ENORM_W, SLOT_ENORM_B);
 	bool fine = true;
 
-	kernel_set_threads(kernel_threads());	/* for this thread's BLAS */
+	kernel_bind();
 	word_rows(p, slot_of(p, 0, SLOT_WORD));
 	if (pos)
 		tensor_decode(pos, p->m->hp.position_offset, p->longest,

@@ -11,18 +11,29 @@
 #include <stdio.h>
 
 static atomic_int threads_set;	/* 0: not asked yet */
+static _Thread_local int threads_limit;	/* 0: none */
 
 int
 kernel_threads(void)
 {
 	int n = atomic_load_explicit(&threads_set, memory_order_relaxed);
 
-	if (n > 0)
-		return n;
-	n = omp_get_num_procs();
-	n = n < 1 ? 1 : n > 256 ? 256 : n;
-	atomic_store_explicit(&threads_set, n, memory_order_relaxed);
-	return n;
+	if (n < 1) {
+		n = omp_get_num_procs();
+		n = n < 1 ? 1 : n > 256 ? 256 : n;
+		atomic_store_explicit(&threads_set, n, memory_order_relaxed);
+	}
+	return threads_limit > 0 && threads_limit < n ? threads_limit : n;
+}
+
+int
+kernel_limit_threads(int n)
+{
+	int before = threads_limit;
+
+	threads_limit = n;
+	kernel_bind();
+	return before;
 }
 
 void
@@ -34,7 +45,8 @@ kernel_set_threads(int n)
 }
 
 /* OpenMP keeps the number per thread; OpenBLAS asks OpenMP at each call and
- * reshapes its own pool when the answer changed. */
+ * reshapes its own pool, which all threads share, when the answer changed. An
+ * answer of one makes it work alone and leaves the pool as it is. */
 void
 kernel_bind(void)
 {
@@ -44,7 +56,7 @@ kernel_bind(void)
 		return;
 	if (omp_get_max_threads() != n)
 		omp_set_num_threads(n);
-	if (openblas_get_num_threads() != n)
+	if (threads_limit == 0 && openblas_get_num_threads() != n)
 		openblas_set_num_threads(n);
 }
 

@@ -31,6 +31,13 @@ size_t kernel_scratch(const struct tensor *t, int64_t n);
  * bit-identical for the same number. Before the first call: all processors. */
 void kernel_set_threads(int n);
 int kernel_threads(void);
+/* Limits what the calling thread starts to n threads (0: no limit), and returns
+ * the limit before. A pass of a fraction of a millisecond a product is faster on
+ * one thread than on two that must be woken for each. */
+int kernel_limit_threads(int n);
+/* Tells the calling thread's OpenMP and OpenBLAS how many threads there are;
+ * needed before BLAS is called from a thread that is new. */
+void kernel_bind(void);
 /* "OpenBLAS 0.3.21 Haswell (openmp)" and such, static. */
 const char *kernel_blas_name(void);
 

@@ -168,9 +168,6 @@ bool tensor_has_values(const struct tensor *t, struct pare_err *err);
 /* nonzero of a subset of `part` of `whole` weights where only a total is known. */
 int64_t value_share(int64_t nonzero, int64_t part, int64_t whole);
 
-/* Tells the calling thread's OpenMP and OpenBLAS how many threads there are;
- * needed before BLAS is called from a thread that is new. */
-void kernel_bind(void);
 /* Number of the calling thread inside a parallel region. */
 int kernel_thread(void);
 

@@ -333,6 +333,8 @@ static const struct arg_spec args[] = {
 	    "them from" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "magnitude", .choices = by,
 	    .text = "which heads an amount takes first" },
+	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
+	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
 };
 

@@ -158,13 +158,44 @@ take_units(struct neurons *j, bool global, int64_t *quota)
 	}
 }
 
+/* Gives back the strongest of those taken until each layer keeps a multiple of
+ * `round`, or all it has. */
+static void
+round_up(struct neurons *j, int64_t round)
+{
+	for (int64_t i = j->n - 1; i >= 0 && round > 1; i--) {
+		int l = j->unit[i].layer;
+
+		if (!j->drop[l][j->unit[i].index] || j->left[l] % round == 0)
+			continue;
+		j->drop[l][j->unit[i].index] = 0;
+		j->left[l]++;
+		j->taken--;
+	}
+}
+
+static enum pare_rc
+refuse_none(const struct neurons *j, int64_t round, struct pare_err *err)
+{
+	char text[64];
+
+	ops_amount_text(&j->what.amount, j->n, "neurons", text, sizeof text);
+	err_set(err, PARE_EUSER, "amount: %s takes none: %s", text,
+	    j->want == 0 ? "it rounds to 0" : round > 1 ?
+	    "what stays is rounded up to round=N" :
+	    "the last neuron of a layer stays");
+	return err_hint(err, j->want == 0 ? "ask for more" : round > 1 ?
+	    "ask for more, or for a smaller round=N" :
+	    "prune ffn removes all neurons of a layer");
+}
+
 static enum pare_rc
 decide(struct neurons *j, struct str *note, struct pare_err *err)
 {
+	int64_t round = arg_int(j->in->args, "round");
 	bool global = strcmp(arg_choice(j->in->args, "scope"), "global") == 0;
 	enum pare_rc rc = ops_what_read(j->in, &j->what, err);
 	int64_t *quota;
-	char text[64];
 
 	if (rc == PARE_OK)
 		rc = find_layers(j, err);
@@ -177,16 +208,14 @@ decide(struct neurons *j, struct str *note, struct pare_err *err)
 	quota = xcalloc((size_t)j->m->nlayers, sizeof *quota);
 	take_units(j, global, quota);
 	free(quota);
-	if (j->taken == 0) {
-		ops_amount_text(&j->what.amount, j->n, "neurons", text,
-		    sizeof text);
-		err_set(err, PARE_EUSER, "amount: %s takes none: %s", text,
-		    j->want == 0 ? "it rounds to 0" :
-		    "the last neuron of a layer stays");
-		return err_hint(err, j->want == 0 ? "ask for more" :
-		    "prune ffn removes all neurons of a layer");
-	}
-	if (j->taken < j->want)
+	round_up(j, round);
+	if (j->taken == 0)
+		return refuse_none(j, round, err);
+	if (j->taken < j->want && round > 1)
+		ops_note(note, "%lld of the %lld neurons asked for: each "
+		    "layer keeps a multiple of %lld", (long long)j->taken,
+		    (long long)j->want, (long long)round);
+	else if (j->taken < j->want)
 		ops_note(note, "%lld of the %lld neurons asked for: the last "
 		    "of each layer stays", (long long)j->taken,
 		    (long long)j->want);
@@ -253,12 +282,18 @@ static const struct arg_spec args[] = {
 	{ .name = "scope", .type = ARG_CHOICE, .dflt = "layer",
 	    .choices = scope,
 	    .text = "the amount is of each layer, or of all layers together" },
+	{ .name = "round", .type = ARG_INT, .min = 1, .max = 65536,
+	    .dflt = "1", .unit = "neurons",
+	    .text = "each layer keeps a multiple of it" },
+	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
+	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
 };
 
 static const char *const examples[] = {
 	"prune neurons 25%",
 	"prune neurons 3 L0",
+	"prune neurons 50% round=4",
 	"prune neurons 50% L*.ffn scope=global by=random",
 	NULL
 };
@@ -277,7 +312,9 @@ const struct op op_prune_neurons = {
 	    "takes the amount from each layer; scope=global takes it where the "
 	    "smallest are, so layers end up of unlike width. One neuron always "
 	    "stays: prune ffn removes the rest. Layers that share their FFN "
-	    "count once and are cut alike.",
+	    "count once and are cut alike. round=N keeps a multiple of N "
+	    "neurons in each layer, rounding up, so that groups of N still "
+	    "divide its matrices when they are quantized.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

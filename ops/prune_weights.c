@@ -638,6 +638,8 @@ static const struct arg_spec args[] = {
 	    .text = "which weights go first" },
 	{ .name = "pattern", .type = ARG_TEXT, .dflt = "free",
 	    .text = "free, or N:M to keep N of each M neighbours in a row" },
+	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
+	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
 };
 

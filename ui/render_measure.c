@@ -458,6 +458,7 @@ render_compare(struct str *b, const struct look *l, const json_t *doc)
 	struct str line = STR_INIT;
 	const char *metric = doc_text(doc_get(doc, "a"), "metric"), *unit;
 	char a[NUMBER_MAX];
+	int64_t left;
 
 	table_column(t, "state", TABLE_RIGHT, 0);
 	table_column(t, "command", TABLE_LEFT, 0);
@@ -483,6 +484,11 @@ render_compare(struct str *b, const struct look *l, const json_t *doc)
 		look_wrap(b, l, 0, 2, line.s);
 	}
 	compare_flips(b, l, doc_get(doc, "flips"));
+	left = doc_int(doc, "changed") -
+	    (int64_t)json_array_size(doc_get(doc, "flips"));
+	if (left > 0)
+		str_addf(b, "  and %lld more: flips=%lld lists them all\n",
+		    (long long)left, (long long)doc_int(doc, "changed"));
 	str_free(&line);
 }
 

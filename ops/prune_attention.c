@@ -1,55 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* prune attention: attention sub-layers away, the layer's norm stays. */
 #include "ops/common.h"
+#include "ops/sublayer.h"
 #include "ops/table.h"
 
-/* Layers named as a whole or as their attention; other parts are refused. */
-static enum pare_rc
-check_target(const struct op_input *in, const struct ops_what *w,
-    struct pare_err *err)
+static bool
+named(const struct select_layer *s)
 {
-	int found = 0;
+	return s->attention;
+}
 
-	for (int l = 0; l < in->model->nlayers; l++) {
-		const struct select_layer *s = &w->sel.layer[l];
-
-		if (!s->whole && !s->attention && (s->slots != 0 ||
-		    head_set_count(&s->heads) > 0)) {
-			err_set(err, PARE_EUSER,
-			    "target: '%s' names a part of L%d other than its "
-			    "attention", w->target, l);
-			return err_hint(err, "prune attention L%d", l);
-		}
-		found += (s->whole || s->attention) &&
-		    in->model->layer[l].heads > 0;
-	}
-	if (found > 0)
-		return PARE_OK;
-	err_set(err, PARE_EUSER, "target: there is no attention in '%s'",
-	    w->target);
-	return err_hint(err, "show lists what each layer has");
+static bool
+there(const struct layer *y)
+{
+	return y->heads > 0;
 }
 
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
-	int n = in->model->nlayers;
-	struct ops_what what;
-	enum pare_rc rc = ops_what_read(in, &what, err);
+	static const struct ops_sublayer kind = { "attention", "prune attention",
+		OPS_ATTENTION_SLOTS, named, there, edit_drop_attention };
 
-	if (rc != PARE_OK)
-		return rc;
-	rc = check_target(in, &what, err);
-	for (int l = 0; l < n && rc == PARE_OK; l++) {
-		if (!task_tick(in->task, l, n, "layers"))
-			rc = task_error(err);
-		else if (in->model->layer[l].heads > 0 &&
-		    ops_layer_picked(&what.sel, l, OPS_ATTENTION_SLOTS))
-			rc = edit_drop_attention(e, l, err);
-	}
-	ops_what_free(&what);
-	return rc;
+	return ops_sublayer_drop(&kind, in, e, err);
 }
 
 static const struct arg_spec args[] = {

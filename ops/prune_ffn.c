@@ -1,55 +1,29 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* prune ffn: FFN sub-layers away, the layer's norm stays. */
 #include "ops/common.h"
+#include "ops/sublayer.h"
 #include "ops/table.h"
 
-/* Layers named as a whole or as their FFN; other parts are refused. */
-static enum pare_rc
-check_target(const struct op_input *in, const struct ops_what *w,
-    struct pare_err *err)
+static bool
+named(const struct select_layer *s)
 {
-	int found = 0;
+	return s->ffn;
+}
 
-	for (int l = 0; l < in->model->nlayers; l++) {
-		const struct select_layer *s = &w->sel.layer[l];
-
-		if (!s->whole && !s->ffn && (s->slots != 0 ||
-		    head_set_count(&s->heads) > 0)) {
-			err_set(err, PARE_EUSER,
-			    "target: '%s' names a part of L%d other than its "
-			    "FFN", w->target, l);
-			return err_hint(err, "prune ffn L%d", l);
-		}
-		found += (s->whole || s->ffn) &&
-		    in->model->layer[l].ffn > 0;
-	}
-	if (found > 0)
-		return PARE_OK;
-	err_set(err, PARE_EUSER, "target: there is no FFN in '%s'",
-	    w->target);
-	return err_hint(err, "show lists what each layer has");
+static bool
+there(const struct layer *y)
+{
+	return y->ffn > 0;
 }
 
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
-	int n = in->model->nlayers;
-	struct ops_what what;
-	enum pare_rc rc = ops_what_read(in, &what, err);
+	static const struct ops_sublayer kind = { "FFN", "prune ffn",
+		OPS_FFN_SLOTS, named, there, edit_drop_ffn };
 
-	if (rc != PARE_OK)
-		return rc;
-	rc = check_target(in, &what, err);
-	for (int l = 0; l < n && rc == PARE_OK; l++) {
-		if (!task_tick(in->task, l, n, "layers"))
-			rc = task_error(err);
-		else if (in->model->layer[l].ffn > 0 &&
-		    ops_layer_picked(&what.sel, l, OPS_FFN_SLOTS))
-			rc = edit_drop_ffn(e, l, err);
-	}
-	ops_what_free(&what);
-	return rc;
+	return ops_sublayer_drop(&kind, in, e, err);
 }
 
 static const struct arg_spec args[] = {

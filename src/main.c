@@ -3,7 +3,7 @@
  * main: reads the command line, makes the session, picks the front end.
  *
  *   -c or -f            batch, then the prompt with -I
- *   terminal both ways  the prompt
+ *   terminal both ways  the workbench, or the prompt where it cannot be drawn
  *   anything else       commands from standard input
  */
 #include <locale.h>
@@ -16,6 +16,8 @@
 #include "ui/options.h"
 #include "ui/repl.h"
 #include "ui/signals.h"
+#include "ui/tui/screen.h"
+#include "ui/tui/tui.h"
 #include "ui/version.h"
 
 /* --help and --version. */
@@ -37,6 +39,19 @@ say(const struct options *o)
 	return status;
 }
 
+/* The workbench where it can be drawn, else the prompt, with a word on why. */
+static enum front
+pick_screen(const struct options *o)
+{
+	char why[128];
+
+	if (screen_usable(why))
+		return FRONT_TUI;
+	if (why[0] != '\0' && !o->quiet)
+		fprintf(stderr, "pare: %s: here is the prompt\n", why);
+	return FRONT_REPL;
+}
+
 /* FRONT_AUTO: nobody to talk to; commands come from standard input. */
 static enum front
 pick_front(const struct options *o)
@@ -44,10 +59,10 @@ pick_front(const struct options *o)
 	if (o->json || !isatty(STDIN_FILENO) ||
 	    (o->nscripts > 0 && !o->interactive))
 		return FRONT_AUTO;
-	if (o->front == FRONT_PLAIN)
-		return FRONT_PLAIN;
-	if (o->front != FRONT_AUTO || isatty(STDOUT_FILENO))
-		return FRONT_REPL;
+	if (o->front == FRONT_PLAIN || o->front == FRONT_REPL)
+		return o->front;
+	if (o->front == FRONT_TUI || isatty(STDOUT_FILENO))
+		return pick_screen(o);
 	return FRONT_AUTO;
 }
 
@@ -55,7 +70,12 @@ pick_front(const struct options *o)
 static enum pare_rc
 run_prompt(struct console *c, const struct options *o, enum front front)
 {
-	c->interactive = c->session->interactive = true;
+	c->interactive = true;
+	if (front == FRONT_TUI && tui_run(c, o))
+		return PARE_OK;
+	if (front == FRONT_TUI)
+		front = FRONT_REPL;
+	c->session->interactive = true;
 	if (front == FRONT_REPL)
 		repl_offer_resume(c);
 	session_keep_journal(c->session);

@@ -280,9 +280,8 @@ split_role(const char *text, const char *role, const char **path)
 	return true;
 }
 
-/* "calib=FILE" as the line "data FILE role=calib". */
-static char *
-data_line(const char *text)
+char *
+console_data_line(const char *text)
 {
 	const char *path = text, *role = "eval";
 	char *quoted, *line;
@@ -319,7 +318,7 @@ console_open(struct console *c, const struct options *o, bool show_it)
 	if (o->model != NULL && !data_first)
 		rc = open_model(c, o->model, show_it);
 	for (int i = 0; i < o->ndata && rc == PARE_OK; i++) {
-		char *line = data_line(o->data[i]);
+		char *line = console_data_line(o->data[i]);
 
 		rc = run(c, line, show_it && !data_first);
 		free(line);

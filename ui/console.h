@@ -39,6 +39,9 @@ enum pare_rc console_run_quietly(struct console *c, const char *line);
 enum pare_rc console_open(struct console *c, const struct options *o,
     bool show);
 
+/* "calib=FILE" of an option as the line "data FILE role=calib"; malloc'ed. */
+char *console_data_line(const char *text);
+
 /* The line of the model that was opened quietly, if any. */
 void console_summary(struct console *c);
 

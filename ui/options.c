@@ -22,7 +22,7 @@ const struct option_spec option_table[OPTION_COUNT] = {
 	[OPTION_REPL] = { "repl", 0, NULL, NULL,
 	    "the prompt with line editing" },
 	[OPTION_TUI] = { "tui", 0, NULL, NULL,
-	    "the full screen (for now the prompt)" },
+	    "the full screen" },
 	[OPTION_PLAIN] = { "plain", 0, NULL, NULL,
 	    "a prompt without line editing, one line after the other" },
 	[OPTION_JSON] = { "json", 0, NULL, NULL,
@@ -270,8 +270,8 @@ options_help(struct str *b, const struct look *l)
 	for (int i = 0; i < OPTION_COUNT; i++)
 		help_option(b, l, &option_table[i]);
 	str_add(b, "\n"
-	    "At a terminal pare gives a prompt; otherwise it reads commands "
-	    "from standard\ninput. Type help there, or see pare(1), "
+	    "On a terminal pare opens the workbench; otherwise it reads "
+	    "commands from standard\ninput. Type ? there, or help with --repl, or see pare(1), "
 	    "pare-commands(7) and pare-ops(7).\n\n"
 	    "  pare samples/reviews\n"
 	    "  pare DIR -d dev.tsv -c 'prune heads 30%' -c eval\n"

@@ -11,7 +11,6 @@
 #include "ui/repl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,130 +19,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <readline/history.h>
 #include <readline/readline.h>
 
-#include "base/io.h"
-#include "base/mem.h"
 #include "session/journal.h"
+#include "ui/lineedit.h"
 #include "ui/signals.h"
-
-enum { HISTORY_LINES = 2000 };
 
 /* readline's callbacks take no context. */
 static struct {
 	struct console *console;
 	char *line;		/* a finished one, owned */
 	bool has_line, ended;
-	char *history;		/* its file; NULL: none is kept */
 	bool hinted;		/* said how to leave */
 } repl;
-
-/* ---- history ------------------------------------------------------------- */
-
-static void
-history_open(void)
-{
-	char *dir = io_state_dir();
-
-	using_history();
-	stifle_history(HISTORY_LINES);
-	if (dir == NULL)
-		return;
-	repl.history = io_join(dir, "history");
-	free(dir);
-	if (read_history(repl.history) == 0)
-		history_truncate_file(repl.history, HISTORY_LINES);
-}
-
-/* Onto the disk as it is entered, so that a crash loses nothing and two
- * sessions both keep theirs. */
-static void
-history_keep(const char *line)
-{
-	HIST_ENTRY *last = history_length > 0 ?
-	    history_get(history_base + history_length - 1) : NULL;
-	char *text;
-	int fd;
-
-	if (*line == ' ' || *line == '\0' ||
-	    (last != NULL && strcmp(last->line, line) == 0))
-		return;
-	add_history(line);
-	if (repl.history == NULL)
-		return;
-	fd = open(repl.history, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC,
-	    0600);
-	if (fd < 0)
-		return;
-	text = str_format("%s\n", line);
-	if (write(fd, text, strlen(text)) < 0)
-		repl.history[0] = '\0';
-	free(text);
-	close(fd);
-}
-
-/* ---- completion ---------------------------------------------------------- */
-
-/* The longest beginning that all of list share; malloc'ed. */
-static char *
-common_prefix(char **list)
-{
-	size_t n = strlen(list[0]);
-
-	for (int i = 1; list[i] != NULL; i++) {
-		size_t k = 0;
-
-		while (k < n && list[i][k] == list[0][k])
-			k++;
-		n = k;
-	}
-	return xstrndup(list[0], n);
-}
-
-static bool
-all_paths(char **list)
-{
-	for (int i = 0; list[i] != NULL; i++)
-		if (strchr(list[i], '/') == NULL)
-			return false;
-	return true;
-}
-
-/* readline wants what all matches share first, then the matches. */
-static char **
-complete(const char *text, int start, int end)
-{
-	char **list = session_complete(repl.console->session, rl_line_buffer,
-	    end), **out;
-	int n = 0;
-
-	rl_attempted_completion_over = 1;
-	if (list == NULL)
-		return NULL;
-	while (list[n] != NULL)
-		n++;
-	if (n == 0) {
-		free(list);
-		return NULL;
-	}
-	rl_completion_append_character = ' ';
-	if (n == 1 && list[0][0] != '\0' &&
-	    strchr("=/", list[0][strlen(list[0]) - 1]) != NULL)
-		rl_completion_append_character = '\0';
-	rl_completion_suppress_append = rl_completion_append_character == 0;
-	/* Lists of files show last names only. */
-	rl_filename_completion_desired = all_paths(list);
-	rl_filename_quoting_desired = 0;
-	out = xcalloc((size_t)n + 2, sizeof(*out));
-	out[0] = common_prefix(list);
-	if (n == 1)
-		free(list[0]);
-	else
-		memcpy(out + 1, list, (size_t)n * sizeof(*out));
-	free(list);
-	return out;
-}
 
 /* ---- the prompt ---------------------------------------------------------- */
 
@@ -176,9 +64,7 @@ cancel_line(void)
 	rl_callback_sigcleanup();
 	fputs("^C\n", rl_outstream);
 	fflush(rl_outstream);
-	rl_replace_line("", 0);
-	rl_callback_handler_remove();
-	rl_reset_line_state();
+	lineedit_abandon();
 	if (empty && !repl.hinted) {
 		fputs("Ctrl-D or quit leaves.\n", rl_outstream);
 		repl.hinted = true;
@@ -242,7 +128,7 @@ run_one(const char *line)
 
 	if (*p == '\0')
 		return;
-	history_keep(line);
+	lineedit_keep(line);
 	console_run(c, line);
 	/* A Ctrl-C that came too late for the task is not for the prompt. */
 	signals_drain();
@@ -265,29 +151,13 @@ run_lines(char *text)
 	}
 }
 
-static void
-setup_readline(void)
-{
-	rl_readline_name = "pare";
-	rl_catch_signals = 0;
-	rl_catch_sigwinch = 0;
-	rl_change_environment = 0;
-	rl_attempted_completion_function = complete;
-	rl_basic_word_break_characters = " \t\n";
-	rl_completer_word_break_characters = " \t\n";
-	rl_completer_quote_characters = "";
-	rl_sort_completion_matches = 0;
-	rl_instream = stdin;
-	rl_outstream = stdout;
-}
-
 void
 repl_run(struct console *c)
 {
 	repl.console = c;
 	repl.ended = false;
-	setup_readline();
-	history_open();
+	lineedit_open();
+	lineedit_session(c->session);
 	show_prompt();
 	while (wait_line()) {
 		char *line = repl.line;
@@ -308,9 +178,7 @@ repl_run(struct console *c)
 		fputc('\n', rl_outstream);
 		fflush(rl_outstream);
 	}
-	free(repl.history);
-	repl.history = NULL;
-	clear_history();
+	lineedit_close();
 }
 
 static void
@@ -326,22 +194,32 @@ format_age(char *out, size_t n, int64_t seconds)
 		snprintf(out, n, "%lld days ago", (long long)seconds / 86400);
 }
 
-void
-repl_offer_resume(struct console *c)
+char *
+repl_resume_offer(void)
 {
 	struct journal_info info;
-	struct str b = STR_INIT;
 	char age[48], *line;
 
 	if (!journal_find_crashed(&info))
-		return;
+		return NULL;
 	format_age(age, sizeof(age), (int64_t)time(NULL) - info.time);
 	line = str_format("A session on %s was cut short %s, with %d "
 	    "change%s: type \"resume\" to take it up again.", info.model,
 	    age, info.changes, info.changes == 1 ? "" : "s");
+	journal_info_free(&info);
+	return line;
+}
+
+void
+repl_offer_resume(struct console *c)
+{
+	struct str b = STR_INIT;
+	char *line = repl_resume_offer();
+
+	if (line == NULL)
+		return;
 	look_wrap(&b, &c->out, 0, 2, line);
 	console_print(c, &b);
 	free(line);
 	str_free(&b);
-	journal_info_free(&info);
 }

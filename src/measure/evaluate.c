@@ -4,6 +4,10 @@
  * to end, and their results go to the place of the sample: what comes out does
  * not depend on how the batches were cut, but for the rounding of sums in the
  * matrix products.
+ *
+ * A live run takes them in a stratified random order instead: the i-th of a class
+ * of n, the class shuffled, goes to (i + u) / n with u uniform, so that every
+ * beginning holds the classes in proportion.
  */
 #include "measure/evaluate.h"
 
@@ -15,6 +19,8 @@
 #include "measure/stats.h"
 
 enum { BATCH_TOKENS = 4096, ROUNDS_MAX = 1000, ROUNDS_MIN = 100 };
+/* Tokens of a live run's batches: from the first, doubling, to the rest. */
+enum { LIVE_FIRST = 64, LIVE_MOST = 512 };
 
 const struct metric_facts metric_table[METRIC_COUNT] = {
 	[METRIC_ACCURACY] = { "accuracy", "share of predictions that are right",
@@ -51,10 +57,18 @@ struct run {
 	const struct model *m;
 	const struct dataset *d;
 	struct evaluation *v;
-	int64_t *order;		/* samples by length */
+	int64_t *order;		/* samples by length, or as they are drawn */
 	int64_t *start;		/* of a batch; room for all samples + 1 */
 	int32_t *ids, *types;	/* room for one batch */
 	float *logits;		/* of a batch */
+	int64_t most;		/* tokens of a batch, if more than one sample */
+	/* Of a live run. */
+	bool live;
+	uint64_t seed;
+	uint8_t *ran;		/* per sample */
+	int64_t labelled;	/* samples of the set with a label */
+	evaluation_watch *watch;
+	void *ctx;
 };
 
 static bool
@@ -144,6 +158,70 @@ order_samples(struct run *r, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* Where a sample comes in a stratified order. */
+struct by_draw {
+	double key;
+	int64_t at;
+};
+
+static int
+draw_compare(const void *pa, const void *pb)
+{
+	const struct by_draw *a = pa, *b = pb;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	return (a->at > b->at) - (a->at < b->at);
+}
+
+/* Gives the samples of a class, list[0..n), their places. */
+static void
+draw_class(struct by_draw *by, int64_t *list, int64_t n, struct rng *rng)
+{
+	rng_shuffle(rng, list, n);
+	for (int64_t i = 0; i < n; i++)
+		by[list[i]] = (struct by_draw){ ((double)i +
+		    rng_uniform(rng)) / (double)n, list[i] };
+}
+
+static int
+sample_class(const struct run *r, int64_t i)
+{
+	const struct sample *s = &r->d->sample[i];
+
+	if (!is_gold(r->m, s))
+		return -1;
+	return r->m->hp.head == HEAD_REGRESS ? 0 : s->label;
+}
+
+/* r->order serves as the list of each class meanwhile. */
+static enum pare_rc
+draw_samples(struct run *r, struct pare_err *err)
+{
+	int64_t n = r->d->n;
+	struct by_draw *by = mem_big((size_t)n, sizeof *by, err);
+	int classes = r->m->hp.head == HEAD_REGRESS ? 1 : r->v->labels;
+	struct rng rng;
+
+	if (by == NULL)
+		return PARE_ENOMEM;
+	rng_seed(&rng, r->seed);
+	for (int k = -1; k < classes; k++) {
+		int64_t count = 0;
+
+		for (int64_t i = 0; i < n; i++)
+			if (sample_class(r, i) == k)
+				r->order[count++] = i;
+		draw_class(by, r->order, count, &rng);
+		r->labelled += k < 0 ? 0 : count;
+	}
+	qsort(by, (size_t)n, sizeof *by, draw_compare);
+	for (int64_t i = 0; i < n; i++)
+		r->order[i] = by[i].at;
+	free(by);
+	return PARE_OK;
+}
+
 static enum pare_rc
 run_open(struct run *r, struct pare_err *err)
 {
@@ -169,7 +247,10 @@ run_open(struct run *r, struct pare_err *err)
 	    mem_big(room * (size_t)v->labels, sizeof *r->logits, err);
 	if (r->logits == NULL)
 		return PARE_ENOMEM;
-	return order_samples(r, err);
+	if (!r->live)
+		return order_samples(r, err);
+	r->ran = mem_big_zero(n, sizeof *r->ran, err);
+	return r->ran == NULL ? PARE_ENOMEM : draw_samples(r, err);
 }
 
 static void
@@ -180,6 +261,7 @@ run_close(struct run *r)
 	free(r->ids);
 	free(r->types);
 	free(r->logits);
+	free(r->ran);
 }
 
 /* Samples from order[at] on that fit one batch (at least one). */
@@ -195,8 +277,7 @@ fill_batch(struct run *r, int64_t at, struct batch *b)
 		const struct tokens *t =
 		    &r->d->sample[r->order[at + n]].tokens;
 
-		if (n > 0 && (tokens + len > BATCH_TOKENS ||
-		    n == BATCH_TOKENS))
+		if (n > 0 && (tokens + len > r->most || n == r->most))
 			break;
 		if (len > 0) {
 			size_t size = (size_t)len * sizeof *r->ids;
@@ -236,11 +317,16 @@ keep_results(struct run *r, int64_t at, int n)
 		    (size_t)v->labels * sizeof *logits);
 		v->predicted[s] = argmax(logits, v->labels);
 		v->tokens += r->d->sample[s].tokens.n;
+		if (r->ran != NULL)
+			r->ran[s] = 1;
 	}
 }
 
+static enum pare_rc tell_partial(struct run *r, enum metric metric,
+    struct pare_err *err);
+
 static enum pare_rc
-run_batches(struct run *r, struct task *task, struct pare_err *err)
+run_batches(struct run *r, enum metric metric, struct task *task, struct pare_err *err)
 {
 	struct forward f = { .logits = r->logits, .task = task };
 	struct batch b;
@@ -256,6 +342,12 @@ run_batches(struct run *r, struct task *task, struct pare_err *err)
 		if (rc != PARE_OK)
 			return rc;
 		keep_results(r, at, n);
+		if (r->live)
+			rc = tell_partial(r, metric, err);
+		if (rc != PARE_OK)
+			return rc;
+		if (r->most < LIVE_MOST)
+			r->most *= 2;
 	}
 	if (!task_tick(task, (double)r->d->n, (double)r->d->n, "samples"))
 		return task_error(err);
@@ -314,6 +406,7 @@ labelled_open(struct labelled *a, size_t n, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* Those that ran so far. */
 static void
 labelled_fill(struct labelled *a, const struct run *r)
 {
@@ -325,7 +418,7 @@ labelled_fill(struct labelled *a, const struct run *r)
 		const float *logits = v->logits + i * v->labels;
 
 		v->gold[i] = !is_gold(r->m, s) ? -1 : regression ? 0 : s->label;
-		if (v->gold[i] < 0)
+		if (v->gold[i] < 0 || (r->ran != NULL && !r->ran[i]))
 			continue;
 		a->gold[a->n] = v->gold[i];
 		a->predicted[a->n] = v->predicted[i];
@@ -397,11 +490,10 @@ drawn_metric(void *ctx, const int64_t *index, int64_t n)
 	    a->guess2, n);
 }
 
+/* budget: samples to draw in all, for a bootstrap. */
 static void
-find_interval(struct labelled *a, struct evaluation *v)
+find_interval(struct labelled *a, struct evaluation *v, int64_t budget)
 {
-	/* Ranking sorts, so it gets a tenth of the draws. */
-	int64_t budget = v->metric == METRIC_SPEARMAN ? 2000000 : 20000000;
 	int64_t rounds = budget / (a->n > 0 ? a->n : 1);
 
 	if (isnan(v->value)) {
@@ -420,30 +512,93 @@ find_interval(struct labelled *a, struct evaluation *v)
 	    &v->low, &v->high);
 }
 
-static enum pare_rc
-score_results(struct run *r, enum metric metric, struct pare_err *err)
+/* The metric of what ran so far, and the others unless only it is wanted. */
+static void
+score_labelled(const struct run *r, const struct labelled *a,
+    enum metric metric, bool only)
 {
 	bool regression = r->m->hp.head == HEAD_REGRESS;
 	struct evaluation *v = r->v;
+
+	v->metric = metric < METRIC_COUNT ? metric : regression ?
+	    METRIC_PEARSON : METRIC_ACCURACY;
+	for (int i = 0; i < METRIC_COUNT; i++) {
+		bool fits = metric_table[i].regression == regression &&
+		    (i != METRIC_F1 || v->labels == 2) &&
+		    (!only || i == (int)v->metric);
+
+		v->all[i] = fits ? metric_value((enum metric)i, a->gold,
+		    a->predicted, a->score, a->guess, a->n) : NAN;
+	}
+	v->loss = v->all[METRIC_LOSS] = mean_of(a->loss, NULL, a->n);
+	v->value = v->all[v->metric];
+}
+
+static enum pare_rc
+score_results(struct run *r, enum metric metric, struct pare_err *err)
+{
 	struct labelled a;
 	enum pare_rc rc = labelled_open(&a, (size_t)r->d->n, err);
 
 	if (rc != PARE_OK)
 		return rc;
 	labelled_fill(&a, r);
-	for (int i = 0; i < METRIC_COUNT; i++) {
-		bool fits = metric_table[i].regression == regression &&
-		    (i != METRIC_F1 || v->labels == 2);
-
-		v->all[i] = fits ? metric_value((enum metric)i, a.gold,
-		    a.predicted, a.score, a.guess, a.n) : NAN;
-	}
-	v->loss = v->all[METRIC_LOSS] = mean_of(a.loss, NULL, a.n);
-	v->metric = metric < METRIC_COUNT ? metric : regression ?
-	    METRIC_PEARSON : METRIC_ACCURACY;
-	v->value = v->all[v->metric];
-	find_interval(&a, v);
+	score_labelled(r, &a, metric, false);
+	/* Ranking sorts, so it gets a tenth of the draws. */
+	find_interval(&a, r->v, r->v->metric == METRIC_SPEARMAN ? 2000000 :
+	    20000000);
 	labelled_free(&a);
+	return PARE_OK;
+}
+
+static enum pare_rc
+tell_partial(struct run *r, enum metric metric, struct pare_err *err)
+{
+	struct evaluation *v = r->v;
+	struct evaluation_partial p;
+	struct labelled a;
+	enum pare_rc rc = labelled_open(&a, (size_t)r->d->n, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	labelled_fill(&a, r);
+	if (a.n > 0) {
+		score_labelled(r, &a, metric, true);
+		find_interval(&a, v, 100000);
+		p = (struct evaluation_partial){ .n = a.n,
+		    .total = r->labelled, .value = v->value, .low = v->low,
+		    .high = v->high, .ran = r->ran, .predicted = v->predicted,
+		    .gold = v->gold };
+		r->watch(&p, r->ctx);
+	}
+	labelled_free(&a);
+	return PARE_OK;
+}
+
+static enum pare_rc
+run_all(struct run *r, enum metric metric, struct evaluation *out,
+    struct task *task, struct pare_err *err)
+{
+	struct evaluation v = { .data_hash = r->d->hash };
+	enum pare_rc rc = check_input(r->m, r->d, metric, err);
+	double begin;
+
+	r->v = &v;
+	if (rc == PARE_OK)
+		rc = run_open(r, err);
+	begin = task_now();
+	if (rc == PARE_OK)
+		rc = run_batches(r, metric, task, err);
+	v.seconds = task_now() - begin;
+	if (rc == PARE_OK)
+		rc = score_results(r, metric, err);
+	run_close(r);
+	if (rc != PARE_OK) {
+		evaluation_free(&v);
+		return rc;
+	}
+	v.model_hash = model_hash(r->m);
+	*out = v;
 	return PARE_OK;
 }
 
@@ -452,27 +607,21 @@ evaluate_run(struct engine *e, const struct model *m, const struct dataset *d,
     enum metric metric, struct evaluation *out, struct task *task,
     struct pare_err *err)
 {
-	struct evaluation v = { .data_hash = d->hash };
-	struct run r = { .e = e, .m = m, .d = d, .v = &v };
-	enum pare_rc rc = check_input(m, d, metric, err);
-	double begin;
+	struct run r = { .e = e, .m = m, .d = d, .most = BATCH_TOKENS };
 
-	if (rc == PARE_OK)
-		rc = run_open(&r, err);
-	begin = task_now();
-	if (rc == PARE_OK)
-		rc = run_batches(&r, task, err);
-	v.seconds = task_now() - begin;
-	if (rc == PARE_OK)
-		rc = score_results(&r, metric, err);
-	run_close(&r);
-	if (rc != PARE_OK) {
-		evaluation_free(&v);
-		return rc;
-	}
-	v.model_hash = model_hash(m);
-	*out = v;
-	return PARE_OK;
+	return run_all(&r, metric, out, task, err);
+}
+
+enum pare_rc
+evaluate_live(struct engine *e, const struct model *m,
+    const struct dataset *d, enum metric metric, uint64_t seed,
+    evaluation_watch *watch, void *ctx, struct evaluation *out,
+    struct task *task, struct pare_err *err)
+{
+	struct run r = { .e = e, .m = m, .d = d, .most = LIVE_FIRST,
+	    .live = true, .seed = seed, .watch = watch, .ctx = ctx };
+
+	return run_all(&r, metric, out, task, err);
 }
 
 void

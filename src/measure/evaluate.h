@@ -48,6 +48,27 @@ struct evaluation {
 enum pare_rc evaluate_run(struct engine *e, const struct model *m,
     const struct dataset *d, enum metric metric, struct evaluation *out,
     struct task *task, struct pare_err *err);
+
+/* How far a live evaluation is. */
+struct evaluation_partial {
+	int64_t n, total;	/* labelled samples so far, of so many */
+	double value, low, high;	/* over those n */
+	/* Per sample of the set, borrowed: whether it ran, and what came out. */
+	const uint8_t *ran;
+	const int32_t *predicted, *gold;
+};
+typedef void evaluation_watch(const struct evaluation_partial *p, void *ctx);
+
+/*
+ * The same for someone who watches: samples in an order drawn from seed that
+ * keeps the shares of the classes, so that what is known half-way is an honest
+ * estimate of the whole; small batches, the first ones smallest; watch() after
+ * each. The result differs from evaluate_run() at most in the rounding of sums.
+ */
+enum pare_rc evaluate_live(struct engine *e, const struct model *m,
+    const struct dataset *d, enum metric metric, uint64_t seed,
+    evaluation_watch *watch, void *ctx, struct evaluation *out,
+    struct task *task, struct pare_err *err);
 void evaluation_free(struct evaluation *v);
 void evaluation_copy(struct evaluation *to, const struct evaluation *from);
 

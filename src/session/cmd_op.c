@@ -2,7 +2,9 @@
 /* Any op of op_table[] through the history: estimate in a dry run, else apply
  * and add a state. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 #include "session/work.h"
 
@@ -23,14 +25,29 @@ put_result(const struct session *s, const struct op *op,
 	result_put_bool(doc, "dry_run", s->dry_run);
 }
 
+/* Whether this line draws at random: by=random, where the op has such a choice. */
+static bool
+draws(const struct op *op, const struct arg_list *args)
+{
+	if ((op->flags & OP_RANDOM) == 0)
+		return false;
+	for (int i = 0; i < args->n; i++)
+		if (strcmp(args->spec[i].name, "by") == 0)
+			return strcmp(arg_choice(args, "by"), "random") == 0;
+	return true;
+}
+
+/* A line that draws nothing gets the same seed whatever is set, so that it alone
+ * tells the result. */
 enum pare_rc
 cmd_op_run(struct session *s, const struct op *op,
     const struct arg_list *args, json_t *doc, struct notes *notes,
     struct task *task, struct pare_err *err)
 {
+	bool random = draws(op, args);
 	struct op_input in = {
 		.model = session_model(s), .args = args,
-		.seed = work_seed(s, args), .task = task,
+		.seed = random ? work_seed(s, args) : 0, .task = task,
 	};
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
@@ -46,7 +63,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	if (s->dry_run) {
 		s->unrecorded = true;
 	} else {
-		line = work_line_with_seed(s, args);
+		line = random ? work_line_with_seed(s, args) :
+		    xstrdup(s->line);
 		rc = work_add_state(s, model_ref(r.model), line, seconds, err);
 		work_record(s, line);
 	}

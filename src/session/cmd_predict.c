@@ -83,9 +83,12 @@ parse_ids(const char *name, const char *text, int64_t max,
 		k = strtoll(text, &end, 10);
 		if (end == text || k < 0 || k >= max || n >= 1 << 20 ||
 		    (*end != '\0' && *end != ',' && *end != ' ')) {
+			size_t len = strcspn(text, ", ");
+
 			free(v);
-			return err_set(err, PARE_EUSER, "%s: '%.20s' is not a "
-			    "number from 0 to %lld", name, text,
+			return err_set(err, PARE_EUSER, "%s: '%.*s' is not a "
+			    "number from 0 to %lld", name,
+			    len < 20 ? (int)len : 20, text,
 			    (long long)max - 1);
 		}
 		if (n == cap) {
@@ -387,7 +390,9 @@ run_laid(struct predict *p, int64_t first, const struct laid *b,
     struct task *task, struct pare_err *err)
 {
 	int64_t units = p->per_token ? b->start[b->n] : b->n;
-	struct batch batch = { b->n, b->start, b->id, b->type };
+	/* Pairs of a model without segments differ by their separator alone. */
+	struct batch batch = { b->n, b->start, b->id,
+	    p->m->hp.types > 0 ? b->type : NULL };
 	struct forward f = { .task = task };
 	enum pare_rc rc;
 	int64_t size;

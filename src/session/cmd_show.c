@@ -89,6 +89,14 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 		}
 	}
 	account_rows(m, target != NULL ? &sel : NULL, by, seq, true, &a);
+	if (a.n == 0) {
+		account_free(&a);
+		select_free(&sel);
+		json_decref(rows);
+		err_set(err, PARE_EUSER, "'%s' names no whole tensor: heads "
+		    "are rows of several", target);
+		return err_hint(err, "show L*.attn");
+	}
 	for (int i = 0; i < a.n; i++)
 		json_array_append_new(rows, row_doc(&a.row[i], &a.total, seq,
 		    by == BY_TENSOR));

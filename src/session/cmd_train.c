@@ -97,8 +97,9 @@ collect(const struct dataset *d, const struct model *m, struct material *out,
 		out->label[n] = score ? 0 : x->label;
 		out->score[n++] = score ? (float)x->score : 0.0f;
 	}
-	out->data = (struct train_data){ n, out->ids, out->types, out->len,
-		out->label, out->score };
+	out->data = (struct train_data){ n, out->ids,
+		m->hp.types > 0 ? out->types : NULL, out->len, out->label,
+		out->score };
 	if (n > 0)
 		return PARE_OK;
 	return err_set(err, PARE_EUSER, "'%s' has no labelled samples to "

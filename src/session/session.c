@@ -297,13 +297,8 @@ run_target(struct session *s, const struct target *t,
 	enum pare_rc rc;
 
 	rc = arg_parse(t->args, w, t->words, &args, err);
-	if (rc != PARE_OK) {
-		if (err->hint[0] == '\0')
-			err_hint(err, "help %s%s%s", w->word[0],
-			    t->words > 1 ? " " : "",
-			    t->words > 1 ? w->word[1] : "");
+	if (rc != PARE_OK)
 		return rc;
-	}
 	rc = check_needs(s, t->flags, err);
 	if (rc == PARE_OK && s->dry_run && (t->flags & CMD_DRY) == 0) {
 		result_put_bool(out->doc, "dry_run", true);
@@ -403,6 +398,9 @@ run_words(struct session *s, const struct arg_words *w, struct result *out,
 	rc = run_target(s, &t, w, out, task, err);
 	if (rc == PARE_OK)
 		return finish(s, &t, out, task, err);
+	if (rc == PARE_EUSER && err->hint[0] == '\0')
+		err_hint(err, "help %s%s%s", w->word[0], t.words > 1 ? " " :
+		    "", t.words > 1 ? w->word[1] : "");
 	/* A file that broke meanwhile is the better reason. */
 	if (rc != PARE_EEXPECT && rc != PARE_ECANCELED) {
 		struct pare_err damage;

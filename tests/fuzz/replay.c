@@ -20,6 +20,7 @@
 enum { DAMAGED = 200, FILE_MAX = 1 << 20, SKIP = 77 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
 
 /* A copy of exactly n bytes, so that ASan sees a read behind its end. */
 static void
@@ -113,6 +114,8 @@ main(int argc, char **argv)
 {
 	int i, bad = 0;
 
+	if (LLVMFuzzerInitialize != NULL)
+		LLVMFuzzerInitialize(&argc, &argv);
 	if (argc < 2)
 		return replay_seeds(argv[0]);
 	for (i = 1; i < argc; i++)

@@ -11,7 +11,7 @@ say() {
 	status=1
 }
 
-for f in src/*/*.[ch] src/*.c ops/*.[ch] ui/*.[ch] samples/*.c \
+for f in src/*/*.[ch] src/*.c ops/*.[ch] ui/*.[ch] ui/*/*.[ch] samples/*.c \
     tests/*/*.[ch] tests/*/*.sh configure.ac Makefile.am; do
 	[ -f "$f" ] || continue
 	head -n 3 "$f" | grep -q 'SPDX-License-Identifier: GPL-3.0-or-later' ||

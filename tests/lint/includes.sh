@@ -6,7 +6,7 @@
 set -eu
 cd "${PARE_SOURCE:-$(dirname "$0")/../..}"
 
-bad=$(awk '
+bad=$(find src ops ui -name '*.[ch]' | sort | xargs awk '
 BEGIN {
 	n = split("base tensor model file text engine ops measure session ui" \
 	    " main", order, " ")
@@ -36,14 +36,14 @@ FNR == 1 {
 	    here == "text" && there == "file")
 		print FILENAME ":" FNR ": " here " may not include " there
 }
-' src/*/*.[ch] src/main.c ops/*.[ch] ui/*.[ch])
+')
 if [ -n "$bad" ]; then
 	echo "$bad"
 	exit 1
 fi
 
 status=0
-for f in src/*/*.h ops/*.h ui/*.h; do
+for f in $(find src ops ui -name '*.h'); do
 	guard=PARE_$(echo "${f#src/}" | tr 'a-z/.-' 'A-Z___')
 	if ! grep -q "^#ifndef $guard\$" "$f"; then
 		echo "$f: its include guard is not $guard"

@@ -6,14 +6,14 @@ set -eu
 cd "${PARE_SOURCE:-$(dirname "$0")/../..}"
 LIMIT=120
 
-awk '
+find src ops ui samples -name '*.c' | xargs awk '
 FNR == 1 { name = "" }
 /^[a-z_][a-z0-9_]*\(/ { name = $0; sub(/\(.*/, "", name); begin = FNR }
 /;$/ && begin == FNR { name = "" }
 /^}/ && name != "" {
 	print FNR - begin + 1, FILENAME ":" begin, name
 	name = ""
-}' src/*/*.c src/*.c ops/*.c ui/*.c samples/*.c | sort -rn | awk -v limit=$LIMIT '
+}' | sort -rn | awk -v limit=$LIMIT '
 { n[NR] = $1 }
 NR <= 10 { print }
 $1 > limit { bad++ }

@@ -13,4 +13,4 @@ scripts=$(for f in setup run check .ci/run samples/retrain tests/run-command \
 	if [ -f "$f" ]; then echo "$f"; fi
 done)
 # shellcheck disable=SC2086
-shellcheck -x -S warning -e SC2034 $scripts
+shellcheck -x -S warning -e SC2034,SC2038,SC2044 $scripts

@@ -29,7 +29,8 @@ make_list() {
 	echo '# Written by tests/lint/sources.sh --write.'
 	# shellcheck disable=SC2046,SC2016
 	{
-	list ROOM_LIST $(files src/*/*.[ch] ops/*.[ch] ui/*.[ch] |
+	list ROOM_LIST $(files src/*/*.[ch] ops/*.[ch] ui/*.[ch] \
+	    ui/*/*.[ch] |
 	    grep -v '^ui/pare-docs\.c$')
 	list UNIT_LIST $(files tests/unit/test_*.c | sed 's/\.c$//')
 	list FUZZ_LIST $(files tests/fuzz/fuzz_*.c | sed 's/\.c$//')

@@ -6,7 +6,7 @@ set -eu
 . "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/terminal/lib"
 
 start 80 24
-type '"$PARE"'
+type '"$PARE" --repl'
 await_prompt
 type 'open samples/reviews/config.json weights=random seed=1'
 await '^reviews: BERT'

@@ -6,7 +6,7 @@ set -eu
 . "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/terminal/lib"
 
 start 80 24
-type '"$PARE" tiny.json'
+type '"$PARE" --repl tiny.json'
 await '^tiny: BERT, 3 layers of 4 heads'
 await_prompt
 
@@ -80,7 +80,7 @@ await '^status 0'
 
 # The next session recalls the lines of the one before.
 type clear
-type '"$PARE" tiny.json'
+type '"$PARE" --repl tiny.json'
 await_prompt
 enter Up Up
 await '^pare> history'

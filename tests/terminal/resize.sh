@@ -6,7 +6,7 @@ set -eu
 . "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/terminal/lib"
 
 start 80 24
-type '"$PARE" tiny.json'
+type '"$PARE" --repl tiny.json'
 await_prompt
 for size in 20:5 1:1 200:50 40:10; do
 	resize "${size%:*}" "${size#*:}"

@@ -7,7 +7,7 @@ set -eu
 . "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/terminal/lib"
 
 start 100 24
-type '"$PARE"'
+type '"$PARE" --repl'
 await_prompt
 type 'open samples/reviews/config.json weights=random seed=1'
 await_prompt
@@ -26,7 +26,7 @@ await "[Kk]illed"
 # Nobody put the terminal right.
 enter 'stty sane' C-j
 type clear
-type '"$PARE"'
+type '"$PARE" --repl'
 await '"resume" to take'
 await_prompt
 type 'resume'
@@ -43,7 +43,7 @@ await_prompt
 type 'quit'
 await 'shell\$$'
 type clear
-type '"$PARE"'
+type '"$PARE" --repl'
 await_prompt
 if screen | grep -q resume; then
 	fail 'resume is offered without a crash'

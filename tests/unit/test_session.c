@@ -657,6 +657,67 @@ test_recover(void **state)
 	session_free(s);
 }
 
+/* A recorded line alone gives the same weights, whatever seed is set. */
+static void
+test_seed_of_ops(void **state)
+{
+	static const char *const lines[] = { "prune heads 2 by=random",
+		"prune heads 2", "factorize L0.up rank=2 force=on", NULL };
+	struct session *s = data_session();
+
+	for (int i = 0; lines[i] != NULL; i++) {
+		uint64_t hash;
+		int id;
+
+		DO(s, "set seed 3");
+		DO(s, "%s", lines[i]);
+		hash = hash_of(s);
+		id = s->history.current;
+		DO(s, "set seed 9");
+		DO(s, "undo");
+		DO(s, "%s", s->history.state[id].command);
+		assert_true(hash_of(s) == hash);
+		DO(s, "goto 0");
+	}
+	assert_string_equal(s->history.state[1].command,
+	    "prune heads 2 by=random seed=3");
+	assert_string_equal(s->history.state[3].command, "prune heads 2");
+	session_free(s);
+}
+
+/* A model without segments takes pairs as well. */
+static void
+test_pairs_without_segments(void **state)
+{
+	static const char pairs[] = "text\tpair\tlabel\na b\tc d\t0\n"
+	    "b\tf e\t1\n";
+	char *dir = tiny_model_dir(root, "distilbert",
+	    "ForSequenceClassification", "F32");
+	struct session *s = session_new();
+
+	tiny_put(root, "pairs.tsv", pairs, sizeof(pairs) - 1);
+	DO(s, "open %s", dir);
+	DO(s, "data %s/pairs.tsv", root);
+	DO(s, "data %s/pairs.tsv role=calib", root);
+	DO(s, "eval");
+	DO(s, "predict");
+	DO(s, "predict text='a b' pair=c");
+	DO(s, "recover lr=1e-3");
+	session_free(s);
+	free(dir);
+}
+
+/* A target that has no row of its own is refused, and each refusal hints. */
+static void
+test_show_heads(void **state)
+{
+	struct session *s = open_session();
+
+	expect_error(s, "show L0.h0", PARE_EUSER, "heads");
+	expect_error(s, "show L99", PARE_EUSER, "help show");
+	session_free(s);
+}
+
 /* Cancels once `ctx` epochs are behind it. */
 struct canceler {
 	int64_t ticks, at;
@@ -1081,6 +1142,8 @@ main(void)
 		TEST(test_recall_again), TEST(test_compare_and_expect),
 		TEST(test_predict_file), TEST(test_predict_text),
 		TEST(test_data_overlap), TEST(test_recover),
+		TEST(test_seed_of_ops), TEST(test_pairs_without_segments),
+		TEST(test_show_heads),
 		TEST(test_recover_canceled), TEST(test_cancel_eval),
 		TEST(test_recipe), TEST(test_source_of_itself),
 		TEST(test_save), TEST(test_resume), TEST(test_resume_twice),

@@ -1,0 +1,819 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The workbench without a terminal: cells, the layout at every size, the table of
+ * keys, the worker, and the frame with the module tree, the help and the output
+ * drawn at several sizes and compared with tests/unit/screens/tui.txt.
+ *
+ * PARE_SCREENS=FILE writes the screens there instead of comparing them.
+ */
+#include "tiny_dir.h"
+
+#include <math.h>
+#include <time.h>
+
+#include "measure/evaluate.h"
+#include "session/memory.h"
+#include "session/session.h"
+#include "ui/tui/app_private.h"
+
+static char *root;
+static struct session *session;
+static struct app *app;
+
+/* ---- cells --------------------------------------------------------------- */
+
+static void
+expect_dump(const struct cells *c, const char *want)
+{
+	char *got = cells_dump(c, false);
+
+	assert_string_equal(got, want);
+	free(got);
+}
+
+static void
+test_cells(void **state)
+{
+	struct cells c = { 0 };
+
+	cells_init(&c, 2, 8, false);
+	assert_int_equal(cells_put(&c, 0, 0, 8, STYLE_NORMAL, "abc"), 3);
+	assert_int_equal(cells_put(&c, 1, 2, 4, STYLE_NORMAL, "abcdef"), 4);
+	expect_dump(&c, "abc\n  abc…\n");
+	/* Outside is fine, wholly or in part. */
+	cells_put(&c, -1, 0, 8, STYLE_NORMAL, "x");
+	cells_put(&c, 5, 0, 8, STYLE_NORMAL, "x");
+	cells_put(&c, 0, -2, 8, STYLE_NORMAL, "xyz");
+	cells_put(&c, 0, 6, 8, STYLE_NORMAL, "pqr");
+	expect_dump(&c, "zbc   pq\n  abc…\n");
+	cells_fill(&c, (struct rect){ -3, -3, 100, 6 }, STYLE_NORMAL);
+	expect_dump(&c, "      pq\n   bc…\n");
+	assert_int_equal(cells_put_right(&c, 0, 0, 5, STYLE_NORMAL, "ab"), 2);
+	expect_dump(&c, "   ab pq\n   bc…\n");
+	cells_free(&c);
+}
+
+static void
+test_cells_text(void **state)
+{
+	struct cells c = { 0 };
+
+	/* Wide characters take two cells; half of one leaves a blank. */
+	cells_init(&c, 1, 6, false);
+	assert_int_equal(cells_put(&c, 0, 0, 6, STYLE_NORMAL, "漢字"), 4);
+	assert_int_equal(cells_at(&c, 0, 0)->width, 2);
+	assert_int_equal(cells_at(&c, 0, 1)->width, 0);
+	cells_put(&c, 0, 1, 1, STYLE_NORMAL, "x");
+	expect_dump(&c, " x字\n");
+	cells_put(&c, 0, 5, 4, STYLE_NORMAL, "漢");
+	expect_dump(&c, " x字\n");
+	/* Marks join the character before; escapes never arrive. */
+	cells_clear(&c);
+	assert_int_equal(cells_put(&c, 0, 0, 6, STYLE_NORMAL,
+	    "e\xcc\x81" "f"), 2);
+	expect_dump(&c, "e\xcc\x81" "f\n");
+	cells_clear(&c);
+	cells_put(&c, 0, 0, 6, STYLE_NORMAL, "a\033[2J\xff");
+	expect_dump(&c, "a?[2J?\n");
+	cells_init(&c, 1, 6, true);
+	cells_put(&c, 0, 0, 6, STYLE_NORMAL, "é漢x");
+	for (int i = 0; i < 6; i++)
+		assert_true((unsigned char)cells_at(&c, 0, i)->s[0] < 128);
+	cells_free(&c);
+}
+
+static void
+test_cells_style(void **state)
+{
+	struct cells c = { 0 };
+	char *got;
+
+	cells_init(&c, 1, 4, true);
+	cells_put(&c, 0, 0, 4, STYLE_TITLE, "ab");
+	cells_select(&c, (struct rect){ 0, 1, 1, 2 });
+	got = cells_dump(&c, true);
+	assert_string_equal(got, "ab\n|tT#\n");
+	free(got);
+	for (int g = 0; g < GLYPH_COUNT; g++) {
+		assert_non_null(glyph(&c, (enum glyph)g));
+		for (const char *s = glyph(&c, (enum glyph)g); *s; s++)
+			assert_true((unsigned char)*s < 128);
+	}
+	assert_int_equal(heat_level(NAN), 0);
+	assert_int_equal(heat_level(0.55), 5);
+	assert_int_equal(heat_level(7), 9);
+	cells_free(&c);
+}
+
+/* ---- layout -------------------------------------------------------------- */
+
+static void
+check_layout(int rows, int cols, const struct layout_want *want)
+{
+	static unsigned char seen[60][200];
+	struct layout l;
+
+	layout_make(rows, cols, want, &l);
+	memset(seen, 0, sizeof(seen));
+	for (int i = 0; i <= PANE_COUNT; i++) {
+		struct rect r = i < PANE_COUNT ? l.pane[i] : l.split;
+
+		if (r.rows == 0)
+			continue;
+		assert_true(r.row >= 0 && r.col >= 0 && r.rows > 0 &&
+		    r.cols > 0 && r.row + r.rows <= rows &&
+		    r.col + r.cols <= cols);
+		for (int a = r.row; a < r.row + r.rows; a++)
+			for (int b = r.col; b < r.col + r.cols; b++)
+				assert_int_equal(seen[a][b]++, 0);
+	}
+	assert_int_equal(l.pane[PANE_HINTS].row, rows - 1);
+	assert_int_equal(l.pane[PANE_HINTS].rows, 1);
+	if (rows >= 2)
+		assert_true(l.pane[PANE_MAIN].rows >= 1);
+	/* Nothing is left over. */
+	for (int a = 0; a < rows; a++)
+		for (int b = 0; b < cols; b++)
+			assert_int_equal(seen[a][b], 1);
+}
+
+static void
+test_layout(void **state)
+{
+	for (int k = 0; k < 8; k++) {
+		struct layout_want want = { k & 1, (k & 2) != 0,
+			(k & 4) != 0 ? 60 : 0 };
+
+		for (int rows = 1; rows <= 60; rows++)
+			for (int cols = 1; cols <= 200; cols++)
+				check_layout(rows, cols, &want);
+	}
+}
+
+/* ---- keys and helpers ---------------------------------------------------- */
+
+/* A letter or other key of one byte that does the same in the view. */
+static bool
+has_letter(enum view_id v, enum action a)
+{
+	for (int key = 1; key < 127; key++)
+		if (keys_find(v, key) == a)
+			return true;
+	return false;
+}
+
+static void
+test_keys(void **state)
+{
+	for (const struct key_row *k = key_table; k->key != K_NONE; k++) {
+		char name[16];
+
+		assert_true(k->action > ACT_NONE && k->action < ACTION_COUNT);
+		assert_true(k->views != 0 && (k->views & ~IN_ALL) == 0);
+		assert_true(k != key_table || k->help != NULL);
+		/* A key without words goes with the row above. */
+		if (k->help == NULL)
+			assert_int_equal(k->action, k[-1].action);
+		keys_name(k->key, name);
+		assert_true(name[0] != '\0');
+		assert_true(name[0] != '?' || k->key == '?');
+		for (int v = 0; v < VIEW_COUNT; v++)
+			if ((k->views & 1u << v) != 0 && k->key >= K_F1 &&
+			    k->key <= K_F10 &&
+			    keys_find((enum view_id)v, k->key) == k->action)
+				assert_true(v == VIEW_APPLY || has_letter(
+				    (enum view_id)v, k->action));
+	}
+	/* Every view has its help, its way out and its redrawing. */
+	for (int v = 0; v < VIEW_COUNT; v++) {
+		assert_int_equal(view_table[v]->id, v);
+		assert_int_equal(keys_find((enum view_id)v, K_ESC), ACT_BACK);
+		assert_int_equal(keys_find((enum view_id)v, K_CTRL('L')),
+		    ACT_REDRAW);
+		assert_int_equal(keys_find((enum view_id)v, K_F1),
+		    v == VIEW_HELP ? ACT_BACK : ACT_HELP);
+	}
+}
+
+static void
+test_view_helpers(void **state)
+{
+	for (int n = 0; n < 12; n++)
+		for (int rows = 1; rows < 14; rows++)
+			for (int at = 0; at < n; at++) {
+				int top = view_top(at, n, rows);
+
+				assert_true(top >= 0 && top <= at &&
+				    at < top + rows);
+				assert_true(top == 0 || top + rows <= n);
+			}
+	assert_int_equal(view_move(ACT_UP, 0, 5, 3), 0);
+	assert_int_equal(view_move(ACT_DOWN, 4, 5, 3), 4);
+	assert_int_equal(view_move(ACT_PAGE_DOWN, 0, 9, 4), 3);
+	assert_int_equal(view_move(ACT_LAST, 0, 0, 4), 0);
+	assert_int_equal(view_move(ACT_SORT, 3, 9, 4), 3);
+	assert_true(view_has_text("Straße ÄB", "äb"));
+	assert_false(view_has_text("abc", "abd"));
+}
+
+/* ---- the worker ---------------------------------------------------------- */
+
+struct probe {
+	struct job job;
+	struct str *log;	/* of the loop thread */
+	const char *name;
+	int ticks;		/* to make */
+	struct probe *inner;	/* added at the first tick */
+	atomic_bool *until;	/* ticks until this is set */
+};
+
+static enum pare_rc
+probe_run(struct job *job, struct task *task, struct pare_err *err)
+{
+	struct probe *p = (struct probe *)job;
+
+	for (int i = 0; i < p->ticks || p->until != NULL; i++) {
+		worker_post(job);
+		if (!task_tick(task, i, p->ticks, "ticks"))
+			return task_error(err);
+		if (p->until != NULL && atomic_load(p->until))
+			break;
+	}
+	return PARE_OK;
+}
+
+static void
+probe_done(struct app *a, struct job *job, enum pare_rc rc,
+    const struct pare_err *err)
+{
+	struct probe *p = (struct probe *)job;
+
+	str_addf(p->log, "%s%s ", p->name, rc == PARE_OK ? "" : "!");
+	if (p->until == NULL && p->job.quick && p->inner != NULL)
+		atomic_store(p->inner->until, true);
+}
+
+static void
+probe_progress(struct app *a, struct job *job)
+{
+	struct probe *p = (struct probe *)job;
+
+	if (p->inner == NULL)
+		return;
+	worker_add(job->worker, &p->inner->job);
+	p->inner = NULL;
+}
+
+static void
+probe_drop(struct job *job)
+{
+	free(job);
+}
+
+static struct probe *
+probe_new(struct str *log, const char *name, int ticks)
+{
+	struct probe *p = xcalloc(1, sizeof(*p));
+
+	p->job.title = "probing";
+	p->job.run = probe_run;
+	p->job.progress = probe_progress;
+	p->job.done = probe_done;
+	p->job.drop = probe_drop;
+	p->log = log;
+	p->name = name;
+	p->ticks = ticks;
+	return p;
+}
+
+static void
+settle(struct worker *w)
+{
+	while (!worker_idle(w)) {
+		worker_dispatch(w, NULL);
+		if (!worker_idle(w))
+			worker_wait(w);
+	}
+}
+
+static void
+test_worker(void **state)
+{
+	struct worker *w = worker_new();
+	struct str log = STR_INIT;
+	struct probe *p;
+
+	assert_non_null(w);
+	for (int i = 0; i < 3; i++)
+		worker_add(w, &probe_new(&log, i == 0 ? "a" : i == 1 ? "b" :
+		    "c", 3)->job);
+	p = probe_new(&log, "d", 3);
+	worker_add(w, &p->job);
+	worker_cancel(w, &p->job);
+	settle(w);
+	/* In order; a job that was canceled is told so, unless it was over. */
+	assert_true(strcmp(log.s, "a b c d! ") == 0 ||
+	    strcmp(log.s, "a b c d ") == 0);
+	worker_free(w);
+	str_free(&log);
+}
+
+/* A quick job runs inside a long one, which goes on until that is done. */
+static void
+test_worker_quick(void **state)
+{
+	struct worker *w = worker_new();
+	struct str log = STR_INIT;
+	atomic_bool end = false;
+	struct probe *p = probe_new(&log, "long", 0), *q;
+
+	p->until = &end;
+	q = probe_new(&log, "quick", 0);
+	q->job.quick = true;
+	q->inner = p;
+	worker_add(w, &p->job);
+	worker_add(w, &q->job);
+	settle(w);
+	assert_string_equal(log.s, "quick long ");
+	worker_free(w);
+	str_free(&log);
+}
+
+/* Leaving cancels and drops what runs and what waits. */
+static void
+test_worker_leave(void **state)
+{
+	struct worker *w = worker_new();
+	struct str log = STR_INIT;
+	atomic_bool never = false;
+	struct probe *p = probe_new(&log, "p", 0);
+
+	p->until = &never;
+	worker_add(w, &p->job);
+	worker_add(w, &probe_new(&log, "q", 1)->job);
+	worker_free(w);
+	assert_string_equal(log.s, "");
+	str_free(&log);
+}
+
+/* ---- a workbench on a small model ---------------------------------------- */
+
+static void
+write_model(const char *dir)
+{
+	static const char *const vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+	    "the\nmovie\nwas\nnot\nawful\nbut\nnever\nquite\nwonder\n##ful\n"
+	    "a\ntimeless\nmasterpiece\nof\nquiet\nwit\nand\n.\nit\nis\nthin\n"
+	    "plot\nno\none\nlaughs\n";
+	struct tiny_dir *t = tiny_dir_new("bert", "ForSequenceClassification",
+	    "F32");
+
+	t->no_vocab = true;
+	tiny_dir_write(t, dir);
+	tiny_put_text(dir, "vocab.txt", vocab);
+	tiny_dir_free(t);
+}
+
+static void
+write_data(void)
+{
+	static const char *const words[] = { "the", "movie", "was", "not",
+		"awful", "quite", "timeless", "plot", "wit" };
+	static const char *const labels[] = { "good", "fair", "bad" };
+	struct str b = STR_INIT;
+
+	str_add(&b, "text\tlabel\n");
+	for (int i = 0; i < 60; i++)
+		str_addf(&b, "%s %s %s .\t%s\n", words[i % 9],
+		    words[i * 5 % 7], words[i * 3 % 8], labels[i * i % 3]);
+	tiny_put_text(root, "eval.tsv", b.s);
+	str_free(&b);
+}
+
+static void
+do_line(const char *fmt, ...)
+{
+	struct result r;
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (session_run(session, line, NULL, &r) != PARE_OK)
+		fail_msg("%s: %s", line, json_string_value(json_object_get(
+		    json_object_get(r.doc, "error"), "message")));
+	result_free(&r);
+}
+
+static int
+setup_app(bool worker)
+{
+	char *dir;
+
+	root = tiny_root();
+	setenv("XDG_STATE_HOME", root, 1);
+	dir = io_join(root, "small");
+	write_model(dir);
+	write_data();
+	session = session_new();
+	do_line("set threads 1");
+	do_line("open %s", dir);
+	do_line("data %s/eval.tsv", root);
+	free(dir);
+	app = app_new(session, worker);
+	app_refresh(app, 0);
+	return 0;
+}
+
+static int
+setup(void **state)
+{
+	return setup_app(false);
+}
+
+static int
+setup_worker(void **state)
+{
+	return setup_app(true);
+}
+
+static int
+teardown(void **state)
+{
+	app_free(app);
+	session_free(session);
+	tiny_root_free(root);
+	return 0;
+}
+
+/* ---- expected screens ---------------------------------------------------- */
+
+static char *expected;
+static FILE *rewrite;
+
+static void
+load_expected(void)
+{
+	const char *to = getenv("PARE_SCREENS"), *top = getenv("PARE_SOURCE");
+	struct pare_err err;
+	size_t n;
+	char *path;
+
+	if (expected != NULL || rewrite != NULL)
+		return;
+	if (to != NULL) {
+		rewrite = fopen(to, "w");
+		assert_non_null(rewrite);
+		return;
+	}
+	path = io_join(top != NULL ? top : ".", "tests/unit/screens/tui.txt");
+	if (io_read(path, 1 << 22, &expected, &n, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	free(path);
+}
+
+static char *
+find_expected(const char *name)
+{
+	char *head = str_format("== %s\n", name), *at, *end;
+
+	at = strstr(expected, head);
+	if (at != NULL) {
+		at += strlen(head);
+		end = strstr(at, "\n== ");
+		at = end != NULL ? xstrndup(at, (size_t)(end - at) + 1) :
+		    xstrdup(at);
+	}
+	free(head);
+	return at;
+}
+
+static void
+check_screen(const char *name, const struct cells *c)
+{
+	char *got = cells_dump(c, false), *want;
+	char *key = str_format("%s %dx%d %s", name, c->cols, c->rows,
+	    c->ascii ? "ascii" : "utf-8");
+
+	load_expected();
+	if (rewrite != NULL) {
+		fprintf(rewrite, "== %s\n%s", key, got);
+		fflush(rewrite);
+	} else {
+		want = find_expected(key);
+		if (want == NULL)
+			fail_msg("no expected screen '%s'", key);
+		if (strcmp(got, want) != 0)
+			fail_msg("%s: drawn\n%sexpected\n%s", key, got, want);
+		free(want);
+	}
+	free(key);
+	free(got);
+}
+
+static void
+check_sizes(const char *name)
+{
+	static const int sizes[][2] = { { 40, 10 }, { 60, 16 }, { 80, 24 },
+		{ 200, 60 } };
+	struct cells c = { 0 };
+
+	for (int i = 0; i < 4; i++)
+		for (int ascii = 0; ascii < 2; ascii++) {
+			cells_init(&c, sizes[i][1], sizes[i][0], ascii);
+			app_draw(app, &c);
+			check_screen(name, &c);
+			for (int k = 0; ascii && k < c.rows * c.cols; k++)
+				for (const char *s = c.cell[k].s; *s; s++)
+					assert_true((unsigned char)*s < 128);
+		}
+	cells_free(&c);
+}
+
+/* What the whole screen says at 100x30; malloc'ed. */
+static char *
+drawn(void)
+{
+	struct cells c = { 0 };
+	char *s;
+
+	cells_init(&c, 30, 100, true);
+	app_draw(app, &c);
+	s = cells_dump(&c, false);
+	cells_free(&c);
+	return s;
+}
+
+static void
+expect_drawn(const char *text, bool there)
+{
+	char *s = drawn();
+
+	if ((strstr(s, text) != NULL) != there)
+		fail_msg("%s%s\n%s", text, there ? " is missing" : " is there",
+		    s);
+	free(s);
+}
+
+static void
+press(const char *keys)
+{
+	for (; *keys != '\0'; keys++)
+		app_key(app, *keys == '\n' ? K_ENTER : *keys);
+}
+
+static void
+test_screens(void **state)
+{
+	check_sizes("tree");
+	press("jj\nj\nj");
+	check_sizes("tree open");
+	assert_string_equal(app->target.path, "L1.h0");
+	app_command(app, "prune heads L1.h1,2");
+	app_command(app, "eval");
+	app_pop(app);
+	check_sizes("pruned");
+	press("?");
+	check_sizes("help");
+	press("?");
+	app_command(app, "show by=kind");
+	check_sizes("output");
+}
+
+/* Every view at every size: nothing breaks, and the last row is there. */
+static void
+test_sizes(void **state)
+{
+	struct cells c = { 0 };
+
+	app_command(app, "prune heads L1.h1");
+	app_command(app, "eval");
+	for (int v = 0; v < VIEW_COUNT; v++) {
+		app_push(app, (enum view_id)v);
+		for (int rows = 1; rows <= 60; rows += rows < 12 ? 1 : 7)
+			for (int cols = 1; cols <= 200; cols +=
+			    cols < 24 ? 1 : 11) {
+				cells_init(&c, rows, cols, rows % 2 == 0);
+				app_draw(app, &c);
+			}
+		app_pop(app);
+	}
+	cells_free(&c);
+}
+
+/* ---- what keys do -------------------------------------------------------- */
+
+static void
+test_tree_keys(void **state)
+{
+	press("gG");
+	assert_string_equal(app->target.path, "head");
+	press("g");
+	assert_string_equal(app->target.path, "emb");
+	/* Search goes into what is folded, wraps, and says so. */
+	press("/L1.ffn.up\n");
+	assert_string_equal(app->target.path, "L1.up");
+	press("nn");
+	expect_drawn("from the top again", true);
+	press("/no such thing\n");
+	expect_drawn("not found", true);
+	/* The selection survives sorting, flattening, pruning and undo. */
+	press("g/L2.h2\n");
+	assert_string_equal(app->target.path, "L2.h2");
+	press("sSstt");
+	assert_string_equal(app->target.path, "L2.h2");
+	press("x");
+	assert_int_equal(app->snap.n, 2);
+	assert_string_equal(app->target.path, "L2.h2");
+	assert_false(target_exists(app_model(app), &app->target));
+	expect_drawn("pruned", true);
+	press("u");
+	assert_int_equal(app->snap.current, 0);
+	assert_true(target_exists(app_model(app), &app->target));
+	press("R");
+	assert_int_equal(app->snap.current, 1);
+	press("h");
+	assert_string_equal(app->target.path, "L2.attn");
+	press("z");
+	assert_string_equal(app->target.path, "L2");
+	press("cc");
+	expect_drawn("MACs", true);
+}
+
+static void
+test_messages(void **state)
+{
+	/* An error names what was wrong and changes nothing. */
+	app_command(app, "prune heads L9.h0");
+	expect_drawn("error: ", true);
+	assert_int_equal(app->snap.n, 1);
+	/* Long answers open a pane, short ones do not. */
+	app_command(app, "info");
+	assert_int_equal(app->stack[app->depth - 1], VIEW_OUTPUT);
+	press("/hidden size never said\n");
+	expect_drawn("not found", true);
+	press("q");
+	assert_int_equal(app->depth, 1);
+	app_command(app, "mark here");
+	assert_int_equal(app->depth, 1);
+	/* Leaving asks once something would be lost. */
+	app_command(app, "prune heads L0.h0");
+	press("q");
+	expect_drawn("not saved", true);
+	press("n");
+	assert_false(app->p->quit);
+	press("Q");
+	assert_false(app->p->quit);
+	press("y");
+	assert_true(app->p->quit);
+}
+
+static void
+test_interrupt(void **state)
+{
+	app_interrupt(app);
+	expect_drawn("press q to quit", true);
+	assert_false(app->p->quit);
+	press("/ab");
+	app_interrupt(app);
+	assert_int_equal(app->p->mode, MODE_KEYS);
+	press("q");
+	assert_true(app->p->quit);
+}
+
+/* ---- with a worker ------------------------------------------------------- */
+
+/* What the workbench evaluated in the background is what `eval` finds. */
+static void
+test_live(void **state)
+{
+	const struct evaluation *v;
+	struct result r;
+
+	jobs_start_evaluation(app);
+	assert_true(app->snap.partial.on);
+	app_settle(app);
+	v = app_now(app)->eval;
+	assert_non_null(v);
+	assert_int_equal(v->n, 60);
+	assert_false(app->snap.partial.on);
+	assert_int_equal(session_run(session, "eval", NULL, &r), PARE_OK);
+	assert_true(json_is_true(json_object_get(r.doc, "cached")));
+	assert_true(json_real_value(json_object_get(r.doc, "value")) ==
+	    v->value);
+	result_free(&r);
+	/* After a change by itself, compared with the original. */
+	app_command(app, "prune heads L0.h1");
+	app_settle(app);
+	assert_int_equal(app->snap.current, 1);
+	assert_non_null(app_now(app)->eval);
+	assert_true(app->snap.compared);
+	/* Coming back shows what is known, at once. */
+	app_command(app, "undo");
+	assert_int_equal(app->snap.current, 0);
+	assert_non_null(app_now(app)->eval);
+	assert_null(app->p->eval);
+}
+
+static void
+test_live_off(void **state)
+{
+	app_command(app, "set live off");
+	app_settle(app);
+	app_command(app, "prune heads L0.h1");
+	app_settle(app);
+	assert_null(app_now(app)->eval);
+	assert_int_equal(app->depth, 1);
+	press("e");
+	assert_non_null(app->p->eval);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+}
+
+/* Lines wait for each other; what they leave is what they leave one by one. */
+static void
+test_queue(void **state)
+{
+	app_command(app, "prune heads L0.h0");
+	assert_true(app_busy(app));
+	app_command(app, "prune heads L1.h0");
+	app_command(app, "undo");
+	app_command(app, "prune ffn L2");
+	app_interrupt(app);
+	app_settle(app);
+	assert_false(app_busy(app));
+	/* Stopped anywhere, the history is whole. */
+	assert_int_equal(app->snap.n, session->history.n);
+	assert_int_equal(app->snap.current, session->history.current);
+	app_command(app, "goto 0");
+	app_command(app, "prune heads L0.h0");
+	app_command(app, "undo");
+	app_command(app, "prune ffn L2");
+	app_settle(app);
+	assert_int_equal(app_now(app)->parent, 0);
+	assert_string_equal(app_now(app)->command, "prune ffn L2");
+}
+
+/* Changes faster than evaluations, and samples that are replaced under them. */
+static void
+test_races(void **state)
+{
+	char line[1024];
+
+	snprintf(line, sizeof(line), "data %s/eval.tsv limit=30", root);
+	for (int i = 0; i < 6; i++) {
+		app_command(app, i % 2 == 0 ? "prune heads L0.h1" : "undo");
+		if (i == 3)
+			app_command(app, line);
+		if (i == 4)
+			app_interrupt(app);
+		worker_dispatch(app->p->worker, app);
+		free(drawn());
+	}
+	app_settle(app);
+	app_evaluate(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	assert_int_equal(app_now(app)->eval->total, app->snap.data->n);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cells),
+		cmocka_unit_test(test_cells_text),
+		cmocka_unit_test(test_cells_style),
+		cmocka_unit_test(test_layout),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_view_helpers),
+		cmocka_unit_test(test_worker),
+		cmocka_unit_test(test_worker_quick),
+		cmocka_unit_test(test_worker_leave),
+		cmocka_unit_test_setup_teardown(test_screens, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tree_keys, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_messages, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_interrupt, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_live, setup_worker,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_live_off, setup_worker,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_queue, setup_worker,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_races, setup_worker,
+		    teardown),
+	};
+	int failed;
+
+	setenv("LC_ALL", "C.UTF-8", 1);
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	free(expected);
+	if (rewrite != NULL)
+		fclose(rewrite);
+	return failed;
+}

@@ -1,0 +1,850 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The maps of heads and parts and the details, drawn into cells at several
+ * sizes and compared with tests/unit/screens/views.txt; and what their keys do.
+ *
+ * PARE_SCREENS=FILE writes the screens there instead of comparing them.
+ */
+#include "tiny_dir.h"
+
+#include <math.h>
+
+#include "ops/common.h"
+#include "session/session.h"
+#include "tensor/transform.h"
+#include "ui/tui/map.h"
+#include "ui/tui/score.h"
+#include "ui/tui/toggle.h"
+#include "ui/tui/view.h"
+
+static char *root;
+static struct session *session;
+static struct app *app;
+
+/* ---- a workbench on a small model ---------------------------------------- */
+
+static void
+run_line(const char *fmt, ...)
+{
+	struct result r;
+	char line[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (session_run(session, line, NULL, &r) != PARE_OK)
+		fail_msg("%s: %s", line, json_string_value(json_object_get(
+		    json_object_get(r.doc, "error"), "message")));
+	result_free(&r);
+}
+
+/* The same in the workbench: the snapshot is new afterwards. */
+static void
+type_line(const char *line)
+{
+	int n = app->snap.n;
+
+	assert_true(app_command(app, line));
+	if (str_has_prefix(line, "prune") && app->snap.n != n + 1)
+		fail_msg("%s did not work", line);
+}
+
+static char *
+write_model(const char *name, int layers)
+{
+	static const char *const vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+	    "the\nmovie\nwas\nnot\nawful\nbut\nnever\nquite\nwonder\n##ful\n"
+	    "a\ntimeless\nmasterpiece\nof\nquiet\nwit\nand\n.\nit\nis\nthin\n"
+	    "plot\nno\none\nlaughs\n";
+	struct tiny_dir *t = tiny_dir_new("bert", "ForSequenceClassification",
+	    "F32");
+	char *dir = io_join(root, name);
+
+	assert_int_equal(layers, 3);
+	t->no_vocab = true;
+	tiny_dir_write(t, dir);
+	tiny_put_text(dir, "vocab.txt", vocab);
+	tiny_dir_free(t);
+	return dir;
+}
+
+static int
+setup(void **state)
+{
+	char *dir;
+
+	root = tiny_root();
+	setenv("XDG_STATE_HOME", root, 1);
+	dir = write_model("bert", 3);
+	tiny_put_text(root, "eval.tsv", "text\tlabel\n"
+	    "a timeless masterpiece of quiet wit .\tgood\n"
+	    "the movie was not awful but it was never quite wonderful .\t"
+	    "fair\n"
+	    "no one laughs\tbad\n");
+	session = session_new();
+	run_line("set threads 1");
+	run_line("open %s", dir);
+	run_line("data %s/eval.tsv", root);
+	free(dir);
+	app = app_new(session, false);
+	app_refresh(app, 0);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	app_free(app);
+	session_free(session);
+	tiny_root_free(root);
+	return 0;
+}
+
+static struct slot_ref
+slot_at(int layer, enum slot slot)
+{
+	return (struct slot_ref){ layer, slot };
+}
+
+static void
+select_target(struct target t)
+{
+	app_select(app, &t);
+}
+
+/* ---- expected screens ---------------------------------------------------- */
+
+static char *expected;	/* the whole file; NULL: not read yet */
+static FILE *rewrite;
+
+static void
+load_expected(void)
+{
+	const char *to = getenv("PARE_SCREENS"), *top = getenv("PARE_SOURCE");
+	struct pare_err err;
+	size_t n;
+	char *path;
+
+	if (expected != NULL || rewrite != NULL)
+		return;
+	if (to != NULL) {
+		rewrite = fopen(to, "w");
+		assert_non_null(rewrite);
+		return;
+	}
+	path = io_join(top != NULL ? top : ".", "tests/unit/screens/views.txt");
+	if (io_read(path, 1 << 22, &expected, &n, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	free(path);
+}
+
+/* The screen of that name, malloc'ed; NULL: there is none. */
+static char *
+find_expected(const char *name)
+{
+	char *head = str_format(">>> %s\n", name), *at, *end;
+
+	at = strstr(expected, head);
+	if (at != NULL) {
+		at += strlen(head);
+		end = strstr(at, ">>> ");
+		at = end != NULL ? xstrndup(at, (size_t)(end - at)) :
+		    xstrdup(at);
+	}
+	free(head);
+	return at;
+}
+
+/* Blank lines at the end do not count. */
+static void
+trim_end(char *s)
+{
+	size_t n = strlen(s);
+
+	while (n > 1 && s[n - 1] == '\n' && s[n - 2] == '\n')
+		s[--n] = '\0';
+}
+
+static void
+check_screen(const char *name, const struct cells *c)
+{
+	char *got = cells_dump(c, false), *want;
+	char *key = str_format("%s %dx%d %s", name, c->cols, c->rows,
+	    c->ascii ? "ascii" : "utf-8");
+
+	trim_end(got);
+	load_expected();
+	if (rewrite != NULL) {
+		fprintf(rewrite, ">>> %s\n%s", key, got);
+	} else {
+		want = find_expected(key);
+		if (want == NULL)
+			fail_msg("no expected screen '%s'", key);
+		trim_end(want);
+		if (strcmp(got, want) != 0)
+			fail_msg("%s: drawn\n%sexpected\n%s", key, got, want);
+		free(want);
+	}
+	free(key);
+	free(got);
+}
+
+static const int sizes[][2] = { { 40, 10 }, { 60, 16 }, { 80, 24 },
+	{ 200, 60 } };
+
+typedef void draw_fn(const struct app *app, struct cells *c, struct rect r);
+
+static void
+check_ascii(const struct cells *c)
+{
+	for (int i = 0; i < c->rows * c->cols; i++)
+		for (const char *s = c->cell[i].s; *s != '\0'; s++)
+			assert_true((unsigned char)*s < 128);
+}
+
+static void
+check_sizes(const char *name, draw_fn *draw)
+{
+	struct cells c = { 0 };
+
+	for (int i = 0; i < 4; i++)
+		for (int ascii = 0; ascii < 2; ascii++) {
+			cells_init(&c, sizes[i][1], sizes[i][0], ascii);
+			draw(app, &c, cells_all(&c));
+			check_screen(name, &c);
+			if (ascii)
+				check_ascii(&c);
+		}
+	cells_free(&c);
+}
+
+/* At every small size, inside a larger buffer: nothing is drawn outside. */
+static void
+check_inside(draw_fn *draw)
+{
+	struct cells c = { 0 };
+
+	for (int rows = 0; rows <= 24; rows++)
+		for (int cols = 0; cols <= 60; cols += 3) {
+			struct rect r = { 2, 3, rows, cols };
+
+			cells_init(&c, rows + 4, cols + 6, false);
+			draw(app, &c, r);
+			for (int i = 0; i < c.rows; i++)
+				for (int k = 0; k < c.cols; k++)
+					if (i < 2 || i >= 2 + rows || k < 3 ||
+					    k >= 3 + cols)
+						assert_string_equal(
+						    cells_at(&c, i, k)->s,
+						    " ");
+		}
+	cells_free(&c);
+}
+
+/* What a view or detail draws, as text; malloc'ed. */
+static char *
+drawn(draw_fn *draw, int cols, int rows)
+{
+	struct cells c = { 0 };
+	char *s;
+
+	cells_init(&c, rows, cols, true);
+	draw(app, &c, cells_all(&c));
+	s = cells_dump(&c, false);
+	cells_free(&c);
+	return s;
+}
+
+static void
+expect_drawn(draw_fn *draw, const char *text)
+{
+	char *s = drawn(draw, 80, 40);
+
+	if (strstr(s, text) == NULL)
+		fail_msg("'%s' is not in\n%s", text, s);
+	free(s);
+}
+
+static void
+check_detail(const char *name, const struct detail *d, struct target t)
+{
+	select_target(t);
+	assert_ptr_equal(detail_for(app), d);
+	check_sizes(name, d->draw);
+	check_inside(d->draw);
+}
+
+/* ---- screens ------------------------------------------------------------- */
+
+static void
+test_heads_screens(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	check_sizes("heads", view_heads.draw);
+	check_inside(view_heads.draw);
+	type_line("prune heads L1.h1");
+	type_line("prune attention L0");
+	check_sizes("heads pruned", view_heads.draw);
+	type_line("prune layers L1");
+	check_sizes("heads layer removed", view_heads.draw);
+	check_inside(view_heads.draw);
+}
+
+static void
+test_parts_screens(void **state)
+{
+	app_push(app, VIEW_PARTS);
+	check_sizes("parts", view_parts.draw);
+	check_inside(view_parts.draw);
+	type_line("prune heads L1.h1");
+	type_line("prune attention L0");
+	type_line("prune ffn L2");
+	type_line("prune neurons 50% L1");
+	check_sizes("parts pruned", view_parts.draw);
+	type_line("prune layers L1");
+	check_sizes("parts layer removed", view_parts.draw);
+}
+
+static void
+test_head_screens(void **state)
+{
+	check_detail("head", &detail_head, target_head(1, 2));
+	assert_true(detail_head.act(app, ACT_DETAIL_NEXT));
+	check_sizes("head long sentence", detail_head.draw);
+	check_inside(detail_head.draw);
+	type_line("prune heads L1.h2");
+	check_sizes("head pruned", detail_head.draw);
+}
+
+static void
+test_attention_screens(void **state)
+{
+	check_detail("attention", &detail_attention,
+	    target_part(1, TARGET_ATTENTION));
+	type_line("prune heads L1.h0");
+	check_sizes("attention pruned", detail_attention.draw);
+	type_line("prune attention L1");
+	check_sizes("attention removed", detail_attention.draw);
+}
+
+static void
+test_matrix_screens(void **state)
+{
+	check_detail("matrix", &detail_matrix,
+	    target_tensor(slot_at(1, SLOT_UP_W)));
+	check_detail("vector", &detail_matrix,
+	    target_tensor(slot_at(1, SLOT_FNORM_W)));
+	type_line("quantize L1.up bits=4");
+	check_detail("matrix coded", &detail_matrix,
+	    target_tensor(slot_at(1, SLOT_UP_W)));
+}
+
+static void
+test_layer_screens(void **state)
+{
+	check_detail("layer", &detail_layer, target_layer(2));
+	check_detail("ffn", &detail_layer, target_part(2, TARGET_FFN));
+	check_detail("norm", &detail_layer, target_part(2, TARGET_NORM));
+	type_line("prune ffn L2");
+	check_detail("ffn removed", &detail_layer, target_part(2, TARGET_FFN));
+}
+
+static void
+test_plain_screens(void **state)
+{
+	check_detail("model", &detail_plain, target_model());
+	check_detail("embedding", &detail_plain,
+	    target_part(-1, TARGET_EMBEDDING));
+	check_detail("pooler", &detail_plain, target_part(-1, TARGET_POOLER));
+	check_detail("output", &detail_plain, target_part(-1, TARGET_OUTPUT));
+}
+
+/* ---- numbers ------------------------------------------------------------- */
+
+/* Norms from the values themselves. */
+static double
+head_norm(const struct layer *y, int h)
+{
+	double sum = 0;
+	int d = y->head_dim;
+
+	for (int k = SLOT_Q_W; k <= SLOT_O_W; k += 2) {
+		const float *v = tensor_f32(y->t[k]);
+
+		for (int64_t r = 0; r < y->t[k]->rows; r++)
+			for (int64_t c = 0; c < y->t[k]->cols; c++) {
+				int64_t at = k == SLOT_O_W ? c : r;
+				double w = v[r * y->t[k]->cols + c];
+
+				if (at / d == h)
+					sum += w * w;
+			}
+	}
+	return sqrt(sum);
+}
+
+static void
+test_scores(void **state)
+{
+	const struct model *m = app_model(app);
+	double v[MODEL_HEADS_MAX], mean, sum = 0, square = 0;
+
+	mean = scores_heads(scores_of(app), m, 1, v);
+	for (int h = 0; h < 3; h++) {
+		assert_true(fabs(v[h] - head_norm(&m->layer[1], h)) < 1e-6);
+		sum += v[h];
+		square += v[h] * v[h];
+	}
+	assert_true(fabs(mean - sum / 3) < 1e-9);
+	assert_true(isnan(v[3]));
+	assert_true(fabs(scores_part(scores_of(app), m, 1, TARGET_ATTENTION) -
+	    sqrt(square)) < 1e-9);
+	/* A pruned head leaves the norms of the others, by original number. */
+	type_line("prune heads L1.h0");
+	sum = v[2];
+	scores_heads(scores_of(app), app_model(app), 1, v);
+	assert_true(isnan(v[0]));
+	assert_true(fabs(v[2] - sum) < 1e-6);
+}
+
+/* The least head of the map is the one `prune heads 1` takes. */
+static void
+test_scores_agree(void **state)
+{
+	double least = INFINITY, v[MODEL_HEADS_MAX];
+	struct target t = target_head(0, 0);
+
+	for (int l = 0; l < 3; l++) {
+		double mean = scores_heads(scores_of(app), app_model(app), l,
+		    v);
+
+		for (int h = 0; h < 3; h++)
+			if (v[h] / mean < least) {
+				least = v[h] / mean;
+				t = target_head(l, h);
+			}
+	}
+	type_line("prune heads 1");
+	assert_false(toggle_present(app_model(app), &t));
+}
+
+static void
+test_spectrum_words(void **state)
+{
+	const struct tensor *t = model_slot(app_model(app),
+	    slot_at(1, SLOT_UP_W));
+	struct pare_err err;
+	double all = 0, sum = 0;
+	int64_t n, rank = 0;
+	char text[64];
+	float *v;
+
+	assert_int_equal(tensor_spectrum(t, &v, &n, NULL, &err), PARE_OK);
+	for (int64_t i = 0; i < n; i++)
+		all += (double)v[i] * v[i];
+	while (sum < 0.9 * all) {
+		sum += (double)v[rank] * v[rank];
+		rank++;
+	}
+	free(v);
+	select_target(target_tensor(slot_at(1, SLOT_UP_W)));
+	snprintf(text, sizeof(text), "90 %% in %d", (int)rank);
+	expect_drawn(detail_matrix.draw, text);
+	snprintf(text, sizeof(text), "break-even rank %d",
+	    (int)tensor_break_even_rank(t));
+	expect_drawn(detail_matrix.draw, text);
+}
+
+/* ---- keys ---------------------------------------------------------------- */
+
+static int
+heads_left(int layer)
+{
+	return app_model(app)->layer[layer].heads;
+}
+
+static void
+test_toggle_once(void **state)
+{
+	struct target t = target_head(1, 1);
+
+	toggle_target(app, &t);
+	assert_int_equal(heads_left(1), 2);
+	assert_int_equal(app->snap.current, 1);
+	assert_string_equal(app_now(app)->command, "prune heads L1.h1");
+	/* Back by going to the state before: nothing new is made. */
+	toggle_target(app, &t);
+	assert_int_equal(heads_left(1), 3);
+	assert_int_equal(app->snap.current, 0);
+	assert_int_equal(app->snap.n, 2);
+}
+
+/* Restoring the head pruned first makes the state without the others, as one
+ * more prune of the original; the next time that state is found again. */
+static void
+test_toggle_middle(void **state)
+{
+	struct target a = target_head(0, 0), b = target_head(1, 1),
+	    c = target_head(2, 2);
+	int made;
+
+	toggle_target(app, &a);
+	toggle_target(app, &b);
+	toggle_target(app, &c);
+	assert_int_equal(app->snap.n, 4);
+	toggle_target(app, &a);
+	assert_true(toggle_present(app_model(app), &a));
+	assert_false(toggle_present(app_model(app), &b));
+	assert_false(toggle_present(app_model(app), &c));
+	assert_string_equal(app_now(app)->command,
+	    "prune heads L1.h1 L2.h2");
+	assert_int_equal(app_now(app)->parent, 0);
+	made = app->snap.current;
+	app_command(app, "goto 3");
+	toggle_target(app, &a);
+	assert_int_equal(app->snap.current, made);
+	assert_int_equal(app->snap.n, 5);
+}
+
+static void
+test_toggle_parts(void **state)
+{
+	struct target ffn = target_part(2, TARGET_FFN),
+	    attention = target_part(0, TARGET_ATTENTION);
+
+	toggle_target(app, &ffn);
+	assert_int_equal(app_model(app)->layer[2].ffn, 0);
+	toggle_target(app, &attention);
+	assert_int_equal(heads_left(0), 0);
+	/* The FFN comes back, the attention stays away. */
+	toggle_target(app, &ffn);
+	assert_int_equal(app_model(app)->layer[2].ffn, 20);
+	assert_int_equal(heads_left(0), 0);
+	toggle_target(app, &attention);
+	assert_int_equal(heads_left(0), 3);
+	assert_int_equal(app->snap.current, 0);
+}
+
+/* With other changes since, nothing is lost: the message says where to go. */
+static void
+test_toggle_refuses(void **state)
+{
+	struct target t = target_head(1, 1);
+	struct cells c = { 0 };
+	char *s;
+	int n;
+
+	toggle_target(app, &t);
+	type_line("quantize L0.ffn bits=8");
+	n = app->snap.n;
+	toggle_target(app, &t);
+	assert_int_equal(app->snap.n, n);
+	assert_int_equal(app->snap.current, n - 1);
+	cells_init(&c, 24, 160, true);
+	app_draw(app, &c);
+	s = cells_dump(&c, false);
+	if (strstr(s, "L1.h1 is in state 0: `goto 0`") == NULL)
+		fail_msg("no message in\n%s", s);
+	free(s);
+	cells_free(&c);
+}
+
+/* Cursor, selection and toggle through the keys of the view. */
+static void
+test_heads_keys(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	assert_int_equal(app->target.kind, TARGET_HEAD);
+	app_key(app, 'j');
+	app_key(app, 'l');
+	assert_string_equal(app->target.path, "L1.h1");
+	app_key(app, 'x');
+	assert_int_equal(heads_left(1), 2);
+	assert_string_equal(app->target.path, "L1.h1");
+	expect_drawn(view_heads.draw, "[xx]");
+	expect_drawn(view_heads.draw, "L1.h1 is pruned");
+	app_key(app, 'x');
+	assert_int_equal(heads_left(1), 3);
+	app_key(app, K_RIGHT);
+	app_key(app, K_RIGHT);
+	assert_string_equal(app->target.path, "L1.h2");
+	app_key(app, 'G');
+	assert_string_equal(app->target.path, "L2.h2");
+	app_key(app, K_DOWN);
+	assert_string_equal(app->target.path, "L2.h2");
+	app_key(app, 'g');
+	assert_string_equal(app->target.path, "L0.h2");
+	app_key(app, 't');
+	assert_int_equal(app->stack[app->depth - 1], VIEW_PARTS);
+	assert_string_equal(app->target.path, "L0.attn");
+	app_key(app, 'l');
+	assert_string_equal(app->target.path, "L0.ffn");
+	app_key(app, 'x');
+	assert_int_equal(app_model(app)->layer[0].ffn, 0);
+}
+
+/* The row of a removed layer stays, and the cursor passes over it. */
+static void
+test_removed_layer(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	type_line("prune layers L1");
+	expect_drawn(view_heads.draw, "(1)");
+	app_key(app, 'g');
+	assert_string_equal(app->target.path, "L0.h0");
+	app_key(app, 'j');
+	assert_string_equal(app->target.path, "L1.h0");
+	app_key(app, 'k');
+	assert_string_equal(app->target.path, "L0.h0");
+}
+
+/* The cursor stays on its layer when that gets another number. */
+static void
+test_renumbered_layer(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	app_key(app, 'G');
+	assert_string_equal(app->target.path, "L2.h0");
+	type_line("prune layers L0");
+	assert_string_equal(app->target.path, "L1.h0");
+	expect_drawn(view_heads.draw, "L1 [");
+	app_key(app, 'u');
+	assert_string_equal(app->target.path, "L2.h0");
+	app_push(app, VIEW_PARTS);
+	app_key(app, 'l');
+	type_line("prune layers L1");
+	assert_string_equal(app->target.path, "L1.ffn");
+}
+
+/* Other sentences, read while another view was in front. */
+static void
+test_other_data(void **state)
+{
+	char *line = str_format("data %s/other.tsv", root);
+
+	tiny_put_text(root, "other.tsv", "text\tlabel\nthe plot is thin\tbad\n"
+	    "no wit\tbad\n");
+	select_target(target_head(1, 1));
+	expect_drawn(detail_head.draw, "timeless");
+	app_push(app, VIEW_OUTPUT);
+	type_line(line);
+	app_pop(app);
+	expect_drawn(detail_head.draw, "1/2 the plot is thin");
+	expect_drawn(detail_head.draw, " plot ");
+	free(line);
+}
+
+static void
+test_find(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	assert_true(view_heads.find(app, "l2.H1", 1, true));
+	assert_string_equal(app->target.path, "L2.h1");
+	assert_false(view_heads.find(app, "L2.h1", 1, false));
+	assert_true(view_heads.find(app, "h1", -1, false));
+	assert_string_equal(app->target.path, "L1.h1");
+	app_push(app, VIEW_PARTS);
+	assert_true(view_parts.find(app, "ffn", 1, true));
+	assert_string_equal(app->target.path, "L0.ffn");
+	assert_false(view_parts.find(app, "no such thing", 1, true));
+}
+
+static void
+test_head_keys(void **state)
+{
+	select_target(target_head(1, 1));
+	expect_drawn(detail_head.draw, "1/3 a timeless");
+	assert_true(detail_head.act(app, ACT_DETAIL_NEXT));
+	expect_drawn(detail_head.draw, "2/3 the movie");
+	assert_true(detail_head.act(app, ACT_DETAIL_NEXT));
+	assert_false(detail_head.act(app, ACT_DETAIL_NEXT));
+	expect_drawn(detail_head.draw, "3/3 no one");
+	assert_true(detail_head.act(app, ACT_DETAIL_HEAD_NEXT));
+	assert_string_equal(app->target.path, "L1.h2");
+	assert_false(detail_head.act(app, ACT_DETAIL_HEAD_NEXT));
+	assert_true(detail_head.act(app, ACT_DETAIL_LAYER_NEXT));
+	assert_string_equal(app->target.path, "L2.h2");
+	assert_false(detail_head.act(app, ACT_DETAIL_LAYER_NEXT));
+	expect_drawn(detail_head.draw, "L2.h2");
+}
+
+/* Two maps on the same model differ, and a state's map is its own. */
+static void
+test_head_maps(void **state)
+{
+	char *a, *b, *c;
+
+	select_target(target_head(1, 1));
+	a = drawn(detail_head.draw, 80, 30);
+	select_target(target_head(1, 2));
+	b = drawn(detail_head.draw, 80, 30);
+	assert_string_not_equal(a, b);
+	select_target(target_head(1, 1));
+	c = drawn(detail_head.draw, 80, 30);
+	assert_string_equal(a, c);
+	free(c);
+	type_line("prune attention L0");
+	c = drawn(detail_head.draw, 80, 30);
+	assert_string_not_equal(a, c);
+	free(a);
+	free(b);
+	free(c);
+}
+
+static void
+test_no_data(void **state)
+{
+	struct session *other = session_new();
+	struct app *first = app;
+	char *dir = io_join(root, "bert");
+	char *line = str_format("open %s", dir);
+	struct result r;
+
+	assert_int_equal(session_run(other, line, NULL, &r), PARE_OK);
+	result_free(&r);
+	app = app_new(other, false);
+	for (int i = 0; i < VIEW_COUNT; i++)
+		if (i == VIEW_HEADS || i == VIEW_PARTS) {
+			char *s = drawn(view_table[i]->draw, 60, 12);
+
+			assert_non_null(strstr(s, "no model is open"));
+			free(s);
+		}
+	app_refresh(app, 0);
+	select_target(target_head(0, 0));
+	expect_drawn(detail_head.draw, "loads sentences");
+	app_free(app);
+	session_free(other);
+	app = first;
+	free(dir);
+	free(line);
+}
+
+/* A config alone: everything draws, nothing is measured. */
+static void
+test_ghost(void **state)
+{
+	char *config = str_format("open %s/bert/config.json", root);
+
+	type_line(config);
+	assert_true(app->snap.ghost);
+	app_push(app, VIEW_HEADS);
+	expect_drawn(view_heads.draw, "??");
+	expect_drawn(view_heads.draw, "sizes only");
+	app_push(app, VIEW_PARTS);
+	expect_drawn(view_parts.draw, "sizes only");
+	select_target(target_head(0, 1));
+	expect_drawn(detail_head.draw, "sizes only");
+	select_target(target_tensor(slot_at(0, SLOT_Q_W)));
+	expect_drawn(detail_matrix.draw, "sizes only");
+	select_target(target_part(0, TARGET_ATTENTION));
+	expect_drawn(detail_attention.draw, "h2");
+	free(config);
+}
+
+/* Another model forgets what was measured of the one before. */
+static void
+test_reopened(void **state)
+{
+	char *line = str_format("open %s/bert", root);
+
+	select_target(target_tensor(slot_at(1, SLOT_UP_W)));
+	app_push(app, VIEW_HEADS);
+	for (int i = 0; i < 3; i++) {
+		type_line(line);
+		select_target(target_head(2, 0));
+		expect_drawn(detail_head.draw, "norm");
+		select_target(target_tensor(slot_at(1, SLOT_UP_W)));
+		expect_drawn(detail_matrix.draw, "break-even");
+	}
+	free(line);
+}
+
+/* The same through the worker: results come later and are the same. */
+static void
+test_worker(void **state)
+{
+	struct app *first = app;
+	char *now, *later;
+
+	select_target(target_head(1, 1));
+	now = drawn(detail_head.draw, 80, 30);
+	app = app_new(session, true);
+	app_refresh(app, 0);
+	app_settle(app);
+	select_target(target_tensor(slot_at(1, SLOT_UP_W)));
+	for (int h = 0; h < 3; h++)
+		select_target(target_head(1, h));
+	select_target(target_head(1, 1));
+	app_settle(app);
+	later = drawn(detail_head.draw, 80, 30);
+	assert_string_equal(now, later);
+	free(later);
+	/* Left while jobs run. */
+	select_target(target_tensor(slot_at(2, SLOT_UP_W)));
+	select_target(target_head(2, 1));
+	app_free(app);
+	app = first;
+	free(now);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_heads_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_parts_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_head_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_attention_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_matrix_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_layer_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_plain_screens, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_scores, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scores_agree, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_spectrum_words, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_toggle_once, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_toggle_middle, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_toggle_parts, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_toggle_refuses, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_heads_keys, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_removed_layer, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_renumbered_layer, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_other_data, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_find, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_head_keys, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_head_maps, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_no_data, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ghost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reopened, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_worker, setup, teardown),
+	};
+	int rc;
+
+	setenv("LC_ALL", "C.UTF-8", 1);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	free(expected);
+	if (rewrite != NULL)
+		fclose(rewrite);
+	return rc;
+}

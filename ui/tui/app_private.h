@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* app_private: what the files of the frame (app.c, snapshot.c, jobs.c, prompt.c,
+ * frame.c, tui.c) share and views do not see. */
+#ifndef PARE_UI_TUI_APP_PRIVATE_H
+#define PARE_UI_TUI_APP_PRIVATE_H
+
+#include "base/str.h"
+#include "ui/tui/view.h"
+
+enum { PENDING_MAX = 8, REPLAY_MAX = 64 };
+
+struct eval_job;
+
+struct app_private {
+	struct session *session;
+	struct worker *worker;	/* NULL: jobs run at once */
+	struct engine *engine;	/* of evaluations; the worker's */
+	enum app_mode mode;
+	struct str message;
+	enum style message_style;
+	int lent;		/* lines that run or wait in the worker */
+	char *line;		/* the one added last */
+	struct eval_job *eval;	/* the one whose news count; NULL */
+	bool asked, held;	/* evaluate although live is off; not although
+				 * it is on (the user stopped it) */
+	/* Results that came while the session was lent. */
+	struct evaluation pending[PENDING_MAX];
+	int npending;
+	/* The question of MODE_CONFIRM. */
+	char question[256];
+	void (*yes)(struct app *app);
+	struct str find;	/* being typed */
+	int saved;		/* state written last by `save`; -1 */
+	uint64_t data_hash;	/* of the samples in the snapshot; 0: none */
+	const struct model *opened;	/* state 0's, to see that another came */
+	bool brief;		/* the next line's answer is for the message
+				 * line, however long */
+	bool quit, dirty, redraw;
+};
+
+/* snapshot.c */
+void snapshot_take(struct app *app);
+void snapshot_free(struct snapshot *s);
+/* What differs between what was and the session: enum change. */
+unsigned snapshot_change(const struct app *app);
+
+/* jobs.c */
+void jobs_start_evaluation(struct app *app);
+void jobs_stop_evaluation(struct app *app);
+void jobs_keep_pending(struct app *app);
+bool jobs_run_line(struct app *app, const char *line);
+/* Before a line that may free the samples. */
+void jobs_free(struct app *app);
+
+/* app.c */
+void app_changed(struct app *app, unsigned change);
+/* Ctrl-C: cancels what there is; never leaves. */
+void app_interrupt(struct app *app);
+void app_try_quit(struct app *app);
+bool app_find(struct app *app, int dir);
+bool app_act(struct app *app, enum action a);
+const struct view *app_view(const struct app *app);
+
+/* prompt.c: readline in the message line */
+void prompt_open(struct app *app, const char *text);
+void prompt_byte(struct app *app, int c);
+void prompt_cancel(struct app *app);
+void prompt_draw(const struct app *app, struct cells *c, struct rect r);
+bool prompt_wants_byte(const struct app *app);
+/* Ends readline for good. */
+void prompt_close(void);
+
+/* view_output.c */
+void output_set(struct app *app, const char *title, const char *text);
+
+#endif

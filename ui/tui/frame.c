@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The frame around the views: the top line, the strip of the history, the
+ * message line and the hint bar.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/arch.h"
+#include "ui/number.h"
+#include "ui/progress.h"
+#include "ui/render.h"
+#include "ui/tui/app_private.h"
+
+/* ---- the top line -------------------------------------------------------- */
+
+/* A row that fills from the left, in pieces that are there or not. */
+struct pieces {
+	struct cells *c;
+	struct rect r;
+	int row, col;
+	bool first;
+};
+
+/* Puts a piece into the row, or at the start of the next; false: there is no
+ * room, and it is left out. */
+static bool
+put_piece(struct pieces *p, enum style style, const char *text)
+{
+	int n = look_columns(text), gap = p->first ? 0 : 2;
+
+	if (n == 0)
+		return true;
+	if (p->col + gap + n > p->r.cols) {
+		if (p->first || p->row + 1 >= p->r.rows)
+			return false;
+		p->row++;
+		p->col = gap = 0;
+	}
+	cells_put(p->c, p->r.row + p->row, p->r.col + p->col + gap, n, style,
+	    text);
+	p->col += gap + n;
+	p->first = false;
+	return true;
+}
+
+static void
+next_row(struct pieces *p)
+{
+	if (p->col == 0 || p->row + 1 >= p->r.rows)
+		return;
+	p->row++;
+	p->col = 0;
+	p->first = true;
+}
+
+static void
+put_figure(struct pieces *p, const char *name, const char *value, double now,
+    double was)
+{
+	char text[160], change[NUMBER_MAX];
+
+	number_change(change, was, now);
+	if (now == was || strcmp(change, "-") == 0)
+		snprintf(text, sizeof(text), "%s%s", name, value);
+	else
+		snprintf(text, sizeof(text), "%s%s (%s)", name, value, change);
+	put_piece(p, now == was ? STYLE_TOP : STYLE_CHANGED, text);
+}
+
+/* "accuracy 94.1 % (92.5 to 95.5)", "~" before a partial one. */
+static void
+put_metric(struct pieces *p, const char *metric, double value, double low,
+    double high, const char *more, bool partial)
+{
+	char v[32], a[32], b[32], text[240];
+	const char *unit;
+
+	render_metric(v, sizeof(v), metric, value);
+	render_metric_bare(a, sizeof(a), metric, low, &unit);
+	render_metric_bare(b, sizeof(b), metric, high, &unit);
+	snprintf(text, sizeof(text), "%s %s%s (%s-%s%s)", metric,
+	    partial ? "~" : "", v, a, b, more);
+	if (put_piece(p, partial ? STYLE_WARN : STYLE_TOP, text))
+		return;
+	snprintf(text, sizeof(text), "%s%s", partial ? "~" : "", v);
+	put_piece(p, partial ? STYLE_WARN : STYLE_TOP, text);
+}
+
+static void
+put_partial(struct pieces *p, const struct snapshot *s, const char *metric)
+{
+	char more[96];
+
+	if (s->partial.n == 0) {
+		snprintf(more, sizeof(more), "%s ...", metric);
+		put_piece(p, STYLE_WARN, more);
+		return;
+	}
+	snprintf(more, sizeof(more), ", partial %lld/%lld",
+	    (long long)s->partial.n, (long long)s->partial.total);
+	put_metric(p, metric, s->partial.value, s->partial.low,
+	    s->partial.high, more, true);
+	if (!s->partial.compared)
+		return;
+	snprintf(more, sizeof(more), "%lld fixed %lld broke",
+	    (long long)s->partial.fixed, (long long)s->partial.broke);
+	put_piece(p, STYLE_WARN, more);
+}
+
+/* Against the original. */
+static void
+put_comparison(struct pieces *p, const struct snapshot *s)
+{
+	const struct comparison *c = &s->comparison;
+	char text[128];
+
+	if (!s->compared)
+		return;
+	if (metric_table[s->metric].share)
+		snprintf(text, sizeof(text), "%+.1f: %lld fixed %lld broke",
+		    100 * c->delta, (long long)c->fixed, (long long)c->broke);
+	else
+		snprintf(text, sizeof(text), "%+.3f", c->delta);
+	put_piece(p, STYLE_CHANGED, text);
+}
+
+static void
+put_accuracy(struct pieces *p, const struct app *app)
+{
+	const struct snapshot *s = &app->snap;
+	const struct snap_state *now = app_now(app);
+	const char *metric = metric_table[s->metric].name;
+
+	if (now->eval != NULL) {
+		put_metric(p, metric, now->eval->value, now->eval->low,
+		    now->eval->high, "", false);
+		put_comparison(p, s);
+	} else if (s->partial.on && s->partial.state == s->current) {
+		put_partial(p, s, metric);
+	} else if (s->can_eval) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s ?", metric);
+		put_piece(p, STYLE_TOP, text);
+	}
+}
+
+static void
+put_latency(struct pieces *p, const struct snap_state *now)
+{
+	const struct latency *l = &now->latency;
+	char ms[NUMBER_MAX], text[160];
+
+	if (!now->has_latency)
+		return;
+	number_seconds(ms, l->p50_ms / 1000);
+	if (l->has_ratio)
+		snprintf(text, sizeof(text), "%s (%.2f x)", ms, l->ratio);
+	else
+		snprintf(text, sizeof(text), "%s", ms);
+	put_piece(p, l->has_ratio ? STYLE_CHANGED : STYLE_TOP, text);
+}
+
+static void
+put_name(struct pieces *p, const struct app *app)
+{
+	const struct snap_state *now = app_now(app);
+	char text[200];
+
+	put_piece(p, STYLE_TITLE, now->model->origin->name);
+	if (p->r.rows > 1) {
+		snprintf(text, sizeof(text), "%s, %d layers%s",
+		    now->model->arch->title, now->model->nlayers,
+		    app->snap.ghost ? ", no weights" : "");
+		put_piece(p, STYLE_TOP, text);
+	}
+	if (now->mark != NULL)
+		snprintf(text, sizeof(text), "state %d (%s) of %d", now->id,
+		    now->mark, app->snap.n);
+	else
+		snprintf(text, sizeof(text), "state %d of %d", now->id,
+		    app->snap.n);
+	put_piece(p, STYLE_TOP, text);
+}
+
+static void
+put_sizes(struct pieces *p, const struct app *app)
+{
+	const struct totals *now = &app_now(app)->totals;
+	const struct totals *was = &app_original(app)->totals;
+	double seq = (double)app->snap.seq;
+	char text[NUMBER_MAX + 8];
+
+	number_count(text, (double)now->params);
+	put_figure(p, "params ", text, (double)now->params,
+	    (double)was->params);
+	number_bytes(text, (double)now->bytes);
+	put_figure(p, "", text, (double)now->bytes, (double)was->bytes);
+	number_count(text, (double)now->macs / seq);
+	put_figure(p, "MACs ", text, (double)now->macs, (double)was->macs);
+}
+
+/* With one row the accuracy comes before the sizes, for what comes last may not
+ * fit. */
+static void
+draw_top(const struct app *app, struct cells *c, struct rect r)
+{
+	struct pieces p = { c, r, 0, 0, true };
+
+	if (r.rows == 0)
+		return;
+	if (app_now(app) == NULL) {
+		cells_put(c, r.row, r.col, r.cols, STYLE_TITLE, app_busy(app) ?
+		    "pare: opening" : "pare: no model is open");
+		return;
+	}
+	put_name(&p, app);
+	if (r.rows > 1) {
+		put_accuracy(&p, app);
+		next_row(&p);
+		put_sizes(&p, app);
+	} else {
+		put_accuracy(&p, app);
+		put_sizes(&p, app);
+	}
+	put_latency(&p, app_now(app));
+}
+
+/* ---- the history strip --------------------------------------------------- */
+
+static void
+draw_state(const struct app *app, struct cells *c, struct rect r,
+    const struct snap_state *t)
+{
+	bool now = t->id == app->snap.current;
+	char bytes[NUMBER_MAX], value[32] = "", text[80];
+
+	cells_put(c, r.row, r.col, 2, STYLE_TITLE, now ?
+	    glyph(c, GLYPH_MARK) : "");
+	number_bytes(bytes, (double)t->totals.bytes);
+	if (t->eval != NULL)
+		render_metric(value, sizeof(value),
+		    metric_table[app->snap.metric].name, t->eval->value);
+	snprintf(text, sizeof(text), "%3d", t->id);
+	cells_put(c, r.row, r.col + 1, 4, now ? STYLE_TITLE : STYLE_DIM, text);
+	cells_put_right(c, r.row, r.col + 5, 11, STYLE_NORMAL, bytes);
+	cells_put_right(c, r.row, r.col + 16, 9, STYLE_NORMAL, value);
+	cells_put(c, r.row, r.col + 27, r.cols - 27, now ? STYLE_TITLE :
+	    STYLE_NORMAL, t->command != NULL ? t->command : "(as opened)");
+}
+
+/* The way from the original to the current state, its end in view. */
+static void
+draw_history(const struct app *app, struct cells *c, struct rect r)
+{
+	const struct snapshot *s = &app->snap;
+	int rows = r.rows - 1, at;
+
+	if (r.rows < 2)
+		return;
+	cells_rule(c, r.row, r.col, r.cols, "History");
+	if (!s->open)
+		return;
+	at = s->current;
+	for (int i = rows - 1; i >= 0; i--) {
+		int depth = 0;
+
+		/* Fewer states than rows: begin at the top. */
+		for (int k = at; s->state[k].parent >= 0; k =
+		    s->state[k].parent)
+			depth++;
+		if (depth < i)
+			continue;
+		draw_state(app, c, (struct rect){ r.row + 1 + i, r.col, 1,
+		    r.cols }, &s->state[at]);
+		at = s->state[at].parent;
+		if (at < 0)
+			break;
+	}
+}
+
+/* ---- the message line ---------------------------------------------------- */
+
+/* "evaluating  340 of 1000 samples  34 %  12 s left" */
+static void
+add_progress(const struct app *app, struct str *b, int width,
+    const struct worker_status *s)
+{
+	struct look l = { .width = width };
+
+	if (app->p->lent > 0 && app->p->line != NULL)
+		str_addf(b, "%s  ", app->p->line);
+	else
+		str_addf(b, "%s  ", s->title);
+	if (s->what != NULL || s->canceling)
+		progress_line(b, &l, s->done, s->total, s->what != NULL ?
+		    s->what : "", task_now() - s->what_started, s->start_done,
+		    s->canceling);
+}
+
+/* What was said last, and at the right what goes on. */
+static void
+draw_news(const struct app *app, struct cells *c, struct rect r)
+{
+	const struct app_private *p = app->p;
+	struct worker_status s = { 0 };
+	struct str b = STR_INIT;
+	int room = r.cols, n;
+
+	if (p->worker != NULL)
+		worker_status(p->worker, &s);
+	if (s.busy) {
+		add_progress(app, &b, 59, &s);
+		n = look_columns(b.s);
+		if (p->message.n == 0)
+			cells_put(c, r.row, r.col, r.cols, STYLE_WARN, b.s);
+		else if (n + 2 < r.cols * 2 / 3)
+			room -= n + 2;
+		if (room < r.cols)
+			cells_put(c, r.row, r.col + room + 2, n, STYLE_WARN,
+			    b.s);
+	}
+	if (p->message.n > 0)
+		cells_put(c, r.row, r.col, room, p->message_style,
+		    p->message.s);
+	str_free(&b);
+}
+
+static void
+draw_find(const struct app *app, struct cells *c, struct rect r)
+{
+	int n = cells_putf(c, r.row, r.col, r.cols - 1, STYLE_NORMAL, "/%s",
+	    app->p->find.s);
+
+	c->cursor_row = r.row;
+	c->cursor_col = r.col + n;
+}
+
+static void
+draw_message(const struct app *app, struct cells *c, struct rect r)
+{
+	const struct app_private *p = app->p;
+
+	if (r.rows == 0)
+		return;
+	switch (p->mode) {
+	case MODE_PROMPT: prompt_draw(app, c, r); break;
+	case MODE_FIND: draw_find(app, c, r); break;
+	case MODE_CONFIRM:
+		cells_put(c, r.row, r.col, r.cols, STYLE_WARN, p->question);
+		break;
+	default: draw_news(app, c, r); break;
+	}
+}
+
+/* ---- the hint bar -------------------------------------------------------- */
+
+/* Help and the way out are always there; then what fits, in table order. */
+static bool
+hint_first(const struct key_row *k)
+{
+	return k->action == ACT_HELP || k->action == ACT_BACK;
+}
+
+static void
+draw_hints(const struct app *app, struct cells *c, struct rect r)
+{
+	enum view_id view = app_view(app)->id;
+	int col = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (const struct key_row *k = key_table; k->key != K_NONE;
+		    k++) {
+			char name[16];
+			int n;
+
+			if ((k->views & 1u << view) == 0 || k->hint == NULL ||
+			    hint_first(k) != (pass == 0) ||
+			    keys_find(view, k->key) != k->action)
+				continue;
+			keys_name(k->key, name);
+			n = look_columns(name) + 1 + look_columns(k->hint);
+			if (col + n > r.cols)
+				continue;
+			col += cells_put(c, r.row, r.col + col,
+			    r.cols - col, STYLE_KEY, name);
+			col += 1 + cells_put(c, r.row, r.col + col + 1,
+			    r.cols - col - 1, STYLE_HINT, k->hint);
+			col += 2;
+		}
+}
+
+/* ---- all of it ----------------------------------------------------------- */
+
+static void
+draw_tiny(struct cells *c, struct rect r, int rows, int cols)
+{
+	cells_putf(c, r.row, r.col, r.cols, STYLE_WARN, "needs %dx%d, has "
+	    "%dx%d", LAYOUT_MIN_COLS, LAYOUT_MIN_ROWS, cols, rows);
+}
+
+static void
+draw_split(struct cells *c, const struct app *app)
+{
+	struct rect s = app->layout.split;
+
+	if (s.rows == 1 && s.cols > 1)
+		cells_rule(c, s.row, s.col, s.cols, app->target.path);
+	else if (s.rows > 0)
+		cells_vline(c, s.row, s.col, s.rows, app->focus_detail ?
+		    STYLE_TITLE : STYLE_DIM);
+}
+
+static void
+draw_detail(const struct app *app, struct cells *c, struct rect r)
+{
+	const struct detail *d = detail_for(app);
+
+	if (r.rows == 0 || d == NULL)
+		return;
+	/* A column of air beside the line. */
+	if (app->layout.split.cols == 1) {
+		r.col++;
+		r.cols--;
+	}
+	d->draw(app, c, r);
+}
+
+void
+app_draw(struct app *app, struct cells *c)
+{
+	const struct view *v = app_view(app);
+	struct layout_want want = { v->detail, v->history, v->main_cols };
+	struct layout *l = &app->layout;
+	struct rect was = l->pane[PANE_MAIN];
+
+	layout_make(c->rows, c->cols, &want, l);
+	if (was.rows != l->pane[PANE_MAIN].rows ||
+	    was.cols != l->pane[PANE_MAIN].cols)
+		app_changed(app, CHANGE_SIZE);
+	if (l->pane[PANE_DETAIL].rows == 0)
+		app->focus_detail = false;
+	app->look.width = c->cols > 24 ? c->cols - 2 : 22;
+	app->look.ascii = c->ascii;
+	cells_clear(c);
+	draw_top(app, c, l->pane[PANE_TOP]);
+	if (l->tiny)
+		draw_tiny(c, l->pane[PANE_MAIN], c->rows, c->cols);
+	else if (v->draw != NULL)
+		v->draw(app, c, l->pane[PANE_MAIN]);
+	draw_split(c, app);
+	draw_detail(app, c, l->pane[PANE_DETAIL]);
+	draw_history(app, c, l->pane[PANE_HISTORY]);
+	draw_message(app, c, l->pane[PANE_MESSAGE]);
+	if (l->pane[PANE_HINTS].rows > 0)
+		draw_hints(app, c, l->pane[PANE_HINTS]);
+	app->p->dirty = false;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * readline inside the screen: its callback interface is fed one byte at a time,
+ * its redisplay is ours (the message line), and it never touches the terminal.
+ * Esc and Ctrl-C end it in the same way, which leaves nothing behind: a search
+ * that was going on must not run its match on the next Enter.
+ *
+ * readline's callbacks take no context, so there is one prompt in a process.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <readline/readline.h>
+
+#include "base/mem.h"
+#include "session/settings.h"
+#include "ui/lineedit.h"
+#include "ui/tui/app_private.h"
+
+static struct {
+	struct app *app;	/* while it is open */
+	int byte;		/* to be read by readline; -1 */
+	char *line;		/* finished, owned */
+	bool done;
+	struct str matches;	/* a list of completions to show */
+	FILE *nowhere;		/* what readline would print */
+} prompt = { .byte = -1, .matches = STR_INIT };
+
+static int
+next_byte(FILE *f)
+{
+	int c = prompt.byte;
+
+	prompt.byte = -1;
+	return c < 0 ? EOF : c;
+}
+
+static int
+byte_waits(void)
+{
+	return prompt.byte >= 0;
+}
+
+static void
+redisplay(void)
+{
+	if (prompt.app != NULL)
+		app_dirty(prompt.app);
+}
+
+/* The last component of a path, for lists. */
+static const char *
+shown_part(const char *s)
+{
+	const char *p = s + strlen(s);
+
+	if (!rl_filename_completion_desired)
+		return s;
+	while (p > s + 1 && p[-1] == '/')
+		p--;
+	while (p > s && p[-1] != '/')
+		p--;
+	return p;
+}
+
+static void
+show_matches(char **matches, int n, int most)
+{
+	str_clear(&prompt.matches);
+	for (int i = 1; i <= n && prompt.matches.n < 4096; i++)
+		str_addf(&prompt.matches, "%s%s", i > 1 ? "  " : "",
+		    shown_part(matches[i]));
+	redisplay();
+}
+
+static void
+on_line(char *line)
+{
+	rl_callback_handler_remove();
+	free(prompt.line);
+	prompt.line = line;
+	prompt.done = true;
+}
+
+static void
+setup(void)
+{
+	if (prompt.nowhere == NULL)
+		prompt.nowhere = fopen("/dev/null", "w");
+	if (prompt.nowhere != NULL)
+		rl_outstream = prompt.nowhere;
+	rl_getc_function = next_byte;
+	rl_input_available_hook = byte_waits;
+	rl_redisplay_function = redisplay;
+	rl_completion_display_matches_hook = show_matches;
+	rl_prep_term_function = NULL;
+	rl_deprep_term_function = NULL;
+}
+
+void
+prompt_open(struct app *app, const char *text)
+{
+	setup();
+	lineedit_session(app_busy(app) ? NULL : app->p->session);
+	prompt.app = app;
+	prompt.done = false;
+	str_clear(&prompt.matches);
+	rl_callback_handler_install(":", on_line);
+	if (text[0] != '\0')
+		rl_insert_text(text);
+	app->p->mode = MODE_PROMPT;
+	app_dirty(app);
+}
+
+void
+prompt_cancel(struct app *app)
+{
+	if (prompt.app == NULL)
+		return;
+	lineedit_abandon();
+	prompt.app = NULL;
+	prompt.byte = -1;
+	app->p->mode = MODE_KEYS;
+	app_dirty(app);
+}
+
+static bool
+is_force_quit(const char *line)
+{
+	return strcmp(line, "quit!") == 0 || strcmp(line, "q!") == 0;
+}
+
+/* What the workbench itself understands; everything else is the session's. */
+static void
+run_line(struct app *app, char *line)
+{
+	char *text = line + strspn(line, " \t"), *end = text + strlen(text);
+
+	while (end > text && (end[-1] == ' ' || end[-1] == '\t'))
+		*--end = '\0';
+	if (*text == '\0')
+		return;
+	lineedit_keep(line);
+	if (is_force_quit(text))
+		app->p->quit = true;
+	else if (strcmp(text, "quit") == 0 || strcmp(text, "q") == 0)
+		app_try_quit(app);
+	else
+		app_command(app, text);
+}
+
+/* A paste may hold several lines. */
+static void
+finish(struct app *app)
+{
+	char *text = prompt.line, *save = NULL, *line;
+
+	prompt.line = NULL;
+	prompt.app = NULL;
+	prompt.done = false;
+	app->p->mode = MODE_KEYS;
+	app_dirty(app);
+	if (text == NULL)
+		return;
+	str_clear(&app->p->message);
+	for (line = strtok_r(text, "\r\n", &save); line != NULL;
+	    line = strtok_r(NULL, "\r\n", &save))
+		run_line(app, line);
+	free(text);
+}
+
+void
+prompt_byte(struct app *app, int c)
+{
+	str_clear(&prompt.matches);
+	prompt.byte = c;
+	rl_callback_read_char();
+	app_dirty(app);
+	if (prompt.done)
+		finish(app);
+}
+
+bool
+prompt_wants_byte(const struct app *app)
+{
+	return app->p->mode == MODE_PROMPT;
+}
+
+void
+prompt_close(void)
+{
+	if (prompt.app != NULL)
+		prompt_cancel(prompt.app);
+	str_free(&prompt.matches);
+	free(prompt.line);
+	prompt.line = NULL;
+	if (prompt.nowhere != NULL)
+		fclose(prompt.nowhere);
+	prompt.nowhere = NULL;
+	rl_outstream = stdout;
+}
+
+/* First the column of the cursor, then as much before and after as fits. */
+void
+prompt_draw(const struct app *app, struct cells *c, struct rect r)
+{
+	char *before = xstrndup(rl_line_buffer, (size_t)rl_point);
+	const char *sign = rl_display_prompt != NULL ? rl_display_prompt : ":";
+	int lead = look_columns(sign), at = lead + look_columns(before);
+	int skip = at >= r.cols ? at - r.cols + 1 : 0;
+	struct str all = STR_INIT;
+	const char *s;
+
+	str_addf(&all, "%s%s", sign, rl_line_buffer);
+	s = all.s;
+	while (skip > 0 && *s != '\0') {
+		/* A character, with its continuation bytes. */
+		s++;
+		while (((unsigned char)*s & 0xc0) == 0x80)
+			s++;
+		skip--;
+		at--;
+	}
+	cells_put(c, r.row, r.col, r.cols, STYLE_NORMAL, s);
+	c->cursor_row = r.row;
+	c->cursor_col = r.col + (at < r.cols ? at : r.cols - 1);
+	if (prompt.matches.n > 0 && r.row > 0) {
+		cells_fill(c, (struct rect){ r.row - 1, r.col, 1, r.cols },
+		    STYLE_NORMAL);
+		cells_put(c, r.row - 1, r.col, r.cols, STYLE_DIM,
+		    prompt.matches.s);
+	}
+	free(before);
+	str_free(&all);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * One poll() waits for the terminal, for signals and for the worker; without
+ * news there is nothing to do and nothing is done.
+ */
+#include "ui/tui/tui.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "session/settings.h"
+#include "ui/lineedit.h"
+#include "ui/repl.h"
+#include "ui/signals.h"
+#include "ui/tui/app_private.h"
+#include "ui/tui/screen.h"
+
+struct tui {
+	struct app *app;
+	struct cells cells;
+	bool gone;		/* the terminal */
+	bool raw;		/* keys come as bytes, for readline */
+	char *offer;		/* to be said when the model is open; NULL */
+};
+
+/* ---- drawing ------------------------------------------------------------- */
+
+static void
+draw(struct tui *t)
+{
+	struct app_private *p = t->app->p;
+	bool all = p->redraw;
+	int rows, cols;
+
+	if (!p->dirty && !all)
+		return;
+	screen_size(&rows, &cols);
+	if (rows != t->cells.rows || cols != t->cells.cols)
+		cells_init(&t->cells, rows, cols, screen_ascii());
+	app_draw(t->app, &t->cells);
+	screen_show(&t->cells, all);
+	p->redraw = false;
+}
+
+/* ---- keys ---------------------------------------------------------------- */
+
+/* An Esc that nothing follows ends the prompt; others begin a key. */
+static bool
+read_byte(struct tui *t)
+{
+	int c = screen_byte(&t->gone);
+
+	if (c < 0)
+		return false;
+	if (c == K_ESC && !screen_pending(25))
+		prompt_cancel(t->app);
+	else
+		prompt_byte(t->app, c);
+	return true;
+}
+
+static bool
+read_key(struct tui *t)
+{
+	int key = screen_key(&t->gone);
+
+	if (key == K_NONE)
+		return false;
+	app_key(t->app, key);
+	return true;
+}
+
+/* All that was typed, so that one drawing serves a burst. */
+static void
+read_keys(struct tui *t)
+{
+	bool more = true;
+
+	while (more && !t->gone && !t->app->p->quit) {
+		bool raw = prompt_wants_byte(t->app);
+
+		if (raw != t->raw) {
+			screen_raw(raw);
+			t->raw = raw;
+		}
+		more = raw ? read_byte(t) : read_key(t);
+	}
+	if (t->raw && !prompt_wants_byte(t->app)) {
+		screen_raw(false);
+		t->raw = false;
+	}
+}
+
+/* ---- signals ------------------------------------------------------------- */
+
+static void
+redraw(struct tui *t)
+{
+	t->app->p->redraw = true;
+}
+
+static void
+handle_signals(struct tui *t)
+{
+	signals_drain();
+	if (signals_take_interrupt())
+		app_interrupt(t->app);
+	if (signals_take_resize()) {
+		screen_resize();
+		app_dirty(t->app);
+	}
+	if (signals_take_stop()) {
+		screen_suspend();
+		signals_take_continue();
+		redraw(t);
+	}
+	if (signals_take_continue()) {
+		screen_resume();
+		redraw(t);
+	}
+}
+
+/* ---- the loop ------------------------------------------------------------ */
+
+static void
+say_offer(struct tui *t)
+{
+	if (t->offer == NULL || app_busy(t->app))
+		return;
+	app_message(t->app, STYLE_WARN, "%s", t->offer);
+	free(t->offer);
+	t->offer = NULL;
+}
+
+static void
+loop(struct tui *t)
+{
+	struct worker *w = t->app->p->worker;
+	struct pollfd p[3] = { { STDIN_FILENO, POLLIN, 0 },
+		{ signals_fd(), POLLIN, 0 }, { worker_fd(w), POLLIN, 0 } };
+
+	while (!t->app->p->quit && !t->gone && signals_exit_status() == 0) {
+		draw(t);
+		if (poll(p, 3, -1) < 0 && errno != EINTR)
+			return;
+		if (p[1].revents != 0)
+			handle_signals(t);
+		if (p[2].revents != 0 && worker_dispatch(w, t->app))
+			app_dirty(t->app);
+		say_offer(t);
+		if (p[0].revents != 0)
+			read_keys(t);
+	}
+}
+
+/* What the command line asked for, as lines like any other. */
+static void
+first_lines(struct app *app, const struct options *o)
+{
+	char *quoted;
+
+	if (o->model != NULL) {
+		quoted = arg_quote(o->model);
+		app_commandf(app, "open %s", quoted);
+		free(quoted);
+	}
+	for (int i = 0; i < o->ndata; i++) {
+		char *line = console_data_line(o->data[i]);
+
+		app_command(app, line);
+		free(line);
+	}
+	for (int i = 0; i < o->nscripts; i++) {
+		if (!o->script[i].is_file) {
+			app_command(app, o->script[i].text);
+			continue;
+		}
+		quoted = arg_quote(o->script[i].text);
+		app_commandf(app, "source %s", quoted);
+		free(quoted);
+	}
+}
+
+bool
+tui_run(struct console *c, const struct options *o)
+{
+	struct tui t = { 0 };
+
+	if (!screen_open(o->color, o->ascii))
+		return false;
+	t.offer = repl_resume_offer();
+	session_keep_journal(c->session);
+	/* Evaluations after a change are the workbench's own, so that they
+	 * can be watched and stopped. */
+	c->session->interactive = false;
+	t.app = app_new(c->session, true);
+	if (t.app->p->worker == NULL) {
+		screen_close();
+		app_free(t.app);
+		return false;
+	}
+	lineedit_open();
+	first_lines(t.app, o);
+	app_dirty(t.app);
+	loop(&t);
+	if (t.gone)
+		c->session->keep_journal = true;
+	screen_close();
+	prompt_close();
+	lineedit_close();
+	app_free(t.app);
+	cells_free(&t.cells);
+	free(t.offer);
+	return true;
+}

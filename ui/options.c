@@ -270,9 +270,9 @@ options_help(struct str *b, const struct look *l)
 	for (int i = 0; i < OPTION_COUNT; i++)
 		help_option(b, l, &option_table[i]);
 	str_add(b, "\n"
-	    "On a terminal pare opens the workbench; otherwise it reads "
-	    "commands from standard\ninput. Type ? there, or help with --repl, or see pare(1), "
-	    "pare-commands(7) and pare-ops(7).\n\n"
+	    "On a terminal pare opens the workbench, where ? tells the keys; "
+	    "otherwise it\nreads commands from standard input. See pare(1), "
+	    "pare-commands(7), pare-ops(7).\n\n"
 	    "  pare samples/reviews\n"
 	    "  pare DIR -d dev.tsv -c 'prune heads 30%' -c eval\n"
 	    "  pare DIR --json -c info\n\n"

@@ -115,11 +115,28 @@ io_read(const char *path, int64_t max, char **data, size_t *n,
 	return PARE_OK;
 }
 
+/* A rename would put a file where a device or a folder is. */
+static bool
+replaceable(const char *path, struct pare_err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+		return true;
+	err_set(err, PARE_EWRITE, "cannot write '%s': it is %s, not a regular "
+	    "file", path, kind_of(st.st_mode));
+	err_hint(err, "name a file");
+	return false;
+}
+
 struct io_out *
 io_out_open(const char *path, struct pare_err *err)
 {
-	struct io_out *o = xcalloc(1, sizeof(*o));
+	struct io_out *o;
 
+	if (!replaceable(path, err))
+		return NULL;
+	o = xcalloc(1, sizeof(*o));
 	o->path = xstrdup(path);
 	o->temp = str_format("%s.tmp-%ld-XXXXXX", path, (long)getpid());
 	o->fd = mkstemp(o->temp);

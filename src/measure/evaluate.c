@@ -5,8 +5,8 @@
  * not depend on how the batches were cut, but for the rounding of sums in the
  * matrix products.
  *
- * A live run takes them in a stratified random order instead: the i-th of a class
- * of n, the class shuffled, goes to (i + u) / n with u uniform, so that every
+ * A live run takes them in a stratified random order instead: the i-th of a
+ * class of n, the class shuffled, goes to (i + u) / n with u uniform, so that every
  * beginning holds the classes in proportion.
  */
 #include "measure/evaluate.h"
@@ -326,7 +326,8 @@ static enum pare_rc tell_partial(struct run *r, enum metric metric,
     struct pare_err *err);
 
 static enum pare_rc
-run_batches(struct run *r, enum metric metric, struct task *task, struct pare_err *err)
+run_batches(struct run *r, enum metric metric, struct task *task,
+    struct pare_err *err)
 {
 	struct forward f = { .logits = r->logits, .task = task };
 	struct batch b;

@@ -53,7 +53,7 @@ enum pare_rc evaluate_run(struct engine *e, const struct model *m,
 struct evaluation_partial {
 	int64_t n, total;	/* labelled samples so far, of so many */
 	double value, low, high;	/* over those n */
-	/* Per sample of the set, borrowed: whether it ran, and what came out. */
+	/* Per sample of the set, borrowed: whether it ran, what came out. */
 	const uint8_t *ran;
 	const int32_t *predicted, *gold;
 };

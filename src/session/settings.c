@@ -9,6 +9,8 @@
 #include "tensor/kernel.h"
 
 static const char *const color_choices[] = { "auto", "always", "never", NULL };
+static const char *const theme_choices[] = { "default", "contrast", "mono",
+	NULL };
 
 const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_THREADS] = { "threads", ARG_INT, 0, 0, 256, "0", NULL, "threads",
@@ -27,6 +29,8 @@ const struct arg_spec setting_table[SET_COUNT + 1] = {
 	    NULL, "colours on the terminal" },
 	[SET_PAGER] = { "pager", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
 	    "show long output through $PAGER" },
+	[SET_THEME] = { "theme", ARG_CHOICE, 0, 0, 0, "default", theme_choices,
+	    NULL, "colours of the workbench" },
 	[SET_COUNT] = { NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL },
 };
 

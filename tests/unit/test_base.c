@@ -836,12 +836,42 @@ expect_content(const char *path, const char *want)
 	free(data);
 }
 
+/* Only regular files are replaced; a link stays one, and its target is. */
+static void
+test_write_over(void **state)
+{
+	struct pare_err err = { 0 };
+	char *path = io_join(dir, "file"), *link = io_join(dir, "link");
+	char *fifo = io_join(dir, "fifo");
+	struct stat st;
+
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(io_write(fifo, "x", 1, &err), PARE_EWRITE);
+	expect_in(err.msg, "a FIFO");
+	assert_int_equal(lstat(fifo, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	assert_int_equal(io_write(path, "one", 3, &err), PARE_OK);
+	assert_int_equal(symlink("file", link), 0);
+	assert_int_equal(io_write(link, "two", 3, &err), PARE_OK);
+	expect_content(path, "two");
+	assert_int_equal(lstat(link, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(count_files(), 3);
+	unlink(link);
+	unlink(fifo);
+	unlink(path);
+	free(path);
+	free(link);
+	free(fifo);
+}
+
 static void
 test_write(void **state)
 {
 	struct pare_err err = { 0 };
 	char *path = io_join(dir, "a"), *sub = io_join(dir, "no/such");
 	struct io_out *o;
+	struct stat st;
 
 	assert_int_equal(io_write(path, "one", 3, &err), PARE_OK);
 	expect_content(path, "one");
@@ -862,11 +892,22 @@ test_write(void **state)
 	assert_int_equal(io_write(sub, "x", 1, &err), PARE_EWRITE);
 	expect_in(err.msg, "no/such");
 	/* The target became a folder: the rename fails and cleans up. */
+	o = io_out_open(path, &err);
+	assert_non_null(o);
 	unlink(path);
 	assert_int_equal(mkdir(path, 0777), 0);
-	assert_int_equal(io_write(path, "x", 1, &err), PARE_EWRITE);
+	assert_int_equal(io_out_commit(o, &err), PARE_EWRITE);
 	assert_int_equal(count_files(), 1);
+	assert_int_equal(io_write(path, "x", 1, &err), PARE_EWRITE);
 	rmdir(path);
+	/* A device or a FIFO is not replaced by a file. */
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(io_write(path, "x", 1, &err), PARE_EWRITE);
+	expect_in(err.msg, "is a FIFO, not a regular file");
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	assert_int_equal(count_files(), 1);
+	unlink(path);
 	free(path);
 	free(sub);
 }

@@ -394,6 +394,130 @@ test_latency_cancel(void **state)
 	model_unref(m);
 }
 
+/* ---- live ---- */
+
+struct watch {
+	const struct dataset *d;
+	int calls;
+	int64_t last;
+};
+
+/* What a partial result says is what its samples say, and their classes are in
+ * proportion. */
+static void
+watch(const struct evaluation_partial *p, void *ctx)
+{
+	struct watch *w = ctx;
+	int64_t n = 0, right = 0, ones = 0, all_ones = 0, all = 0;
+	double low, high;
+
+	for (int64_t i = 0; i < w->d->n; i++) {
+		int gold = w->d->sample[i].label;
+
+		all += gold >= 0;
+		all_ones += gold == 1;
+		if (!p->ran[i] || gold < 0)
+			continue;
+		assert_int_equal(p->gold[i], gold);
+		n++;
+		ones += gold == 1;
+		right += p->predicted[i] == gold;
+	}
+	assert_int_equal(p->n, n);
+	assert_int_equal(p->total, all);
+	assert_true(n > w->last);
+	assert_true(p->value == (double)right / (double)n);
+	stats_wilson(right, n, &low, &high);
+	assert_true(p->low == low && p->high == high);
+	/* A class is off by a sample or two at any point. */
+	assert_true(fabs((double)ones - (double)n * (double)all_ones /
+	    (double)all) < 2.5);
+	w->calls++;
+	w->last = n;
+}
+
+static void
+run_live(const struct model *m, const struct dataset *d, uint64_t seed,
+    struct evaluation *v, int64_t *calls)
+{
+	struct engine *e = engine_new();
+	struct watch w = { .d = d };
+	struct pare_err err = { 0 };
+
+	if (evaluate_live(e, m, d, METRIC_COUNT, seed, watch, &w, v, NULL,
+	    &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	assert_int_equal(w.last, v->n);
+	*calls = w.calls;
+	engine_free(e);
+}
+
+static void
+test_live(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = make_data(SAMPLES);
+	struct evaluation v, live, again;
+	int64_t calls;
+
+	run(m, d, METRIC_COUNT, &v);
+	run_live(m, d, 1, &live, &calls);
+	/* 700 samples of 3 to 20 tokens: 64, 128, 256, then 512 tokens. */
+	assert_true(calls >= 14 && calls <= 25);
+	assert_int_equal(live.n, v.n);
+	assert_int_equal(live.tokens, v.tokens);
+	assert_true(fabs(live.loss - v.loss) < 1e-5);
+	for (int64_t i = 0; i < SAMPLES; i++) {
+		assert_int_equal(live.gold[i], v.gold[i]);
+		assert_true(fabsf(live.logits[2 * i] - v.logits[2 * i]) <=
+		    1e-4f);
+	}
+	run_live(m, d, 2, &again, &calls);
+	assert_true(fabs(again.loss - v.loss) < 1e-5);
+	evaluation_free(&v);
+	evaluation_free(&live);
+	evaluation_free(&again);
+	free_data(d);
+	model_unref(m);
+}
+
+/* Other metrics have intervals by draws; stopping leaves nothing behind. */
+static void
+watch_more(const struct evaluation_partial *p, void *ctx)
+{
+	int64_t *last = ctx;
+
+	assert_true(p->n > *last);
+	assert_true(isnan(p->value) || (p->low <= p->value + 1e-9 &&
+	    p->value <= p->high + 1e-9) || p->n < 20);
+	*last = p->n;
+}
+
+static void
+test_live_more(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = make_data(200);
+	struct engine *e = engine_new();
+	struct evaluation v;
+	struct countdown c = { .left = 3 };
+	struct task task = { .tick = tick, .ctx = &c };
+	struct pare_err err = { 0 };
+	int64_t last = 0;
+
+	assert_int_equal(evaluate_live(e, m, d, METRIC_MCC, 1, watch_more,
+	    &last, &v, NULL, &err), PARE_OK);
+	assert_int_equal(last, v.n);
+	evaluation_free(&v);
+	last = 0;
+	assert_int_equal(evaluate_live(e, m, d, METRIC_COUNT, 1, watch_more,
+	    &last, &v, &task, &err), PARE_ECANCELED);
+	assert_true(last > 0);
+	engine_free(e);
+	free_data(d);
+	model_unref(m);
+}
+
 int
 main(void)
 {
@@ -407,6 +531,8 @@ main(void)
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_latency),
 		cmocka_unit_test(test_latency_cancel),
+		cmocka_unit_test(test_live),
+		cmocka_unit_test(test_live_more),
 	};
 
 	kernel_set_threads(1);

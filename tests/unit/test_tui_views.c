@@ -608,7 +608,7 @@ test_renumbered_layer(void **state)
 	assert_string_equal(app->target.path, "L2.h0");
 	type_line("prune layers L0");
 	assert_string_equal(app->target.path, "L1.h0");
-	expect_drawn(view_heads.draw, "L1 [");
+	expect_drawn(view_heads.draw, "L1  [");
 	app_key(app, 'u');
 	assert_string_equal(app->target.path, "L2.h0");
 	app_push(app, VIEW_PARTS);

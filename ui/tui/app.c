@@ -396,9 +396,9 @@ app_interrupt(struct app *app)
 	struct app_private *p = app->p;
 	struct worker_status s = { 0 };
 
-	if (p->mode == MODE_PROMPT)
-		prompt_cancel(app);
 	if (p->mode != MODE_KEYS) {
+		if (p->mode == MODE_PROMPT)
+			prompt_cancel(app);
 		p->mode = MODE_KEYS;
 		app_message(app, STYLE_NORMAL, "canceled");
 		return;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* app_private: what the files of the frame (app.c, snapshot.c, jobs.c, prompt.c,
- * frame.c, tui.c) share and views do not see. */
+/*
+ * app_private: what the files of the frame (app.c, snapshot.c, jobs.c, prompt.c,
+ * frame.c, tui.c) share and views do not see.
+ */
 #ifndef PARE_UI_TUI_APP_PRIVATE_H
 #define PARE_UI_TUI_APP_PRIVATE_H
 
@@ -32,7 +34,10 @@ struct app_private {
 	struct str find;	/* being typed */
 	int saved;		/* state written last by `save`; -1 */
 	uint64_t data_hash;	/* of the samples in the snapshot; 0: none */
-	const struct model *opened;	/* state 0's, to see that another came */
+	const struct model *opened;	/* state 0's, to see another come */
+	/* The terminal, for readline: take: the next byte, or -1; else whether
+	 * there is one. NULL: bytes come through prompt_byte() alone. */
+	int (*more)(bool take);
 	bool brief;		/* the next line's answer is for the message
 				 * line, however long */
 	bool quit, dirty, redraw;

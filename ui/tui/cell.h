@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * cell: the buffer that views draw into: rows of cells, each a short text with a
- * style. Nothing here knows of a terminal; screen.c shows a buffer, tests dump it
- * as text.
+ * cell: the buffer that views draw into: rows of cells, each a short text with
+ * a style. Nothing here knows of a terminal; screen.c shows a buffer, tests dump
+ * it as text.
  *
  * Every function clips: rows, columns and rectangles outside the buffer are
  * fine. Text is cleaned on its way in (ui/look.h), so names from files may be
@@ -84,7 +84,7 @@ void cells_bar(struct cells *c, int row, int col, int width, unsigned style,
     double share);
 
 /* Rows as lines, blanks at their ends removed. With styles each row is followed
- * by a line of '|' and a letter a column: that of cell_style_letters, upper case
+ * by a line of '|' and a letter a column (style_letters in cell.c), upper case
  * where selected. Malloc'ed. */
 char *cells_dump(const struct cells *c, bool styles);
 
@@ -102,7 +102,7 @@ enum glyph {
 	GLYPH_COUNT
 };
 const char *glyph(const struct cells *c, enum glyph g);
-/* 0 to 9 for share in [0, 1] (NAN: 0): an offset to STYLE_HEAT0 and GLYPH_HEAT0. */
+/* 0 to 9 for share in [0, 1] (NAN: 0): an offset to STYLE_HEAT0, GLYPH_HEAT0. */
 int heat_level(double share);
 
 #endif

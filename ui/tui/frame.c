@@ -365,31 +365,60 @@ hint_first(const struct key_row *k)
 	return k->action == ACT_HELP || k->action == ACT_BACK;
 }
 
+/* A key and a word at *col, when there is room. */
+static void
+put_hint(struct cells *c, struct rect r, int *col, const char *key,
+    const char *word)
+{
+	int n = look_columns(key) + 1 + look_columns(word);
+
+	if (*col + n > r.cols)
+		return;
+	cells_put(c, r.row, r.col + *col, n, STYLE_KEY, key);
+	cells_put_right(c, r.row, r.col + *col, n, STYLE_HINT, word);
+	*col += n + 2;
+}
+
+/* While something is typed into the message line. */
+static bool
+draw_mode_hints(const struct app *app, struct cells *c, struct rect r)
+{
+	static const char *const hints[][6] = {
+		[MODE_PROMPT] = { "Enter", "run", "Tab", "complete", "Esc",
+		    "cancel" },
+		[MODE_FIND] = { "Enter", "find", "Esc", "cancel" },
+		[MODE_CONFIRM] = { "y", "yes", "n", "no", "Esc", "no" },
+	};
+	const char *const *h = hints[app->p->mode];
+	int col = 0;
+
+	if (app->p->mode == MODE_KEYS)
+		return false;
+	for (int i = 0; i < 6 && h[i] != NULL; i += 2)
+		put_hint(c, r, &col, h[i], h[i + 1]);
+	return true;
+}
+
 static void
 draw_hints(const struct app *app, struct cells *c, struct rect r)
 {
 	enum view_id view = app_view(app)->id;
 	int col = 0;
 
+	if (r.rows == 0 || draw_mode_hints(app, c, r))
+		return;
+
 	for (int pass = 0; pass < 2; pass++)
 		for (const struct key_row *k = key_table; k->key != K_NONE;
 		    k++) {
 			char name[16];
-			int n;
 
 			if ((k->views & 1u << view) == 0 || k->hint == NULL ||
 			    hint_first(k) != (pass == 0) ||
 			    keys_find(view, k->key) != k->action)
 				continue;
 			keys_name(k->key, name);
-			n = look_columns(name) + 1 + look_columns(k->hint);
-			if (col + n > r.cols)
-				continue;
-			col += cells_put(c, r.row, r.col + col,
-			    r.cols - col, STYLE_KEY, name);
-			col += 1 + cells_put(c, r.row, r.col + col + 1,
-			    r.cols - col - 1, STYLE_HINT, k->hint);
-			col += 2;
+			put_hint(c, r, &col, name, k->hint);
 		}
 }
 
@@ -455,7 +484,6 @@ app_draw(struct app *app, struct cells *c)
 	draw_detail(app, c, l->pane[PANE_DETAIL]);
 	draw_history(app, c, l->pane[PANE_HISTORY]);
 	draw_message(app, c, l->pane[PANE_MESSAGE]);
-	if (l->pane[PANE_HINTS].rows > 0)
-		draw_hints(app, c, l->pane[PANE_HINTS]);
+	draw_hints(app, c, l->pane[PANE_HINTS]);
 	app->p->dirty = false;
 }

@@ -45,7 +45,7 @@ enum action {
 	/* Of some views. */
 	ACT_FOLD_ALL, ACT_SORT, ACT_SORT_TURN, ACT_COLUMNS, ACT_FLAT,
 	ACT_TOGGLE,		/* prune or restore */
-	ACT_DETAIL_NEXT, ACT_DETAIL_PREV,	/* sentence, state: the detail's */
+	ACT_DETAIL_NEXT, ACT_DETAIL_PREV,	/* the detail's sentence */
 	ACT_DETAIL_HEAD_NEXT, ACT_DETAIL_HEAD_PREV,
 	ACT_DETAIL_LAYER_NEXT, ACT_DETAIL_LAYER_PREV,
 	ACT_FILTER, ACT_MARK, ACT_PICK, ACT_COMPARE, ACT_CHART,
@@ -68,7 +68,7 @@ struct key_row {
 				 * action of the row above */
 	const char *hint;	/* one word for the hint bar; NULL: not there */
 };
-/* The most specific rows first: the first that matches wins. Ends with K_NONE. */
+/* The first row that matches wins. Ends with K_NONE. */
 extern const struct key_row key_table[];
 
 enum action keys_find(enum view_id view, int key);

@@ -27,19 +27,23 @@ static struct {
 	FILE *nowhere;		/* what readline would print */
 } prompt = { .byte = -1, .matches = STR_INIT };
 
+/* The byte it was given; within a paste readline asks for all that follows. */
 static int
 next_byte(FILE *f)
 {
 	int c = prompt.byte;
 
 	prompt.byte = -1;
+	if (c < 0 && prompt.app != NULL && prompt.app->p->more != NULL)
+		c = prompt.app->p->more(true);
 	return c < 0 ? EOF : c;
 }
 
 static int
 byte_waits(void)
 {
-	return prompt.byte >= 0;
+	return prompt.byte >= 0 || (prompt.app != NULL &&
+	    prompt.app->p->more != NULL && prompt.app->p->more(false) > 0);
 }
 
 static void

@@ -4,8 +4,9 @@
  * gives curses only the cells that differ. Colours are foregrounds on the
  * terminal's own background, so that light and dark terminals both work.
  *
- * While the screen is on, standard error goes to a file in memory, for a message
- * of a library would spoil the picture; it is shown when the screen closes.
+ * While the screen is on, standard error goes to a file in memory, for a
+ * message of a library would spoil the picture; it is shown when the screen
+ * closes.
  */
 #include "ui/tui/screen.h"
 
@@ -290,6 +291,8 @@ wants_color(enum look_color color)
 	    (color == LOOK_AUTO && (no == NULL || *no == '\0'));
 }
 
+static void define_keys(void);
+
 static void
 setup(enum look_color color)
 {
@@ -301,6 +304,7 @@ setup(enum look_color color)
 	intrflush(stdscr, FALSE);
 	leaveok(stdscr, FALSE);
 	curs_set(0);
+	define_keys();
 	scr.color = wants_color(color) && has_colors() &&
 	    start_color() == OK && use_default_colors() == OK && COLORS >= 8;
 	set_styles();
@@ -515,6 +519,43 @@ is_gone(void)
 	return ioctl(STDIN_FILENO, FIONREAD, &n) != 0 || n == 0;
 }
 
+/* Terminals send cursor keys in two ways whatever their description says. */
+static void
+define_keys(void)
+{
+	static const struct {
+		const char *text;
+		int code;
+	} more[] = {
+		{ "\033[A", KEY_UP }, { "\033[B", KEY_DOWN },
+		{ "\033[C", KEY_RIGHT }, { "\033[D", KEY_LEFT },
+		{ "\033[H", KEY_HOME }, { "\033[F", KEY_END },
+		{ "\033[1~", KEY_HOME }, { "\033[4~", KEY_END },
+		{ "\033OA", KEY_UP }, { "\033OB", KEY_DOWN },
+		{ "\033OC", KEY_RIGHT }, { "\033OD", KEY_LEFT },
+		{ "\033OH", KEY_HOME }, { "\033OF", KEY_END },
+		{ "\033[5~", KEY_PPAGE }, { "\033[6~", KEY_NPAGE },
+	};
+
+	for (size_t i = 0; i < sizeof(more) / sizeof(*more); i++)
+		if (key_defined(more[i].text) == 0)
+			define_key(more[i].text, more[i].code);
+}
+
+/* A sequence that nobody described, to its final byte: it is no Esc. */
+static int
+skip_sequence(void)
+{
+	wint_t c;
+
+	if (get_wch(&c) == ERR)
+		return K_ESC;
+	if (c == '[' || c == 'O')
+		while (get_wch(&c) == OK && (c < 0x40 || c > 0x7e))
+			;
+	return K_UNKNOWN;
+}
+
 int
 screen_key(bool *gone)
 {
@@ -528,6 +569,8 @@ screen_key(bool *gone)
 		return decode((int)c);
 	if (c == '\n')
 		return K_ENTER;
+	if (c == K_ESC)
+		return skip_sequence();
 	return c == 127 || c == 8 ? K_BACKSPACE : (int)c;
 }
 

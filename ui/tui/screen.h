@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * screen: the terminal. screen.c is the only file that includes curses; it shows
- * a buffer of cells, reads keys and gives the terminal back, also when the
- * program dies.
+ * screen: the terminal. screen.c is the only file that includes curses; it
+ * shows a buffer of cells, reads keys and gives the terminal back, also when
+ * the program dies.
  */
 #ifndef PARE_UI_TUI_SCREEN_H
 #define PARE_UI_TUI_SCREEN_H

@@ -28,6 +28,23 @@ struct tui {
 
 /* ---- drawing ------------------------------------------------------------- */
 
+/* `set color` and `set theme` work at once. */
+static void
+follow_settings(const struct tui *t)
+{
+	const struct settings *s = t->app->p->session->settings;
+	enum screen_theme theme = THEME_DEFAULT;
+
+	if (app_busy(t->app))
+		return;
+	while (theme < THEME_MONO && strcmp(screen_theme_names[theme],
+	    settings_text(s, SET_THEME)) != 0)
+		theme++;
+	if (strcmp(settings_text(s, SET_COLOR), "never") == 0)
+		theme = THEME_MONO;
+	screen_theme(theme);
+}
+
 static void
 draw(struct tui *t)
 {
@@ -40,12 +57,23 @@ draw(struct tui *t)
 	screen_size(&rows, &cols);
 	if (rows != t->cells.rows || cols != t->cells.cols)
 		cells_init(&t->cells, rows, cols, screen_ascii());
+	follow_settings(t);
 	app_draw(t->app, &t->cells);
 	screen_show(&t->cells, all);
 	p->redraw = false;
 }
 
 /* ---- keys ---------------------------------------------------------------- */
+
+static int
+more_bytes(bool take)
+{
+	bool gone;
+
+	if (!screen_pending(take ? 100 : 0))
+		return take ? -1 : 0;
+	return take ? screen_byte(&gone) : 1;
+}
 
 /* An Esc that nothing follows ends the prompt; others begin a key. */
 static bool
@@ -202,6 +230,7 @@ tui_run(struct console *c, const struct options *o)
 		app_free(t.app);
 		return false;
 	}
+	t.app->p->more = more_bytes;
 	lineedit_open();
 	first_lines(t.app, o);
 	app_dirty(t.app);

@@ -23,7 +23,7 @@ enum change {
 	CHANGE_TARGET = 16,	/* app->target */
 	CHANGE_SIZE = 32,
 	CHANGE_DATA = 64,	/* other samples, or none */
-	CHANGE_OPENED = 128	/* another model was opened: forget everything */
+	CHANGE_OPENED = 128	/* another model: forget everything */
 };
 
 struct view {
@@ -63,9 +63,10 @@ extern const struct view view_tree, view_heads, view_parts, view_apply,
 struct detail {
 	const char *name;
 	bool (*fits)(const struct app *app, const struct target *t);
-	void *(*make)(void);		/* app->detail_state[], by table order */
+	void *(*make)(void);	/* app->detail_state[], by table order */
 	void (*drop)(void *state);
-	void (*update)(struct app *app, unsigned change);	/* only while shown */
+	/* Only while it is shown. */
+	void (*update)(struct app *app, unsigned change);
 	void (*draw)(const struct app *app, struct cells *c, struct rect r);
 	bool (*act)(struct app *app, enum action a);	/* ACT_DETAIL_*, and all
 				 * moves while app->focus_detail */

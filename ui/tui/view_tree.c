@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The module tree: layers fold open to attention, FFN and norms, these to heads
- * and tensors. All nodes of a model are made at once, in order; what is shown is
- * a list of their indices, made again when a fold, the order or the model
+ * and tensors. All nodes of a model are made at once, in order; what is shown
+ * is a list of their indices, made again when a fold, the order or the model
  * changes. Which nodes are open is remembered by path, so it survives a change
  * of the model.
  */
@@ -125,7 +125,7 @@ static const enum column_id sets[][COL_COUNT] = {
 	{ COL_PARAMS, COL_SHARE, COL_BYTES, COL_BITS, COL_FORM, COL_SPARSITY,
 	    COL_MACS, COL_IMPORTANCE, COL_BAR },
 };
-enum { NSETS = sizeof(sets) / sizeof(sets[0]), NAME_MIN = 16 };
+enum { NSETS = sizeof(sets) / sizeof(sets[0]), NAME_MIN = 16, FLAT_MIN = 24 };
 
 static struct tree *
 tree_of(const struct app *app)
@@ -635,7 +635,7 @@ want_zeros(struct app *app)
 
 /* ---- drawing ------------------------------------------------------------- */
 
-/* How many columns of the set fit beside the name, and the width left for it. */
+/* How many columns of the set fit, and the width they leave for the name. */
 static int
 fit_columns(const struct tree *t, int cols, int *name)
 {
@@ -644,7 +644,7 @@ fit_columns(const struct tree *t, int cols, int *name)
 	while (n < COL_COUNT && sets[t->set][n] != COL_COUNT) {
 		int w = columns[sets[t->set][n]].width + 1;
 
-		if (used + w + NAME_MIN > cols)
+		if (used + w + (t->flat ? FLAT_MIN : NAME_MIN) > cols)
 			break;
 		used += w;
 		n++;

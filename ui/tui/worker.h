@@ -4,7 +4,7 @@
  *
  * A job is a struct that begins with struct job and owns everything it works on
  * (references to immutable models, copies of arguments). run() is called in the
- * worker; progress(), done() and drop() in the loop thread, woken through a pipe.
+ * worker; progress(), done() and drop() in the loop thread, woken by a pipe.
  * Jobs run in order; a quick one also runs between the batches of a long one
  * (inside task_tick()), so that looking at a matrix need not wait for an
  * evaluation.
@@ -33,7 +33,8 @@ struct job {
 	bool quick;		/* under 100 ms or so, and never ticks long */
 	enum pare_rc (*run)(struct job *job, struct task *task,
 	    struct pare_err *err);
-	void (*progress)(struct app *app, struct job *job);	/* may be NULL */
+	/* May be NULL. */
+	void (*progress)(struct app *app, struct job *job);
 	/* Called once in any case, canceled (PARE_ECANCELED) or not. */
 	void (*done)(struct app *app, struct job *job, enum pare_rc rc,
 	    const struct pare_err *err);
@@ -65,7 +66,7 @@ void worker_add(struct worker *w, struct job *job);
  * PARE_ECANCELED (unless it finished just before). */
 void worker_cancel(struct worker *w, struct job *job);
 void worker_cancel_all(struct worker *w);
-/* Calls progress(), done() and drop() of what happened; true if anything did. */
+/* Calls progress(), done() and drop(); true if anything happened. */
 bool worker_dispatch(struct worker *w, struct app *app);
 void worker_status(struct worker *w, struct worker_status *out);
 /* No job is running, waiting or not yet dispatched. */

@@ -137,8 +137,11 @@ io_out_open(const char *path, struct pare_err *err)
 	if (!replaceable(path, err))
 		return NULL;
 	o = xcalloc(1, sizeof(*o));
-	o->path = xstrdup(path);
-	o->temp = str_format("%s.tmp-%ld-XXXXXX", path, (long)getpid());
+	/* What a link names is replaced, not the link: /dev/stdout is one. */
+	o->path = realpath(path, NULL);
+	if (o->path == NULL)
+		o->path = xstrdup(path);
+	o->temp = str_format("%s.tmp-%ld-XXXXXX", o->path, (long)getpid());
 	o->fd = mkstemp(o->temp);
 	if (o->fd >= 0) {
 		mode_t mask = umask(0);

@@ -1036,7 +1036,7 @@ main(void)
 		cmocka_unit_test(test_hash),
 		cmocka_unit_test(test_mem),
 		cmocka_unit_test(test_task),
-		FILE_TEST(test_write),
+		FILE_TEST(test_write), FILE_TEST(test_write_over),
 		FILE_TEST(test_read_refuses),
 		FILE_TEST(test_paths),
 		FILE_TEST(test_state_dir),

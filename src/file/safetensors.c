@@ -470,6 +470,30 @@ st_close(struct st_file *f)
 	free(f);
 }
 
+enum pare_rc
+st_unbundle(struct st_file *f, const char *name, const json_t *index,
+    struct pare_err *err)
+{
+	const struct st_entry *e = st_find(f, name);
+	enum pare_rc rc;
+
+	if (e == NULL || f->n != 1 || strcmp(e->dtype, "U8") != 0)
+		return err_set(err, PARE_EFORMAT, "'%s': expected one tensor "
+		    "'%s' of bytes", f->path, name);
+	if (!json_is_object(index) ||
+	    json_object_get(index, "__metadata__") != NULL)
+		return err_set(err, PARE_EFORMAT, "'%s': the index of '%s' is "
+		    "no object of tensors", f->path, name);
+	f->data += e->begin;
+	f->data_size = e->end - e->begin;
+	free(f->entry[0].name);
+	free(f->entry);
+	f->entry = NULL;
+	f->n = 0;
+	rc = read_entries(f, (json_t *)index, f->path, err);
+	return rc == PARE_OK ? check_entries(f, f->path, err) : rc;
+}
+
 const struct st_entry *
 st_find(const struct st_file *f, const char *name)
 {

@@ -37,6 +37,17 @@ struct st_file *st_open(const char *path, struct pare_err *err);
 enum pare_rc st_check(const void *data, size_t n, const char *where,
     struct pare_err *err);
 void st_close(struct st_file *f);	/* tensors made from it stay valid */
+/*
+ * A bundle: one U8 tensor that holds the data of others, whose entries are told
+ * outside of the file (pare.json). Where tensors are small and many, a header
+ * of their names would weigh more than one percent of them.
+ *
+ * Replaces the entries of f by those of index, an object like a header, whose
+ * ranges lie in tensor name; every rule of a header is checked. On error f is
+ * only good for closing.
+ */
+enum pare_rc st_unbundle(struct st_file *f, const char *name,
+    const json_t *index, struct pare_err *err);
 const struct st_entry *st_find(const struct st_file *f, const char *name);
 
 /* Writer: add all entries (data must stay valid), then write. Sorted and padded
@@ -45,6 +56,12 @@ struct st_writer;
 struct st_writer *st_writer_new(void);
 void st_writer_add(struct st_writer *w, const char *name, const char *dtype,
     int ndim, const int64_t *dim, const void *data, int64_t bytes);
+/* Writes all that was added as one bundle of that name. */
+void st_writer_bundle(struct st_writer *w, const char *name);
+/* Bytes of the header as it would be written; 0 when it cannot be. */
+int64_t st_writer_header(struct st_writer *w);
+/* The entries of the bundle, a new object; NULL when it cannot be. */
+json_t *st_writer_index(struct st_writer *w);
 void st_writer_meta(struct st_writer *w, const char *key, const char *value);
 /* *bytes: the length of the file. */
 enum pare_rc st_writer_write(struct st_writer *w, const char *path,

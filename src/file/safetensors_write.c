@@ -33,6 +33,7 @@ struct st_writer {
 	int n, cap;
 	struct item *item;
 	json_t *meta;
+	char *bundle;	/* name of the one tensor; NULL: each has its own */
 };
 
 struct st_writer *
@@ -54,6 +55,7 @@ st_writer_free(struct st_writer *w)
 		free(w->item[i].name);
 	free(w->item);
 	json_decref(w->meta);
+	free(w->bundle);
 	free(w);
 }
 
@@ -131,6 +133,43 @@ add_item(struct str *b, const struct item *it, int64_t begin,
 	return PARE_OK;
 }
 
+/* The entries of all items, each behind a comma but the first. */
+static enum pare_rc
+add_items(struct st_writer *w, struct str *b, int64_t *total,
+    struct pare_err *err)
+{
+	enum pare_rc rc;
+
+	*total = 0;
+	if (w->n > 0)
+		qsort(w->item, (size_t)w->n, sizeof(*w->item), by_dtype);
+	for (int i = 0; i < w->n; i++) {
+		if (i > 0 && strcmp(w->item[i].name, w->item[i - 1].name) == 0)
+			return err_set(err, PARE_EWRITE, "tensor '%.120s' "
+			    "would be written twice", w->item[i].name);
+		if (i > 0)
+			str_addc(b, ',');
+		rc = add_item(b, &w->item[i], *total, err);
+		if (rc != PARE_OK)
+			return rc;
+		*total += w->item[i].bytes;
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+add_bundle(struct st_writer *w, struct str *b, int64_t *total,
+    struct pare_err *err)
+{
+	struct str unused = STR_INIT;
+	enum pare_rc rc = add_items(w, &unused, total, err);
+	struct item all = { .name = w->bundle, .dtype = dtype_find("U8"),
+		.ndim = 1, .dim = { *total }, .bytes = *total, .fits = true };
+
+	str_free(&unused);
+	return rc == PARE_OK ? add_item(b, &all, 0, err) : rc;
+}
+
 static enum pare_rc
 make_header(struct st_writer *w, struct str *b, int64_t *total,
     struct pare_err *err)
@@ -138,19 +177,14 @@ make_header(struct st_writer *w, struct str *b, int64_t *total,
 	char *meta = json_text_of(w->meta);
 	enum pare_rc rc;
 
-	*total = 0;
 	str_addf(b, "{\"__metadata__\":%s", meta != NULL ? meta : "{}");
 	free(meta);
-	for (int i = 0; i < w->n; i++) {
-		if (i > 0 && strcmp(w->item[i].name, w->item[i - 1].name) == 0)
-			return err_set(err, PARE_EWRITE, "tensor '%.120s' "
-			    "would be written twice", w->item[i].name);
+	if (w->n > 0)
 		str_addc(b, ',');
-		rc = add_item(b, &w->item[i], *total, err);
-		if (rc != PARE_OK)
-			return rc;
-		*total += w->item[i].bytes;
-	}
+	rc = w->bundle != NULL ? add_bundle(w, b, total, err) :
+	    add_items(w, b, total, err);
+	if (rc != PARE_OK)
+		return rc;
 	str_addc(b, '}');
 	while (b->n % 8 != 0)
 		str_addc(b, ' ');
@@ -158,6 +192,40 @@ make_header(struct st_writer *w, struct str *b, int64_t *total,
 		return err_set(err, PARE_EWRITE,
 		    "%d tensors are too many for one file", w->n);
 	return PARE_OK;
+}
+
+void
+st_writer_bundle(struct st_writer *w, const char *name)
+{
+	free(w->bundle);
+	w->bundle = xstrdup(name);
+}
+
+int64_t
+st_writer_header(struct st_writer *w)
+{
+	struct str b = STR_INIT;
+	int64_t total, n;
+
+	n = make_header(w, &b, &total, NULL) == PARE_OK ? (int64_t)b.n : 0;
+	str_free(&b);
+	return n;
+}
+
+json_t *
+st_writer_index(struct st_writer *w)
+{
+	struct str b = STR_INIT;
+	json_t *v = NULL;
+	int64_t total;
+
+	str_addc(&b, '{');
+	if (add_items(w, &b, &total, NULL) == PARE_OK) {
+		str_addc(&b, '}');
+		v = json_parse(b.s, b.n, JSON_UNIQUE, "index", NULL);
+	}
+	str_free(&b);
+	return v;
 }
 
 /* Reads a byte of every page, so that a page that is gone meets the guard of
@@ -225,8 +293,6 @@ st_writer_write(struct st_writer *w, const char *path, int64_t *bytes,
 	struct str header = STR_INIT;
 	enum pare_rc rc;
 
-	if (w->n > 0)
-		qsort(w->item, (size_t)w->n, sizeof(*w->item), by_dtype);
 	rc = make_header(w, &header, &wr.total, err);
 	if (rc == PARE_OK) {
 		wr.out = io_out_open(path, err);

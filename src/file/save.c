@@ -32,6 +32,8 @@
 #define WEIGHTS "model.safetensors"
 #define RECIPE "recipe.pare"
 
+/* A header over one part in so many of the tensors is too much. */
+enum { BUNDLE_SHARE = 200 };
 enum { TOKENIZER_MAX = 256 << 20, NAME_MAX_LENGTH = 256 };
 
 /* What belongs to a tokenizer, copied as it is. */
@@ -60,6 +62,7 @@ struct saver {
 	json_t *by_pointer;		/* address -> position in tensor[] */
 	json_t *taken;			/* names */
 	int64_t bytes;
+	bool bundled;
 	struct pare_err *err;
 };
 
@@ -250,6 +253,23 @@ add_line(struct str *b, const char *before, const char *key, json_t *v)
 	json_decref(v);
 }
 
+/* What is where in the bundle. */
+static void
+describe_bundle(const struct saver *s, struct str *b)
+{
+	json_t *index = st_writer_index(s->w), *v;
+	const char *name;
+	bool first = true;
+
+	str_add(b, ",\n\"index\": {");
+	json_object_foreach(index, name, v) {
+		add_line(b, first ? "\n  " : ",\n  ", name, json_incref(v));
+		first = false;
+	}
+	str_add(b, "\n}");
+	json_decref(index);
+}
+
 /* One tensor, slot or layer to a line: to be read and compared by people. */
 static void
 describe(const struct saver *s, struct str *b)
@@ -278,7 +298,10 @@ describe(const struct saver *s, struct str *b)
 	for (int i = 0; i < s->n; i++)
 		add_line(b, i == 0 ? "\n  " : ",\n  ", s->tensor[i].name,
 		    facts_of(s->tensor[i].t));
-	str_add(b, "\n}\n}\n");
+	str_add(b, "\n}");
+	if (s->bundled)
+		describe_bundle(s, b);
+	str_add(b, "\n}\n");
 }
 
 /* ---- config.json ----------------------------------------------------- */
@@ -669,10 +692,15 @@ write_all(struct saver *s, struct stage *g, const char *dir,
 	char *path = stage_path(g, WEIGHTS);
 	enum pare_rc rc;
 
-	rc = st_writer_write(s->w, path, NULL, task, s->err);
-	free(path);
+	rc = write_config(s, g, plain);
+	/* Other readers want a header of names; only pare reads the rest. */
+	s->bundled = rc == PARE_OK && !*plain &&
+	    st_writer_header(s->w) > s->bytes / BUNDLE_SHARE;
+	if (s->bundled)
+		st_writer_bundle(s->w, SAVED_BUNDLE);
 	if (rc == PARE_OK)
-		rc = write_config(s, g, plain);
+		rc = st_writer_write(s->w, path, NULL, task, s->err);
+	free(path);
 	if (rc == PARE_OK)
 		rc = copy_tokenizer(s, g, dir);
 	if (rc == PARE_OK && recipe != NULL)

@@ -710,6 +710,9 @@ read_files(struct loader *d, const char *dir)
 		return err_set(d->err, PARE_EFORMAT,
 		    "%s: expected a JSON object", d->where);
 	json_object_del(d->config, "quantization_config");
+	if (json_object_get(d->root, "index") != NULL)
+		return weights_unbundle(d->w, SAVED_BUNDLE,
+		    json_object_get(d->root, "index"), d->err);
 	return PARE_OK;
 }
 

@@ -13,12 +13,18 @@
  *   tensors        name -> facts. A full float tensor is stored under its name,
  *                  the parts of any other form under NAME.pare.PART, and the
  *                  factors of a low-rank one are NAME.pare.a and NAME.pare.b
+ *   index          only where those names would weigh too much in the header
+ *                  of model.safetensors: that file then holds one tensor of
+ *                  bytes, pare.bundle, and index says what is where in it, as a
+ *                  header would
  */
 #ifndef PARE_FILE_SAVED_H
 #define PARE_FILE_SAVED_H
 
 #include "file/file.h"
 
+/* The tensor that holds all data of a bundle. */
+#define SAVED_BUNDLE "pare.bundle"
 #define SAVED_NAME "pare.json"
 enum { SAVED_VERSION = 1 };
 

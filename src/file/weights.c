@@ -58,6 +58,19 @@ weights_open(const char *path, struct pare_err *err)
 	return NULL;
 }
 
+enum pare_rc
+weights_unbundle(struct weights *w, const char *name, const json_t *index,
+    struct pare_err *err)
+{
+	enum pare_rc rc;
+
+	free(w->w);
+	w->w = NULL;
+	w->n = 0;
+	rc = st_unbundle(w->file[0], name, index, err);
+	return rc == PARE_OK ? weights_index(w, err) : rc;
+}
+
 void
 weights_free(struct weights *w)
 {

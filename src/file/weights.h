@@ -29,6 +29,10 @@ struct weights *weights_open(const char *path, struct pare_err *err);
 /* A *.safetensors.index.json and the shards it names. */
 struct weights *weights_open_index(const char *path, struct notes *notes,
     struct pare_err *err);
+/* Reads the one file's bundle by its index, see st_unbundle(). Before any tensor
+ * is made. On error w is only good for freeing. */
+enum pare_rc weights_unbundle(struct weights *w, const char *name,
+    const json_t *index, struct pare_err *err);
 void weights_free(struct weights *w);	/* NULL is fine */
 
 /* NULL when there is none; does not mark it as used. */

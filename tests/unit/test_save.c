@@ -675,6 +675,15 @@ static const struct {
 	const char *words;
 } edits[] = {
 	{ "version", "2", "version 2" },
+	{ "index", "[]", "is no object of tensors" },
+	{ "index", "{}", "unexpected bytes" },
+	{ "index", NULL, "is not in" },
+	{ "index/__metadata__", "{}", "is no object of tensors" },
+	{ "index/" WORD, NULL, "unused" },
+	{ "index/" WORD "/dtype", "\"F64\"", "its shape takes" },
+	{ "index/" WORD "/shape", "[1,2]", "its shape takes" },
+	{ "index/" WORD "/data_offsets", "[0,1]", "its shape takes" },
+	{ "index/" WORD "/data_offsets", "[0,999999999]", "tensor " },
 	{ "version", "\"1\"", "version is a string" },
 	{ "version", NULL, "version" },
 	{ "architecture", "\"evil\"", "unknown architecture 'evil'" },
@@ -815,6 +824,48 @@ test_tampered(void **state)
 	free(dir);
 }
 
+/* What is on disk weighs what the table says, within one percent, however small
+ * the tensors are against their names. */
+static void
+test_weight(void **state)
+{
+	static const char *const config = "{\"model_type\":\"bert\","
+	    "\"hidden_size\":64,\"num_hidden_layers\":3,"
+	    "\"num_attention_heads\":4,\"intermediate_size\":256,"
+	    "\"vocab_size\":300,\"max_position_embeddings\":32}";
+	struct form_case c = { "binary", QUANT_BINARY, 1, 0, false, false,
+		FORM_F32 };
+	struct open_options o = { .random = true, .seed = 1 };
+	char *dir = io_join(root, "config"), *out = io_join(root, "saved");
+	char *path, *weights;
+	struct model *m = NULL, *k, *again;
+	struct pare_err err;
+	struct totals totals;
+	struct stat st;
+
+	mkdir(dir, 0777);
+	tiny_put_text(dir, "config.json", config);
+	path = io_join(dir, "config.json");
+	if (file_open_model(path, &o, &m, NULL, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	k = transform_all(m, apply_form, &c);
+	account_totals(k, 128, false, &totals);
+	assert_false(save_ok(k, out, NULL));
+	weights = io_join(out, "model.safetensors");
+	assert_int_equal(stat(weights, &st), 0);
+	assert_true(st.st_size >= totals.bytes);
+	assert_true((double)st.st_size <= 1.01 * (double)totals.bytes);
+	again = open_ok(out);
+	assert_true(model_hash(again) == model_hash(k));
+	model_unref(again);
+	model_unref(k);
+	model_unref(m);
+	free(weights);
+	free(path);
+	free(out);
+	free(dir);
+}
+
 /* pare.json is for people too: one line for each thing. */
 static void
 test_readable(void **state)
@@ -885,6 +936,7 @@ main(void)
 		WITH_ROOT(test_put_back),
 		WITH_ROOT(test_truncated_source),
 		WITH_ROOT(test_tampered),
+		WITH_ROOT(test_weight),
 		WITH_ROOT(test_readable),
 		WITH_ROOT(test_real),
 	};

@@ -462,7 +462,8 @@ void
 app_draw(struct app *app, struct cells *c)
 {
 	const struct view *v = app_view(app);
-	struct layout_want want = { v->detail, v->history, v->main_cols };
+	struct layout_want want = { v->detail, v->history, v->cols != NULL ?
+	    v->cols(app) : v->main_cols };
 	struct layout *l = &app->layout;
 	struct rect was = l->pane[PANE_MAIN];
 

@@ -255,12 +255,11 @@ screen_usable(char why[128])
 		return false;
 	}
 	cup = tigetstr("cup");
-	if (cup == NULL || cup == (const char *)-1) {
+	if (cup == NULL || cup == (const char *)-1)
 		snprintf(why, 128, "the terminal %.60s cannot move its cursor",
 		    term);
-		return false;
-	}
-	return true;
+	del_curterm(cur_term);
+	return why[0] == '\0';
 }
 
 static void

@@ -32,6 +32,7 @@ struct view {
 	const char *title;	/* "Heads" */
 	bool detail, history;	/* panes it wants beside itself */
 	int main_cols;		/* width it would like beside a detail */
+	int (*cols)(const struct app *app);	/* the same, when it varies */
 	void *(*make)(void);
 	void (*drop)(void *state);
 	void (*enter)(struct app *app);	/* it comes to the front */

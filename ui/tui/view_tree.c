@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "ui/number.h"
 #include "ui/tui/score.h"
+#include "ui/tui/timing.h"
 #include "ui/tui/toggle.h"
 #include "ui/tui/view.h"
 
@@ -25,13 +26,13 @@ struct node {
 	bool branch;		/* has children */
 	bool gone;		/* pruned: only its name is left */
 	struct target target;
-	double params, nonzero, bytes, macs, importance;
+	double params, nonzero, bytes, macs, ms, importance;
 	char form[48];
 	char tied_to[96];
 };
 
 enum column_id { COL_PARAMS, COL_SHARE, COL_BYTES, COL_BITS, COL_FORM,
-	COL_SPARSITY, COL_MACS, COL_IMPORTANCE, COL_BAR, COL_COUNT };
+	COL_SPARSITY, COL_MACS, COL_MS, COL_IMPORTANCE, COL_BAR, COL_COUNT };
 
 struct column {
 	const char *title;
@@ -53,6 +54,7 @@ struct tree {
 	int set;		/* of columns */
 	bool counted;		/* zeros are known */
 	struct model *counting;	/* borrowed name of the model being counted */
+	struct timings *timings;
 };
 
 /* ---- columns ------------------------------------------------------------- */
@@ -94,6 +96,12 @@ col_macs(const struct node *n, const struct node *total)
 }
 
 static double
+col_ms(const struct node *n, const struct node *total)
+{
+	return n->ms;
+}
+
+static double
 col_importance(const struct node *n, const struct node *total)
 {
 	return n->importance;
@@ -105,6 +113,12 @@ spell_bits(char out[NUMBER_MAX], double v)
 	number_plain(out, isfinite(v) ? round(10 * v) / 10 : v);
 }
 
+static void
+spell_ms(char out[NUMBER_MAX], double v)
+{
+	snprintf(out, NUMBER_MAX, v < 10 ? "%.3f" : "%.1f", v);
+}
+
 static const struct column columns[COL_COUNT] = {
 	[COL_PARAMS] = { "params", 7, col_params, number_count },
 	[COL_SHARE] = { "share", 7, col_share, number_percent },
@@ -113,6 +127,7 @@ static const struct column columns[COL_COUNT] = {
 	[COL_FORM] = { "form", 9, NULL, NULL },
 	[COL_SPARSITY] = { "zeros", 7, col_sparsity, number_percent },
 	[COL_MACS] = { "MACs", 7, col_macs, number_count },
+	[COL_MS] = { "ms", 6, col_ms, spell_ms },
 	[COL_IMPORTANCE] = { "norm", 6, col_importance, number_plain },
 	[COL_BAR] = { "", 8, col_share, NULL },
 };
@@ -121,9 +136,9 @@ static const struct column columns[COL_COUNT] = {
 static const enum column_id sets[][COL_COUNT] = {
 	{ COL_PARAMS, COL_BYTES, COL_FORM, COL_SHARE, COL_BAR, COL_COUNT },
 	{ COL_BYTES, COL_BITS, COL_FORM, COL_SPARSITY, COL_COUNT },
-	{ COL_MACS, COL_PARAMS, COL_IMPORTANCE, COL_BAR, COL_COUNT },
+	{ COL_MACS, COL_MS, COL_PARAMS, COL_IMPORTANCE, COL_BAR, COL_COUNT },
 	{ COL_PARAMS, COL_SHARE, COL_BYTES, COL_BITS, COL_FORM, COL_SPARSITY,
-	    COL_MACS, COL_IMPORTANCE, COL_BAR },
+	    COL_MACS, COL_MS, COL_IMPORTANCE, COL_BAR },
 };
 enum { NSETS = sizeof(sets) / sizeof(sets[0]), NAME_MIN = 16, FLAT_MIN = 24 };
 
@@ -153,7 +168,7 @@ add_node(struct tree *t, int parent, const char *label,
 	n->target = *target;
 	n->parent = parent;
 	n->depth = parent < 0 ? 0 : t->node[parent].depth + 1;
-	n->importance = NAN;
+	n->ms = n->importance = NAN;
 	if (parent >= 0)
 		t->node[parent].branch = true;
 	return t->n++;
@@ -203,6 +218,15 @@ fill_from(struct tree *t, int node, const struct account *a, int *at)
 		take_row(&t->node[node], r);
 }
 
+/* A map's milliseconds, and those of everything it is in. */
+static void
+add_time(struct tree *t, int node, double ms)
+{
+	for (; isfinite(ms) && node >= 0; node = t->node[node].parent)
+		t->node[node].ms = ms + (isfinite(t->node[node].ms) ?
+		    t->node[node].ms : 0);
+}
+
 static void
 add_tensor(struct making *k, int parent, struct slot_ref slot)
 {
@@ -219,6 +243,7 @@ add_tensor(struct making *k, int parent, struct slot_ref slot)
 		label = path + strlen(k->t->node[parent].path) + 1;
 	node = add_node(k->t, parent, label, &target, path);
 	fill_from(k->t, node, &k->tensor, &k->at_tensor);
+	add_time(k->t, node, timings_get(k->t->timings, k->m, slot));
 }
 
 /* A head has its part of the matrices of its attention; KV heads that are
@@ -286,14 +311,18 @@ add_layer(struct making *k, int l)
 {
 	const struct layer *y = &k->m->layer[l];
 	struct target target = target_layer(l);
-	int layer = add_node(k->t, -1, target.path, &target, target.path), n;
+	int layer = add_node(k->t, -1, target.path, &target, target.path);
+	int attention, n;
 
 	fill_from(k->t, layer, &k->layer, &k->at_layer);
-	n = add_part(k, layer, l, TARGET_ATTENTION, "attn", y->heads > 0);
-	add_heads(k, n, l);
-	add_part_tensors(k, n, l, "attn");
+	attention = add_part(k, layer, l, TARGET_ATTENTION, "attn",
+	    y->heads > 0);
+	add_heads(k, attention, l);
+	add_part_tensors(k, attention, l, "attn");
 	n = add_part(k, layer, l, TARGET_FFN, "ffn", y->ffn > 0);
 	add_part_tensors(k, n, l, "ffn");
+	k->t->node[layer].importance = hypot(k->t->node[n].importance,
+	    k->t->node[attention].importance);
 	n = add_part(k, layer, l, TARGET_NORM, "norm", true);
 	add_part_tensors(k, n, l, "norm");
 }
@@ -633,6 +662,19 @@ want_zeros(struct app *app)
 	app_job(app, &j->job);
 }
 
+/* Likewise for what else must be measured first. */
+static void
+want_columns(struct app *app)
+{
+	struct tree *t = tree_of(app);
+
+	want_zeros(app);
+	if (set_has(t, COL_MS))
+		timings_want(app, t->timings, remake);
+	if (set_has(t, COL_IMPORTANCE) && scores_of(app) != NULL)
+		scores_want(app, scores_of(app));
+}
+
 /* ---- drawing ------------------------------------------------------------- */
 
 /* How many columns of the set fit, and the width they leave for the name. */
@@ -698,7 +740,8 @@ draw_column(const struct tree *t, struct cells *c, int row, int col,
 	} else {
 		if (id == COL_SPARSITY && !t->counted)
 			snprintf(text, sizeof(text), "...");
-		else if (id == COL_IMPORTANCE && !isfinite(n->importance))
+		else if ((id == COL_IMPORTANCE || id == COL_MS) &&
+		    !isfinite(k->value(n, &t->total)))
 			text[0] = '\0';
 		else
 			k->spell(text, k->value(n, &t->total));
@@ -746,6 +789,18 @@ draw_row(const struct tree *t, struct cells *c, struct rect r, int n,
 	}
 	if (i == t->cursor)
 		cells_select(c, r);
+}
+
+/* All of its columns and a name. */
+static int
+tree_cols(const struct app *app)
+{
+	const struct tree *t = tree_of(app);
+	int n = NAME_MIN + 8;
+
+	for (int i = 0; i < COL_COUNT && sets[t->set][i] != COL_COUNT; i++)
+		n += columns[sets[t->set][i]].width + 1;
+	return n;
 }
 
 static void
@@ -881,11 +936,8 @@ next_columns(struct app *app)
 	struct tree *t = tree_of(app);
 
 	t->set = (t->set + 1) % NSETS;
-	want_zeros(app);
-	if (set_has(t, COL_IMPORTANCE) && scores_of(app) != NULL) {
-		scores_want(app, scores_of(app));
-		remake(app);
-	}
+	want_columns(app);
+	remake(app);
 }
 
 static void
@@ -983,7 +1035,7 @@ tree_update(struct app *app, unsigned change)
 		reveal(app, t);
 		if (app->target.kind == TARGET_MODEL)
 			select_cursor(app);
-		want_zeros(app);
+		want_columns(app);
 	} else if ((change & CHANGE_TARGET) != 0) {
 		const struct node *n = node_at(t, t->cursor);
 
@@ -998,6 +1050,7 @@ tree_make(void)
 	struct tree *t = xcalloc(1, sizeof(*t));
 
 	t->by = COL_PARAMS;
+	t->timings = timings_new();
 	return t;
 }
 
@@ -1008,6 +1061,7 @@ tree_drop(void *state)
 
 	while (t->nopen > 0)
 		free(t->open[--t->nopen]);
+	timings_free(t->timings);
 	free(t->open);
 	free(t->shown);
 	free(t->node);
@@ -1020,7 +1074,7 @@ const struct view view_tree = {
 	.title = "Modules",
 	.detail = true,
 	.history = true,
-	.main_cols = 60,
+	.cols = tree_cols,
 	.make = tree_make,
 	.drop = tree_drop,
 	.update = tree_update,

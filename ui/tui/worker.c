@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "tensor/kernel.h"
 
 static const double progress_every = 0.1;
 
@@ -149,7 +148,6 @@ run_next(struct worker *w, struct job *job)
 	w->status = (struct worker_status){ .busy = true,
 	    .title = job->title, .started = now, .what_started = now };
 	w->last_ring = now;
-	kernel_bind();
 	run_job(w, job);
 	w->running = NULL;
 	w->status = (struct worker_status){ 0 };

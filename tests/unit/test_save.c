@@ -682,7 +682,7 @@ static const struct {
 	{ "index/" WORD, NULL, "unused" },
 	{ "index/" WORD "/dtype", "\"F64\"", "its shape takes" },
 	{ "index/" WORD "/shape", "[1,2]", "its shape takes" },
-	{ "index/" WORD "/data_offsets", "[0,1]", "its shape takes" },
+	{ "index/" WORD "/data_offsets", "[0,1]", "overlaps" },
 	{ "index/" WORD "/data_offsets", "[0,999999999]", "tensor " },
 	{ "version", "\"1\"", "version is a string" },
 	{ "version", NULL, "version" },

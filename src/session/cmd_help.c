@@ -42,20 +42,23 @@ static const char targets_text[] =
 static void
 add_wrapped(struct str *out, const char *s, int indent, int column)
 {
+	bool fresh = true;	/* nothing of s on this line yet */
+
 	while (*s != '\0') {
 		size_t n = strcspn(s, " \n");
 
-		if (column > indent && column + 1 + (int)n > HELP_WIDTH) {
+		if (!fresh && column + 1 + (int)n > HELP_WIDTH) {
 			str_addf(out, "\n%*s", indent, "");
 			column = indent;
-		} else if (column > indent) {
+		} else if (!fresh) {
 			str_addc(out, ' ');
 			column++;
 		}
 		str_addn(out, s, n);
 		column += (int)n;
 		s += n;
-		if (*s == '\n') {
+		fresh = *s == '\n';
+		if (fresh) {
 			str_addf(out, "\n%*s", indent, "");
 			column = indent;
 		}

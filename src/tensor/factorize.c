@@ -739,6 +739,25 @@ check_factorize(const struct tensor *t, int64_t rank, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* The factors of f (consumed) in the float form of t. */
+static struct tensor *
+in_form_of(const struct tensor *t, struct tensor *f,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct tensor *a, *b = NULL;
+
+	if (f == NULL || t->form == FORM_F32)
+		return f;
+	a = tensor_cast(f->kid[0], t->form, ctx, err);
+	if (a != NULL)
+		b = tensor_cast(f->kid[1], t->form, ctx, err);
+	tensor_unref(f);
+	if (b != NULL)
+		return lowrank_of(t, a, b, err);
+	tensor_unref(a);
+	return NULL;
+}
+
 struct tensor *
 tensor_factorize(const struct tensor *t, int64_t rank,
     const struct transform_ctx *ctx, struct pare_err *err)
@@ -748,8 +767,8 @@ tensor_factorize(const struct tensor *t, int64_t rank,
 	if (check_factorize(t, rank, err) != PARE_OK)
 		return NULL;
 	if (ctx->estimate || t->ghost)
-		return lowrank_of(t, tensor_ghost(FORM_F32, 2, t->rows, rank),
-		    tensor_ghost(FORM_F32, 2, rank, t->cols), err);
+		return lowrank_of(t, tensor_ghost(t->form, 2, t->rows, rank),
+		    tensor_ghost(t->form, 2, rank, t->cols), err);
 	f = tensor_to_f32(t, err);
 	if (f == NULL)
 		return NULL;
@@ -757,7 +776,8 @@ tensor_factorize(const struct tensor *t, int64_t rank,
 	if (check_finite(f, tensor_f32(f), err) == PARE_OK) {
 		struct mat m = mat_of(f, tensor_f32(f));
 
-		out = factorize(f, &m, (int)rank, ctx, err);
+		out = in_form_of(t, factorize(f, &m, (int)rank, ctx, err), ctx,
+		    err);
 	}
 	tensor_unref(f);
 	return out;

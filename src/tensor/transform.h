@@ -77,12 +77,12 @@ enum form_kind sparse_choose(const struct tensor *t, int64_t kept,
     int64_t *bytes);
 
 /*
- * LOWRANK of t by truncated SVD: A = U_k S_k^(1/2), B = S_k^(1/2) V_k^T, so that
- * A B is the best approximation of rank k (Eckart, Young 1936). t must be a
- * matrix in a full float form; k in 1..min(rows, cols). Where k is well below
- * min(rows, cols) a randomized range finder with power iterations is used
- * (Halko, Martinsson, Tropp 2011), whose error is checked against the exact
- * residual bound and which falls back to LAPACK.
+ * LOWRANK of t by truncated SVD: A = U_k S_k^(1/2), B = S_k^(1/2) V_k^T, both in
+ * the float form of t, so that A B is the best approximation of rank k (Eckart,
+ * Young 1936). t must be a matrix in a full float form; k in
+ * 1..min(rows, cols). Where k is well below min(rows, cols) a randomized range
+ * finder is used (Halko, Martinsson, Tropp 2011), whose error is checked against
+ * the exact residual bound and which falls back to LAPACK.
  */
 struct tensor *tensor_factorize(const struct tensor *t, int64_t rank,
     const struct transform_ctx *ctx, struct pare_err *err);

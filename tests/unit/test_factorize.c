@@ -265,7 +265,8 @@ half_floats_factorize(void **state)
 		t = tensor_cast(f, (enum form_kind)form, &fix_real, NULL);
 		l = tensor_factorize(t, 3, &fix_real, NULL);
 		assert_non_null(l);
-		assert_int_equal(l->kid[0]->form, FORM_F32);
+		assert_int_equal(l->kid[0]->form, form);
+		assert_int_equal(l->kid[1]->form, form);
 		assert_true(loss_of(t, l) < 1e-4 * tail(rank_three, 0, 3));
 		tensor_unref(t);
 		tensor_unref(l);

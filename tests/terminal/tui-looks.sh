@@ -65,7 +65,7 @@ for how in '"$PARE" --ascii' 'LC_ALL=C "$PARE"'; do
 		enter "${view%%:*}"
 		await "${view#*:}"
 		if screen | LC_ALL=C grep -q '[^ -~]'; then
-			fail "$how: not only ASCII after $key"
+			fail "$how: not only ASCII in ${view%%:*}"
 		fi
 	done
 	leave_changed

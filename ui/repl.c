@@ -203,9 +203,9 @@ repl_resume_offer(void)
 	if (!journal_find_crashed(&info))
 		return NULL;
 	format_age(age, sizeof(age), (int64_t)time(NULL) - info.time);
-	line = str_format("A session on %s was cut short %s, with %d "
-	    "change%s: type \"resume\" to take it up again.", info.model,
-	    age, info.changes, info.changes == 1 ? "" : "s");
+	line = str_format("Type \"resume\" to take up a session that was cut "
+	    "short %s, with %d change%s, on %s.", age, info.changes,
+	    info.changes == 1 ? "" : "s", info.model);
 	journal_info_free(&info);
 	return line;
 }

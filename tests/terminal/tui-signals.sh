@@ -54,7 +54,7 @@ await '^shell\$$'
 
 # The next start offers what was cut short, and takes it up.
 type 'clear; "$PARE" tiny.json'
-await 'A session on .* was cut short'
+await 'Type "resume" to take up a session'
 type ':resume'
 await '^tiny .*state 1 of 2'
 enter Q

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "session/settings.h"
+#include "ui/lineedit.h"
 #include "ui/tui/app_private.h"
 
 /* ---- targets ------------------------------------------------------------- */
@@ -255,6 +256,7 @@ app_message(struct app *app, enum style style, const char *fmt, ...)
 bool
 app_command(struct app *app, const char *line)
 {
+	lineedit_keep(line);
 	return jobs_run_line(app, line);
 }
 

@@ -127,8 +127,8 @@ const struct key_row key_table[] = {
 	{ K_CTRL('L'), IN_ALL, ACT_REDRAW, "draw the screen again", NULL },
 	{ 'q', IN(TREE), ACT_BACK, "quit", "quit" },
 	{ 'q', IN_ALL & ~FORM & ~IN(TREE), ACT_BACK, "back", "back" },
-	{ K_ESC, IN_ALL, ACT_BACK, "back", NULL },
-	{ '<', IN_ALL & ~FORM, ACT_BACK, NULL, NULL },
+	{ K_ESC, IN_ALL & ~IN(TREE), ACT_BACK, "back", NULL },
+	{ '<', IN_ALL & ~FORM & ~IN(TREE), ACT_BACK, NULL, NULL },
 	{ 'Q', IN_ALL & ~FORM, ACT_QUIT, "quit from anywhere", NULL },
 	{ K_F10, IN_ALL, ACT_QUIT, NULL, NULL },
 	{ K_NONE, 0, ACT_NONE, NULL, NULL }

@@ -151,7 +151,7 @@ run_line(struct app *app, char *line)
 	else if (strcmp(text, "quit") == 0 || strcmp(text, "q") == 0)
 		app_try_quit(app);
 	else
-		app_command(app, text);
+		jobs_run_line(app, text);
 }
 
 /* A paste may hold several lines. */

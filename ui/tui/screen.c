@@ -541,17 +541,22 @@ define_keys(void)
 			define_key(more[i].text, more[i].code);
 }
 
-/* A sequence that nobody described, to its final byte: it is no Esc. */
+/* A sequence that nobody described, to its final byte: it is no Esc. What else
+ * follows at once is a key of its own, typed while the loop was busy. */
 static int
 skip_sequence(void)
 {
 	wint_t c;
+	int rc = get_wch(&c);
 
-	if (get_wch(&c) == ERR)
+	if (rc == KEY_CODE_YES)
+		ungetch((int)c);
+	else if (rc == OK && c != '[' && c != 'O')
+		unget_wch((wchar_t)c);
+	if (rc != OK || (c != '[' && c != 'O'))
 		return K_ESC;
-	if (c == '[' || c == 'O')
-		while (get_wch(&c) == OK && (c < 0x40 || c > 0x7e))
-			;
+	while (get_wch(&c) == OK && (c < 0x40 || c > 0x7e))
+		;
 	return K_UNKNOWN;
 }
 

@@ -3,6 +3,7 @@
  * One poll() waits for the terminal, for signals and for the worker; without
  * news there is nothing to do and nothing is done.
  */
+#include "base/mem.h"
 #include "ui/tui/tui.h"
 
 #include <errno.h>
@@ -184,32 +185,36 @@ loop(struct tui *t)
 	}
 }
 
+/* Nobody typed it, so it is not for readline's history. Consumes line. */
+static void
+first_line(struct app *app, char *line)
+{
+	jobs_run_line(app, line);
+	free(line);
+}
+
+static char *
+with_path(const char *verb, const char *path)
+{
+	char *quoted = arg_quote(path), *line;
+
+	line = str_format("%s %s", verb, quoted);
+	free(quoted);
+	return line;
+}
+
 /* What the command line asked for, as lines like any other. */
 static void
 first_lines(struct app *app, const struct options *o)
 {
-	char *quoted;
-
-	if (o->model != NULL) {
-		quoted = arg_quote(o->model);
-		app_commandf(app, "open %s", quoted);
-		free(quoted);
-	}
-	for (int i = 0; i < o->ndata; i++) {
-		char *line = console_data_line(o->data[i]);
-
-		app_command(app, line);
-		free(line);
-	}
-	for (int i = 0; i < o->nscripts; i++) {
-		if (!o->script[i].is_file) {
-			app_command(app, o->script[i].text);
-			continue;
-		}
-		quoted = arg_quote(o->script[i].text);
-		app_commandf(app, "source %s", quoted);
-		free(quoted);
-	}
+	if (o->model != NULL)
+		first_line(app, with_path("open", o->model));
+	for (int i = 0; i < o->ndata; i++)
+		first_line(app, console_data_line(o->data[i]));
+	for (int i = 0; i < o->nscripts; i++)
+		first_line(app, o->script[i].is_file ?
+		    with_path("source", o->script[i].text) :
+		    xstrdup(o->script[i].text));
 }
 
 bool

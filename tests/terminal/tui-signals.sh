@@ -49,7 +49,9 @@ done
 run
 kill -KILL "$pid"
 await 'Killed'
-enter 'stty sane; tput rmcup; tput cnorm; clear' C-j
+# A prompt is there already: wait for a word that only the repaired shell says.
+enter 'stty sane; tput rmcup; tput cnorm; clear; echo repaired' C-j
+await '^repaired$'
 await '^shell\$$'
 
 # The next start offers what was cut short, and takes it up.

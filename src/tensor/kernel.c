@@ -208,3 +208,28 @@ kernel_scratch(const struct tensor *t, int64_t n)
 {
 	return kernel_table[t->form].scratch(t, n);
 }
+
+void
+kernel_products(const struct product *p, int count, const float *x, int64_t n,
+    void *scratch)
+{
+	for (int i = 0; i < count; i++) {
+		kernel_matmul(p[i].t, x, n, p[i].y, false, scratch);
+		if (p[i].end != NULL)
+			p[i].end->run(p[i].end, p[i].y, p[i].t->rows, 0, n, 0,
+			    p[i].t->rows);
+	}
+}
+
+size_t
+kernel_products_scratch(const struct tensor *const *t, int count, int64_t n)
+{
+	size_t most = 0;
+
+	for (int i = 0; i < count; i++) {
+		size_t bytes = kernel_scratch(t[i], n);
+
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}

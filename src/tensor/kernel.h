@@ -27,6 +27,30 @@ void kernel_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
     bool accumulate, void *scratch);
 size_t kernel_scratch(const struct tensor *t, int64_t n);
 
+/*
+ * What happens to a piece of y, rows [row, row + rows) and columns [col, col +
+ * cols) of it, while the thread that made it still has it in its cache: a bias,
+ * an activation, a sum with a residual. y points at the first value of the
+ * piece, rows lie ldy values apart. Pieces cover y once; their shapes are the
+ * kernel's own choice.
+ */
+struct product_end {
+	void (*run)(const struct product_end *e, float *y, int64_t ldy,
+	    int64_t row, int64_t rows, int64_t col, int64_t cols);
+};
+
+/* Linear maps of one x (n, cols), such as queries, keys and values: one parallel
+ * region, and whatever x must be turned into is made once. */
+struct product {
+	const struct tensor *t;
+	float *y;		/* (n, t->rows) */
+	const struct product_end *end;	/* NULL: nothing more */
+};
+void kernel_products(const struct product *p, int count, const float *x,
+    int64_t n, void *scratch);
+size_t kernel_products_scratch(const struct tensor *const *t, int count,
+    int64_t n);
+
 /* Threads of all products and loops of this process, 1 to 256; results are
  * bit-identical for the same number. Before the first call: all processors. */
 void kernel_set_threads(int n);

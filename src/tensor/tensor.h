@@ -71,6 +71,8 @@ enum code_scheme {
 struct tensor_code {
 	uint8_t bits;
 	uint8_t scheme;		/* enum code_scheme; INT only */
+	uint8_t act;		/* bits of the activations it is multiplied with:
+				 * 0 float32, 8 int8 with one scale a token */
 	int64_t group;
 	float mult;		/* a power of two, keeps float16 scales in range */
 };

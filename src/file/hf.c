@@ -88,7 +88,8 @@ find_decoder_bias(const struct builder *b, const char *name)
 {
 	char other[NAME_MAX_LENGTH];
 
-	if (!str_has_suffix(name, "predictions.bias"))
+	if (!str_has_suffix(name, "predictions.bias") &&
+	    !str_has_suffix(name, "lm_head.bias"))
 		return NULL;
 	snprintf(other, sizeof(other), "%.*sdecoder.bias",
 	    (int)(strlen(name) - 4), name);
@@ -161,7 +162,7 @@ shape_error(const struct builder *b, struct slot_ref r,
 	enum dim_kind kind = f->rows;
 	const char *key;
 
-	if (f->rows == DIM_HEAD_OUT && b->l->hp.head == HEAD_MLM)
+	if (f->rows == DIM_HEAD_OUT && head_gives_tokens(b->l->hp.head))
 		kind = DIM_VOCAB;
 	key = key_of(b->l->arch, kind);
 	if (ndim == 2 && e->ndim == 2 && e->dim[1] == cols && key != NULL)
@@ -193,6 +194,86 @@ check_shape(const struct builder *b, struct slot_ref r,
 	    (ndim == 1 || e->dim[0] == rows))
 		return PARE_OK;
 	return shape_error(b, r, x, rows, cols);
+}
+
+/* ---- several slots in one tensor, and tensors that are turned ---------- */
+
+/* Where the outputs of slot r lie in the file's tensor. */
+struct place {
+	bool turned;
+	int64_t first, n, total;	/* outputs: of this slot, of all */
+};
+
+static int64_t
+outputs_of(const struct builder *b, struct slot_ref r)
+{
+	const struct slot_facts *f = &slot_table[r.slot];
+
+	return model_dim(b->e->m, r.layer, f->rows == DIM_NONE ? f->cols :
+	    f->rows);
+}
+
+/* false: the file's tensor is the slot's as it is. */
+static bool
+find_place(const struct builder *b, struct slot_ref r, struct place *out)
+{
+	const struct arch_name *row = arch_slot_row(b->l, r.slot);
+	const struct arch_name *other = b->l->arch->names;
+
+	out->turned = arch_turns(b->l->arch, r);
+	out->first = out->total = 0;
+	out->n = outputs_of(b, r);
+	if (row == NULL || row->parts == 0) {
+		out->total = out->n;
+		return out->turned;
+	}
+	for (; other->name != NULL; other++) {
+		struct slot_ref o = { r.layer, other->slot };
+		int64_t n;
+
+		if (strcmp(other->name, row->name) != 0)
+			continue;
+		n = outputs_of(b, o);
+		out->first += other->part < row->part ? n : 0;
+		out->total += n;
+	}
+	return true;
+}
+
+/* The shape that the file's tensor must have. */
+static enum pare_rc
+check_place(const struct builder *b, struct slot_ref r,
+    const struct weight *x, const struct place *p)
+{
+	const struct slot_facts *f = &slot_table[r.slot];
+	int64_t in = model_dim(b->e->m, r.layer, f->cols);
+	const struct st_entry *e = x->e;
+
+	if (f->rows == DIM_NONE)
+		return e->ndim == 1 && e->dim[0] == p->total ? PARE_OK :
+		    shape_error(b, r, x, 1, p->total);
+	if (e->ndim == 2 && e->dim[0] == (p->turned ? in : p->total) &&
+	    e->dim[1] == (p->turned ? p->total : in))
+		return PARE_OK;
+	return p->turned ? shape_error(b, r, x, in, p->total) :
+	    shape_error(b, r, x, p->total, in);
+}
+
+static enum pare_rc
+set_cut(struct builder *b, struct slot_ref r, struct weight *x,
+    const struct place *p)
+{
+	enum pare_rc rc = check_place(b, r, x, p);
+	struct tensor *t;
+
+	if (rc != PARE_OK)
+		return rc;
+	b->nfound++;
+	t = weights_cut(b->w, x, p->turned, p->first, p->n, b->err);
+	if (t == NULL)
+		return b->err->rc;
+	edit_set(b->e, r, t);
+	return PARE_OK;
 }
 
 /* ---- tied outputs ---------------------------------------------------- */
@@ -300,8 +381,11 @@ set_slot(struct builder *b, struct slot_ref r, bool tied)
 	char name[NAME_MAX_LENGTH] = "";
 	struct weight *x = find_slot(b, r, name, sizeof(name));
 	enum pare_rc rc;
+	struct place place;
 	struct tensor *t;
 
+	if (x != NULL && find_place(b, r, &place))
+		return set_cut(b, r, x, &place);
 	if (x != NULL) {
 		rc = check_shape(b, r, x);
 		if (rc != PARE_OK)
@@ -367,6 +451,7 @@ missing_error(struct builder *b)
 		    b->w->where, b->missing.s, b->nmissing == 1 ? "is" : "are",
 		    stem, b->l->head->suffix, b->where,
 		    b->l->head->kind == HEAD_MLM ? "masked-LM head" :
+		    b->l->head->kind == HEAD_LM ? "language-model head" :
 		    "classifier");
 		return err_hint(b->err, "set architectures to [\"%sModel\"] "
 		    "in %s to open the body alone", stem, b->where);
@@ -380,6 +465,10 @@ missing_error(struct builder *b)
 static bool
 is_buffer(const char *name)
 {
+	if (str_has_suffix(name, ".attn.bias") ||
+	    str_has_suffix(name, ".attn.masked_bias") ||
+	    str_has_suffix(name, "rotary_emb.inv_freq"))
+		return true;
 	return str_has_suffix(name, ".position_ids") ||
 	    str_has_suffix(name, "embeddings.token_type_ids") ||
 	    strcmp(name, "position_ids") == 0;

@@ -14,7 +14,8 @@ static bool
 is_norm_weight(enum slot s)
 {
 	return s == SLOT_ANORM_W || s == SLOT_FNORM_W || s == SLOT_ENORM_W ||
-	    s == SLOT_FINAL_W || s == SLOT_HNORM_W;
+	    s == SLOT_FINAL_W || s == SLOT_HNORM_W || s == SLOT_QNORM_W ||
+	    s == SLOT_KNORM_W || s == SLOT_APOST_W || s == SLOT_FPOST_W;
 }
 
 /* Box and Muller, both values of each pair. */

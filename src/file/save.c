@@ -194,6 +194,29 @@ facts_of(const struct tensor *t)
 	return o;
 }
 
+/* A number that is said only where there is one. */
+static void
+put_real(json_t *o, const char *key, double v)
+{
+	if (v != 0.0)
+		json_object_set_new(o, key, json_real(v));
+}
+
+static json_t *
+rope_of(const struct rope *r)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "kind", json_string(saved_rope_names[r->kind]));
+	put_real(o, "theta", r->theta);
+	put_real(o, "factor", r->factor);
+	put_real(o, "low", r->low);
+	put_real(o, "high", r->high);
+	put_real(o, "attention", r->attention);
+	json_object_set_new(o, "original", json_integer(r->original));
+	return o;
+}
+
 static json_t *
 hparams_of(const struct hparams *p)
 {
@@ -216,6 +239,12 @@ hparams_of(const struct hparams *p)
 	json_object_set_new(o, "attention_dropout",
 	    json_real(p->attention_dropout));
 	json_object_set_new(o, "init_range", json_real(p->init_range));
+	if (p->rope.theta > 0)
+		json_object_set_new(o, "rope", rope_of(&p->rope));
+	put_real(o, "embed_scale", p->embed_scale);
+	put_real(o, "attn_scale", p->attn_scale);
+	put_real(o, "attn_cap", p->attn_cap);
+	put_real(o, "logit_cap", p->logit_cap);
 	return o;
 }
 
@@ -235,6 +264,8 @@ layer_of(const struct layer *y)
 	    json_integer(y->heads_original));
 	json_object_set_new(o, "ffn_original", json_integer(y->ffn_original));
 	json_object_set_new(o, "remaining", heads);
+	if (y->window > 0)
+		json_object_set_new(o, "window", json_integer(y->window));
 	return o;
 }
 
@@ -403,10 +434,12 @@ make_config(const struct saver *s)
 	set_sizes(config, m);
 	set_pruned_heads(config, m);
 	set_dtype(config, s);
-	if (m->hp.head == HEAD_MLM) {
+	if (head_gives_tokens(m->hp.head)) {
 		bool tied = model_slot(m, out) == model_slot(m, word);
-		bool said = !json_is_false(json_object_get(config,
-		    "tie_word_embeddings"));
+		const json_t *v = json_object_get(config,
+		    "tie_word_embeddings");
+		bool said = m->arch->untied ? json_is_true(v) :
+		    !json_is_false(v);
 
 		if (tied != said)
 			json_object_set_new(config, "tie_word_embeddings",
@@ -428,12 +461,18 @@ same_numbers(const struct model *m, const struct arch_layout *l)
 	    a->position_offset != b->position_offset ||
 	    a->norm_eps != b->norm_eps || a->act != b->act ||
 	    a->head_act != b->head_act || a->head != b->head ||
+	    memcmp(&a->rope, &b->rope, sizeof(a->rope)) != 0 ||
+	    a->embed_scale != b->embed_scale ||
+	    a->attn_scale != b->attn_scale || a->attn_cap != b->attn_cap ||
+	    a->logit_cap != b->logit_cap ||
 	    m->nlayers != l->nlayers)
 		return false;
 	for (int i = 0; i < m->nlayers; i++) {
 		const struct layer *y = &m->layer[i];
 		bool whole = y->heads == y->heads_original;
 
+		if (y->window != (l->window != NULL ? l->window[i] : 0))
+			return false;
 		if (y->heads == 0 || y->heads_original != l->heads ||
 		    y->head_dim != l->head_dim || y->ffn != l->ffn ||
 		    (l->remaining == NULL && !whole) ||

@@ -35,7 +35,14 @@ const char *const saved_part_names[PART_COUNT] = {
 
 const char *const saved_head_names[] = {
 	[HEAD_NONE] = "none", [HEAD_CLASSIFY] = "classify",
-	[HEAD_REGRESS] = "regress", [HEAD_MLM] = "mlm", NULL
+	[HEAD_REGRESS] = "regress", [HEAD_MLM] = "mlm",
+	[HEAD_LM] = "lm", NULL
+};
+
+const char *const saved_rope_names[] = {
+	[ROPE_PLAIN] = "plain", [ROPE_LINEAR] = "linear",
+	[ROPE_DYNAMIC] = "dynamic", [ROPE_LLAMA3] = "llama3",
+	[ROPE_YARN] = "yarn", NULL
 };
 
 struct loader {
@@ -349,6 +356,47 @@ find_tensor(const struct loader *d, const char *name)
 
 /* ---- numbers --------------------------------------------------------- */
 
+/* Of a decoder with rotary positions; others have none. */
+static enum pare_rc
+read_rope(struct loader *d, const json_t *h, struct rope *p)
+{
+	const json_t *o = json_object_get(h, "rope");
+	const struct {
+		const char *key;
+		double *out, max;
+	} reals[] = {
+		{ "theta", &p->theta, 1e12 }, { "factor", &p->factor, 1e6 },
+		{ "low", &p->low, 1e6 }, { "high", &p->high, 1e6 },
+		{ "attention", &p->attention, 1e3 },
+	};
+	const char *name = "";
+	enum pare_rc rc;
+	int kind = 0;
+
+	if ((d->arch->flags & ARCH_ROTARY) == 0)
+		return PARE_OK;
+	if (!json_is_object(o))
+		return err_set(d->err, PARE_EFORMAT,
+		    "%s: hparams: rope is missing or not an object", d->where);
+	rc = json_text(o, "kind", "", &name, d->where, d->err);
+	for (size_t i = 0; i < sizeof(reals) / sizeof(*reals); i++)
+		if (rc == PARE_OK)
+			rc = json_real_of(o, reals[i].key, 0, reals[i].max, 0,
+			    reals[i].out, d->where, d->err);
+	if (rc == PARE_OK)
+		rc = json_int(o, "original", 0, 1 << 24, 0, &p->original,
+		    d->where, d->err);
+	if (rc != PARE_OK)
+		return rc;
+	if (!find_word(name, saved_rope_names, &kind) || p->theta < 1.0 ||
+	    (kind != ROPE_PLAIN && (p->factor < 1.0 || p->low <= 0.0 ||
+	    p->high <= p->low)))
+		return err_set(d->err, PARE_EFORMAT, "%s: hparams: rope of "
+		    "kind '%.40s' has no such numbers", d->where, name);
+	p->kind = (enum rope_kind)kind;
+	return PARE_OK;
+}
+
 static enum pare_rc
 read_numbers(struct loader *d, const json_t *h, struct hparams *p)
 {
@@ -372,6 +420,10 @@ read_numbers(struct loader *d, const json_t *h, struct hparams *p)
 		{ "dropout", &p->dropout, 1 },
 		{ "attention_dropout", &p->attention_dropout, 1 },
 		{ "init_range", &p->init_range, 10 },
+		{ "embed_scale", &p->embed_scale, 1e6 },
+		{ "attn_scale", &p->attn_scale, 1e6 },
+		{ "attn_cap", &p->attn_cap, 1e9 },
+		{ "logit_cap", &p->logit_cap, 1e9 },
 	};
 	enum pare_rc rc = PARE_OK;
 
@@ -399,6 +451,8 @@ read_hparams(struct loader *d)
 		return err_set(d->err, PARE_EFORMAT,
 		    "%s: hparams is missing or not an object", d->where);
 	rc = read_numbers(d, h, p);
+	if (rc == PARE_OK)
+		rc = read_rope(d, h, &p->rope);
 	if (rc == PARE_OK)
 		rc = json_text(h, "act", "", &act, d->where, d->err);
 	if (rc == PARE_OK)
@@ -446,22 +500,22 @@ read_remaining(const struct loader *d, int l, const json_t *list,
 static enum pare_rc
 read_layer(const struct loader *d, int l, const json_t *o, struct layer *y)
 {
-	int64_t v[6] = { 0 };
+	int64_t v[7] = { 0 };
 	const struct {
 		const char *key;
 		int64_t max;
-	} keys[6] = {
+	} keys[7] = {
 		{ "heads", MODEL_HEADS_MAX }, { "kv_heads", MODEL_HEADS_MAX },
 		{ "head_dim", 1 << 20 }, { "ffn", 1 << 24 },
 		{ "heads_original", MODEL_HEADS_MAX },
-		{ "ffn_original", 1 << 24 }
+		{ "ffn_original", 1 << 24 }, { "window", 1 << 24 }
 	};
 	enum pare_rc rc = PARE_OK;
 
 	if (!json_is_object(o))
 		return err_set(d->err, PARE_EFORMAT,
 		    "%s: layer %d is not an object", d->where, l);
-	for (int i = 0; i < 6 && rc == PARE_OK; i++)
+	for (int i = 0; i < 7 && rc == PARE_OK; i++)
 		rc = json_int(o, keys[i].key, 0, keys[i].max, 0, &v[i],
 		    d->where, d->err);
 	if (rc != PARE_OK)
@@ -472,6 +526,7 @@ read_layer(const struct loader *d, int l, const json_t *o, struct layer *y)
 	y->ffn = v[3];
 	y->heads_original = (int)v[4];
 	y->ffn_original = v[5];
+	y->window = v[6];
 	return read_remaining(d, l, json_object_get(o, "remaining"), y);
 }
 
@@ -548,6 +603,11 @@ may_be_empty(const struct model *m, struct slot_ref r)
 {
 	const struct layer *y = r.layer >= 0 ? &m->layer[r.layer] : NULL;
 
+	if ((m->arch->flags & ARCH_BIAS_SAID) != 0 && r.layer >= 0 &&
+	    slot_table[r.slot].kind != KIND_NORM && !slot_table[r.slot].matrix)
+		return true;
+	if (r.slot == SLOT_QNORM_W || r.slot == SLOT_KNORM_W)
+		return y->heads == 0;
 	switch (slot_table[r.slot].kind) {
 	case KIND_ATTENTION:
 		return y->heads == 0;

@@ -31,6 +31,7 @@ enum { SAVED_VERSION = 1 };
 /* Names of parts in tensor names, by enum part_kind. */
 extern const char *const saved_part_names[PART_COUNT];
 extern const char *const saved_head_names[];	/* by enum head_kind */
+extern const char *const saved_rope_names[];	/* by enum rope_kind */
 
 /* The element type of part k of a tensor of this form with these values. */
 const char *saved_part_dtype(const struct tensor *t, enum part_kind k);

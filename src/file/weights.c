@@ -163,6 +163,69 @@ make_tensor(struct weights *w, const struct weight *x, struct pare_err *err)
 	return NULL;
 }
 
+/* Turns columns [first, first + n) of (rows, width) into (n, rows), in tiles
+ * that fit the first cache. */
+static void
+turn(const unsigned char *from, int64_t rows, int64_t width, int64_t first,
+    int64_t n, size_t size, unsigned char *to)
+{
+	enum { TILE = 32 };
+
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < n; c += TILE)
+		for (int64_t r = 0; r < rows; r += TILE)
+			for (int64_t i = c; i < c + TILE && i < n; i++)
+				for (int64_t k = r; k < r + TILE && k < rows;
+				    k++)
+					memcpy(to + (size_t)(i * rows + k) *
+					    size, from + (size_t)(k * width +
+					    first + i) * size, size);
+}
+
+static struct tensor *
+cut_turned(const struct weight *x, enum form_kind form, int64_t first,
+    int64_t n, struct pare_err *err)
+{
+	const unsigned char *p = x->file->data + x->e->begin;
+	const int64_t rows = x->e->dim[0], width = x->e->dim[1];
+	const size_t size = form == FORM_F32 ? 4 : 2;
+	struct tensor *t = NULL;
+	struct blob *blob;
+	void *data;
+
+	data = mem_big((size_t)(rows * n), size, err);
+	if (data == NULL)
+		return NULL;
+	turn(p, rows, width, first, n, size, data);
+	blob = blob_heap(data, (size_t)(rows * n) * size);
+	t = tensor_new_view(form, 2, n, rows, blob, data, err);
+	blob_unref(blob);
+	return t;
+}
+
+struct tensor *
+weights_cut(struct weights *w, struct weight *x, bool turned, int64_t first,
+    int64_t n, struct pare_err *err)
+{
+	const struct st_entry *e = x->e;
+	const int64_t cols = e->ndim == 2 ? e->dim[1] : 1;
+	const unsigned char *p = x->file->data + e->begin;
+	enum form_kind form;
+
+	x->used = true;
+	if (!dtype_to_form(e->dtype, &form)) {
+		err_set(err, PARE_EFORMAT, "'%s': tensor '%.120s' has dtype "
+		    "%s; expected F32, F16 or BF16", x->file->path, e->name,
+		    e->dtype);
+		return NULL;
+	}
+	if (turned && e->ndim == 2)
+		return cut_turned(x, form, first, n, err);
+	return tensor_new_view(form, e->ndim, e->ndim == 2 ? n : 1,
+	    e->ndim == 2 ? cols : n, x->file->blob,
+	    p + (size_t)(first * cols) * (form == FORM_F32 ? 4 : 2), err);
+}
+
 struct tensor *
 weights_tensor(struct weights *w, struct weight *x, struct pare_err *err)
 {

@@ -45,6 +45,14 @@ struct weight *weights_find(const struct weights *w, const char *name);
 struct tensor *weights_tensor(struct weights *w, struct weight *x,
     struct pare_err *err);
 
+/*
+ * A new tensor of outputs [first, first + n) of x: rows of a matrix, columns of
+ * one that is turned (stored (in, out)), values of a vector. Turning copies.
+ * The caller checked the shape. NULL with *err. Marks x as used.
+ */
+struct tensor *weights_cut(struct weights *w, struct weight *x, bool turned,
+    int64_t first, int64_t n, struct pare_err *err);
+
 /* "[768, 3072]" */
 void weights_shape(const struct st_entry *e, char *out, size_t n);
 

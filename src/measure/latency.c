@@ -100,7 +100,7 @@ bench_open(struct bench *b, const struct model *m,
 
 	memset(b, 0, sizeof *b);
 	width = m->hp.head == HEAD_NONE ? tokens * m->hp.hidden :
-	    m->hp.head == HEAD_MLM ? tokens * m->hp.vocab :
+	    head_gives_tokens(m->hp.head) ? tokens * m->hp.vocab :
 	    o->batch * m->hp.labels;
 	b->m = m;
 	b->out = mem_big((size_t)width, sizeof *b->out, err);

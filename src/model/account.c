@@ -34,8 +34,8 @@ uses(const struct model *m, struct slot_ref r, int64_t seq)
 	    r.slot == SLOT_TYPE)
 		return 0;
 	if (f->kind == KIND_POOLER)
-		return m->hp.head == HEAD_MLM ? 0 : 1;
-	if (f->kind == KIND_HEAD && m->hp.head != HEAD_MLM)
+		return head_gives_tokens(m->hp.head) ? 0 : 1;
+	if (f->kind == KIND_HEAD && !head_gives_tokens(m->hp.head))
 		return 1;
 	return seq;
 }

@@ -2,6 +2,7 @@
 #include "model/arch.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ arch_find(const char *model_type)
 const char *
 arch_titles(void)
 {
-	static char text[256];
+	static char text[512];
 	size_t n = 0;
 
 	for (const struct arch *a = arch_table; a->model_type != NULL; a++)
@@ -101,6 +102,41 @@ read_arch(struct reader *r, struct arch_layout *out)
 	}
 }
 
+/* What a silent config means: GPT-2 has four times its width. */
+static int64_t
+ffn_default(const struct arch_layout *out)
+{
+	return (out->arch->flags & ARCH_TRANSPOSED) != 0 ?
+	    4 * out->hp.hidden : -1;
+}
+
+/* Hidden need not be heads times their size where the size is said. */
+static void
+read_head_dim(struct reader *r, struct arch_layout *out)
+{
+	const struct arch_keys *k = &out->arch->keys;
+	int64_t d = 0;
+
+	d = get_int(r, k->head_dim, 1, 1 << 16, out->arch->head_dim);
+	if (r->rc != PARE_OK)
+		return;
+	if (d == 0 && out->hp.hidden % out->heads != 0)
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: %s %d does not "
+		    "divide %s %lld", r->where, k->heads, out->heads,
+		    k->hidden, (long long)out->hp.hidden);
+	else if (out->heads % out->kv_heads != 0)
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: %s %d does not "
+		    "divide %s %d", r->where, k->kv_heads, out->kv_heads,
+		    k->heads, out->heads);
+	else
+		out->head_dim = d > 0 ? (int)d : (int)(out->hp.hidden /
+		    out->heads);
+	if (r->rc == PARE_OK && (out->arch->flags & ARCH_ROTARY) != 0 &&
+	    out->head_dim % 2 != 0)
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: heads of %d values "
+		    "cannot be rotated in pairs", r->where, out->head_dim);
+}
+
 static void
 read_sizes(struct reader *r, struct arch_layout *out)
 {
@@ -112,25 +148,15 @@ read_sizes(struct reader *r, struct arch_layout *out)
 	out->heads = (int)get_int(r, k->heads, 1, MODEL_HEADS_MAX, -1);
 	out->kv_heads = (int)get_int(r, k->kv_heads, 1, MODEL_HEADS_MAX,
 	    out->heads);
-	out->ffn = get_int(r, k->ffn, 1, 1 << 24, -1);
+	out->ffn = get_int(r, k->ffn, 1, 1 << 24, ffn_default(out));
 	p->vocab = get_int(r, k->vocab, 1, 1 << 28, -1);
 	p->positions = get_int(r, k->positions, 1, 1 << 24,
 	    k->positions != NULL ? 512 : 0);
 	p->types = get_int(r, k->types, 0, 1 << 16, k->types != NULL ? 2 : 0);
 	p->embed = get_int(r, k->embed, 1, 1 << 20,
 	    k->embed != NULL ? 128 : p->hidden);
-	if (r->rc != PARE_OK)
-		return;
-	if (p->hidden % out->heads != 0)
-		r->rc = err_set(r->err, PARE_EFORMAT, "%s: %s %d does not "
-		    "divide %s %lld", r->where, k->heads, out->heads,
-		    k->hidden, (long long)p->hidden);
-	else if (out->heads % out->kv_heads != 0)
-		r->rc = err_set(r->err, PARE_EFORMAT, "%s: %s %d does not "
-		    "divide %s %d", r->where, k->kv_heads, out->kv_heads,
-		    k->heads, out->heads);
-	else
-		out->head_dim = (int)(p->hidden / out->heads);
+	if (r->rc == PARE_OK)
+		read_head_dim(r, out);
 }
 
 static void
@@ -139,7 +165,8 @@ read_numerics(struct reader *r, struct arch_layout *out)
 	const struct arch_keys *k = &out->arch->keys;
 	struct hparams *p = &out->hp;
 	double drop = (out->arch->flags & ARCH_GROUPS) != 0 ? 0.0 : 0.1;
-	const char *act = get_text(r, k->act, "gelu");
+	const char *act = get_text(r, k->act, out->arch->act != NULL ?
+	    out->arch->act : "gelu");
 	const char *positions = get_text(r, "position_embedding_type",
 	    "absolute");
 
@@ -157,6 +184,167 @@ read_numerics(struct reader *r, struct arch_layout *out)
 		r->rc = err_set(r->err, PARE_EFORMAT, "%s: "
 		    "position_embedding_type '%s' is not supported; expected "
 		    "absolute", r->where, positions);
+}
+
+/* ---- decoders -------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	enum rope_kind kind;
+} rope_kinds[] = {
+	{ "default", ROPE_PLAIN }, { "linear", ROPE_LINEAR },
+	{ "dynamic", ROPE_DYNAMIC }, { "llama3", ROPE_LLAMA3 },
+	{ "yarn", ROPE_YARN },
+};
+
+static bool
+find_rope_kind(const char *name, enum rope_kind *out)
+{
+	for (size_t i = 0; i < sizeof(rope_kinds) / sizeof(*rope_kinds); i++)
+		if (strcmp(name, rope_kinds[i].name) == 0) {
+			*out = rope_kinds[i].kind;
+			return true;
+		}
+	return false;
+}
+
+/* The numbers of one scaling, from the object that describes it. */
+static void
+read_scaling(struct reader *r, const json_t *o, struct hparams *p)
+{
+	struct reader in = { o, "config.json: rope_scaling", r->err, r->rc };
+	bool yarn = p->rope.kind == ROPE_YARN;
+
+	p->rope.factor = get_real(&in, "factor", 1.0, 1e6, 0.0);
+	if (in.rc == PARE_OK && p->rope.factor < 1.0)
+		in.rc = err_set(r->err, PARE_EFORMAT, "%s: factor is missing",
+		    in.where);
+	p->rope.original = get_int(&in, "original_max_position_embeddings", 1,
+	    1 << 24, p->positions);
+	p->rope.low = get_real(&in, yarn ? "beta_slow" : "low_freq_factor",
+	    1e-6, 1e6, 1.0);
+	p->rope.high = get_real(&in, yarn ? "beta_fast" : "high_freq_factor",
+	    1e-6, 1e6, yarn ? 32.0 : 4.0);
+	p->rope.attention = get_real(&in, "attention_factor", 0.0, 1e3, 0.0);
+	if (in.rc == PARE_OK && p->rope.high <= p->rope.low)
+		in.rc = err_set(r->err, PARE_EFORMAT, "%s: the high factor "
+		    "%g is not above the low one %g", in.where, p->rope.high,
+		    p->rope.low);
+	r->rc = in.rc;
+}
+
+/* rope_theta and rope_scaling, or both in rope_parameters. */
+static void
+read_rope(struct reader *r, struct arch_layout *out)
+{
+	const json_t *all = json_object_get(r->config, "rope_parameters");
+	const json_t *o = json_is_object(all) ? all :
+	    json_object_get(r->config, "rope_scaling");
+	struct hparams *p = &out->hp;
+	const char *type = "default";
+	struct reader in = *r;
+
+	if ((out->arch->flags & ARCH_ROTARY) == 0)
+		return;
+	if (json_is_object(all))
+		in.config = all;
+	p->rope.theta = get_real(&in, "rope_theta", 1.0, 1e12, 10000.0);
+	r->rc = in.rc;
+	if (r->rc != PARE_OK || o == NULL || json_is_null(o))
+		return;
+	if (!json_is_object(o)) {
+		r->rc = err_set(r->err, PARE_EFORMAT,
+		    "%s: rope_scaling is not an object", r->where);
+		return;
+	}
+	in.config = o;
+	type = get_text(&in, "type", type);
+	type = get_text(&in, "rope_type", type);
+	r->rc = in.rc;
+	if (r->rc != PARE_OK)
+		return;
+	if (type == NULL || !find_rope_kind(type, &p->rope.kind)) {
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: rope_scaling of "
+		    "type '%.40s' is not supported", r->where,
+		    type != NULL ? type : "null");
+		err_hint(r->err, "pare knows default, linear, dynamic, llama3 "
+		    "and yarn");
+	} else if (p->rope.kind != ROPE_PLAIN) {
+		read_scaling(r, o, p);
+	}
+}
+
+/*
+ * Which layers see a window of the past only: the list layer_types says it
+ * layer by layer; without it Gemma 2 takes every other one from the first, Qwen
+ * those from max_window_layers on when use_sliding_window, and others all.
+ */
+static void
+read_windows(struct reader *r, struct arch_layout *out)
+{
+	const json_t *types = json_object_get(r->config, "layer_types");
+	const json_t *use = json_object_get(r->config, "use_sliding_window");
+	const char *key = out->arch->keys.window;
+	int64_t w = get_int(r, key, 1, 1 << 24, 0);
+	int64_t first = get_int(r, "max_window_layers", 0, MODEL_LAYERS_MAX,
+	    0);
+	bool qwen = str_has_prefix(out->arch->model_type, "qwen");
+	bool every_other = strcmp(out->arch->model_type, "gemma2") == 0;
+
+	if (r->rc != PARE_OK || w == 0 || (qwen && !json_is_true(use)))
+		return;
+	out->window = xcalloc((size_t)out->nlayers, sizeof(*out->window));
+	for (int l = 0; l < out->nlayers; l++) {
+		const char *t = json_string_value(json_array_get(types,
+		    (size_t)l));
+		bool slides = every_other ? l % 2 == 0 : !qwen || l >= first;
+
+		if (t != NULL)
+			slides = strcmp(t, "sliding_attention") == 0;
+		out->window[l] = slides ? w : 0;
+	}
+}
+
+static void
+read_decoder(struct reader *r, struct arch_layout *out)
+{
+	struct hparams *p = &out->hp;
+	const bool gemma2 = strcmp(out->arch->model_type, "gemma2") == 0;
+	double scalar;
+
+	if (r->rc != PARE_OK)
+		return;
+	if ((out->arch->flags & ARCH_PAD_POSITIONS) != 0)
+		p->position_offset = get_int(r, "pad_token_id", 0,
+		    p->positions - 1, 1) + 1;
+	if (r->rc == PARE_OK && p->position_offset >= p->positions &&
+	    p->positions > 0)
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: %s %lld leaves no "
+		    "position behind the padding's", r->where,
+		    out->arch->keys.positions, (long long)p->positions);
+	if (r->rc != PARE_OK || (out->arch->flags & ARCH_CAUSAL) == 0)
+		return;
+	if (json_is_true(json_object_get(r->config,
+	    "scale_attn_by_inverse_layer_idx"))) {
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: "
+		    "scale_attn_by_inverse_layer_idx is not supported",
+		    r->where);
+		return;
+	}
+	out->attention_bias = json_is_true(json_object_get(r->config,
+	    "attention_bias"));
+	out->mlp_bias = json_is_true(json_object_get(r->config, "mlp_bias"));
+	read_rope(r, out);
+	read_windows(r, out);
+	if ((out->arch->flags & ARCH_EMBED_SCALE) != 0)
+		p->embed_scale = sqrt((double)p->hidden);
+	if (!gemma2)
+		return;
+	scalar = get_real(r, "query_pre_attn_scalar", 1e-3, 1e9, 0.0);
+	if (scalar > 0.0)
+		p->attn_scale = 1.0 / sqrt(scalar);
+	p->attn_cap = get_real(r, "attn_logit_softcapping", 0.0, 1e9, 0.0);
+	p->logit_cap = get_real(r, "final_logit_softcapping", 0.0, 1e9, 0.0);
 }
 
 static void
@@ -335,6 +523,8 @@ arch_read_config(const json_t *config, const char *where,
 	if (r.rc == PARE_OK)
 		read_groups(&r, out);
 	if (r.rc == PARE_OK)
+		read_decoder(&r, out);
+	if (r.rc == PARE_OK)
 		read_head(&r, out);
 	if (r.rc == PARE_OK)
 		read_labels(&r, out);
@@ -350,18 +540,27 @@ void
 arch_layout_free(struct arch_layout *l)
 {
 	free(l->remaining);
+	free(l->window);
 	memset(l, 0, sizeof(*l));
 }
 
 /* ---- tensor names ---------------------------------------------------- */
 
-static const char *
-template_of(const struct arch_name *names, enum slot slot)
+static const struct arch_name *
+row_of(const struct arch_name *names, enum slot slot)
 {
 	for (; names->name != NULL; names++)
 		if (names->slot == slot)
-			return names->name;
+			return names;
 	return NULL;
+}
+
+const struct arch_name *
+arch_slot_row(const struct arch_layout *l, enum slot slot)
+{
+	const struct arch_name *n = row_of(l->arch->names, slot);
+
+	return n != NULL ? n : row_of(l->head->names, slot);
 }
 
 /* Replaces each "%d" by the next of numbers. */
@@ -386,12 +585,10 @@ bool
 arch_slot_name(const struct arch_layout *l, struct slot_ref ref, char *out,
     size_t n)
 {
-	const char *t = template_of(l->arch->names, ref.slot);
+	const struct arch_name *row = arch_slot_row(l, ref.slot);
 	int number[2] = { ref.layer, 0 };
 
-	if (t == NULL)
-		t = template_of(l->head->names, ref.slot);
-	if (t == NULL)
+	if (row == NULL)
 		return false;
 	if ((l->arch->flags & ARCH_GROUPS) != 0 && ref.layer >= 0) {
 		int outer = ref.layer / l->inner, all = l->nlayers / l->inner;
@@ -400,7 +597,7 @@ arch_slot_name(const struct arch_layout *l, struct slot_ref ref, char *out,
 		    0;
 		number[1] = ref.layer % l->inner;
 	}
-	fill_template(t, number, out, n);
+	fill_template(row->name, number, out, n);
 	return true;
 }
 
@@ -426,19 +623,34 @@ model_file_name(const struct model *m, struct slot_ref ref, char *out,
 		    "inner_group_num"));
 		l.inner = v > 0 && v <= m->nlayers ? (int)v : 1;
 	}
+	if (arch_turns(m->arch, ref) || (arch_slot_row(&l, ref.slot) != NULL &&
+	    arch_slot_row(&l, ref.slot)->parts > 0))
+		return false;
 	return arch_slot_name(&l, ref, out, n);
 }
 
 /* ---- a model without weights ----------------------------------------- */
+
+/* Whether the config has the biases that the names allow. */
+static bool
+has_bias(const struct arch_layout *l, enum slot s)
+{
+	if ((l->arch->flags & ARCH_BIAS_SAID) == 0)
+		return true;
+	return slot_table[s].kind == KIND_ATTENTION ? l->attention_bias :
+	    l->mlp_bias;
+}
 
 static bool
 slot_exists(const struct arch_layout *l, enum slot s)
 {
 	bool square = l->hp.embed == l->hp.hidden;
 
-	if (template_of(l->arch->names, s) == NULL &&
-	    template_of(l->head->names, s) == NULL)
+	if (arch_slot_row(l, s) == NULL)
 		return false;
+	if (s < SLOT_LAYER_COUNT && slot_table[s].kind != KIND_NORM &&
+	    !slot_table[s].matrix)
+		return has_bias(l, s);
 	if (s == SLOT_TYPE)
 		return l->hp.types > 0;
 	if (s == SLOT_PROJ_W || s == SLOT_PROJ_B)
@@ -452,6 +664,7 @@ static void
 init_layer(const struct arch_layout *l, struct layer *y, int index)
 {
 	y->heads_original = l->heads;
+	y->window = l->window != NULL ? l->window[index] : 0;
 	y->head_dim = l->head_dim;
 	y->ffn = y->ffn_original = l->ffn;
 	if (l->remaining != NULL)
@@ -497,7 +710,8 @@ ties_output(const struct arch_layout *l, const struct origin *o)
 	const json_t *v = o != NULL ?
 	    json_object_get(o->config, "tie_word_embeddings") : NULL;
 
-	return l->head->tied && !json_is_false(v);
+	return l->head->tied && (l->arch->untied ? json_is_true(v) :
+	    !json_is_false(v));
 }
 
 enum pare_rc

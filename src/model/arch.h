@@ -18,7 +18,13 @@ enum arch_flag {
 	ARCH_CAUSAL = 8,
 	ARCH_GATED = 16,	/* FFN is down(act(gate x) * up x) */
 	ARCH_TRANSPOSED = 32,	/* files hold (in, out): GPT-2's Conv1D */
-	ARCH_GROUPS = 64	/* files hold num_hidden_groups layers (ALBERT) */
+	ARCH_GROUPS = 64,	/* files hold num_hidden_groups layers (ALBERT) */
+	ARCH_NORM_ONE = 128,	/* norms multiply by 1 + weight (Gemma) */
+	ARCH_EMBED_SCALE = 256,	/* embeddings times sqrt(hidden) (Gemma) */
+	ARCH_PAD_POSITIONS = 512, /* positions begin behind the padding id's
+				 * (RoBERTa) */
+	ARCH_BIAS_SAID = 1024	/* attention_bias and mlp_bias of the config say
+				 * whether there are biases */
 };
 
 /* Config keys, NULL where the architecture has a fixed value. */
@@ -26,12 +32,17 @@ struct arch_keys {
 	const char *hidden, *layers, *heads, *kv_heads, *ffn, *vocab,
 	    *positions, *types, *embed, *act, *eps, *dropout,
 	    *attention_dropout;
+	const char *head_dim;	/* hidden / heads where the config is silent */
+	const char *window;	/* sliding window; see arch_read_config() */
 };
 
-/* A file name of a slot; "%d" stands for the layer (ALBERT: the group). */
+/* A file name of a slot; "%d" stands for the layer (ALBERT: the group). Where
+ * parts > 0 the file's tensor holds that many slots side by side along its
+ * output, in the order of part. */
 struct arch_name {
 	enum slot slot;
 	const char *name;
+	uint8_t part, parts;
 };
 
 /* A kind of head: chosen by the class name in config "architectures". */
@@ -53,6 +64,10 @@ struct arch {
 	bool embed_projection;	/* PROJ when embed != hidden (ALBERT: always) */
 	bool projection_always;
 	double norm_eps;	/* where eps has no key */
+	const char *act;	/* where the config names none; NULL: "gelu" */
+	int head_dim;		/* where the config names none; 0: hidden /
+				 * heads */
+	bool untied;		/* the head is tied only when the config says so */
 	struct arch_keys keys;
 	const struct arch_name *names;		/* body slots */
 	const struct arch_head *heads;		/* ends with kind HEAD_NONE */
@@ -76,6 +91,8 @@ struct arch_layout {
 	int heads, kv_heads, head_dim;
 	int64_t ffn;
 	enum form_kind float_form;	/* torch_dtype, for ghosts */
+	bool attention_bias, mlp_bias;	/* ARCH_BIAS_SAID */
+	int64_t *window;	/* nlayers, owned; NULL: none has one */
 	/* pruned_heads of the config: which heads of layer l remain. */
 	struct head_set *remaining;	/* nlayers, owned; NULL: all */
 };
@@ -94,9 +111,20 @@ void arch_layout_free(struct arch_layout *l);
  */
 bool arch_slot_name(const struct arch_layout *l, struct slot_ref ref,
     char *out, size_t n);
+/* The row behind that name; NULL where there is none. */
+const struct arch_name *arch_slot_row(const struct arch_layout *l,
+    enum slot slot);
+/* Matrices of layers stand (in, out) in this architecture's files. */
+static inline bool
+arch_turns(const struct arch *a, struct slot_ref ref)
+{
+	return (a->flags & ARCH_TRANSPOSED) != 0 && ref.layer >= 0 &&
+	    slot_table[ref.slot].matrix;
+}
 
 /* The name of a slot in files of a model's architecture, with the prefix, in
- * the numbering the model would be saved with. */
+ * the numbering the model would be saved with. false where the file's tensor is
+ * not the slot's as it is: turned, or several in one. */
 bool model_file_name(const struct model *m, struct slot_ref ref, char *out,
     size_t n);
 

@@ -327,7 +327,7 @@ edit_drop_attention(struct edit *e, int layer, struct pare_err *err)
 	if (y->heads == 0)
 		return err_set(err, PARE_EUSER,
 		    "the attention of L%d is already removed", layer);
-	clear_slots(e, layer, SLOT_Q_W, SLOT_O_B);
+	clear_slots(e, layer, SLOT_Q_W, SLOT_KNORM_W);
 	y->heads = y->kv_heads = 0;
 	memset(&y->head, 0, sizeof(y->head));
 	return PARE_OK;

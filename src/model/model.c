@@ -172,6 +172,7 @@ model_dim(const struct model *m, int l, enum dim_kind d)
 {
 	const struct layer *y = l >= 0 ? &m->layer[l] : NULL;
 	bool mlm = m->hp.head == HEAD_MLM;
+	bool tokens = head_gives_tokens(m->hp.head);
 
 	switch (d) {
 	case DIM_NONE:
@@ -197,7 +198,11 @@ model_dim(const struct model *m, int l, enum dim_kind d)
 	case DIM_HEAD_IN:
 		return mlm ? m->hp.embed : m->hp.hidden;
 	case DIM_HEAD_OUT:
-		return mlm ? m->hp.vocab : m->hp.labels;
+		return tokens ? m->hp.vocab : m->hp.labels;
+	case DIM_HEAD_DIM:
+		return y->head_dim;
+	case DIM_PAIRS:
+		return m->layer[0].head_dim / 2;
 	}
 	return 0;
 }
@@ -214,6 +219,17 @@ model_slot_path(struct slot_ref ref, char *out, size_t n)
 }
 
 static uint64_t
+hash_decoder(const struct hparams *p, uint64_t h)
+{
+	double v[] = { p->rope.kind, p->rope.theta, p->rope.factor,
+		p->rope.low, p->rope.high, p->rope.attention,
+		(double)p->rope.original, p->embed_scale, p->attn_scale,
+		p->attn_cap, p->logit_cap };
+
+	return hash_bytes(v, sizeof(v), h);
+}
+
+static uint64_t
 hash_shape(const struct model *m)
 {
 	const struct hparams *p = &m->hp;
@@ -224,11 +240,15 @@ hash_shape(const struct model *m)
 
 	h = hash_bytes(v, sizeof(v), h);
 	h = hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
+	if ((m->arch->flags & ARCH_CAUSAL) != 0)
+		h = hash_decoder(p, h);
 	for (int l = 0; l < m->nlayers; l++) {
 		const struct layer *y = &m->layer[l];
 		int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
 
 		h = hash_bytes(w, sizeof(w), h);
+		if (y->window != 0)
+			h = hash_mix(h, (uint64_t)y->window);
 	}
 	return h;
 }

@@ -41,7 +41,30 @@ enum head_kind {
 	HEAD_NONE,	/* the body only (a pooler may be there) */
 	HEAD_CLASSIFY,	/* one label of `labels`, from token 0 */
 	HEAD_REGRESS,	/* labels == 1, a score */
-	HEAD_MLM	/* a row of vocab logits per token */
+	HEAD_MLM,	/* a row of vocab logits per token */
+	HEAD_LM		/* the same, of the token that comes next */
+};
+
+/* A row of vocab logits per token, of the token itself or the next one. */
+static inline bool
+head_gives_tokens(enum head_kind k)
+{
+	return k == HEAD_MLM || k == HEAD_LM;
+}
+
+/* How the frequencies of rotary positions are stretched beyond the length that
+ * a model was trained on. Formulas at rope_table() in engine/rope.h. */
+enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN,
+	ROPE_KIND_COUNT };
+
+struct rope {
+	enum rope_kind kind;
+	double theta;
+	double factor;
+	double low, high;	/* LLAMA3: frequency factors; YARN: beta_slow and
+				 * beta_fast */
+	double attention;	/* YARN: factor of cos and sin; 0: by its rule */
+	int64_t original;	/* positions before stretching */
 };
 
 struct hparams {
@@ -51,6 +74,10 @@ struct hparams {
 	double norm_eps;
 	enum act_kind act;		/* of the FFN and of an MLM head */
 	enum act_kind head_act;		/* after HDENSE of a classifier */
+	struct rope rope;		/* ARCH_ROTARY */
+	double embed_scale;		/* of the embedding rows; 0: 1 */
+	double attn_scale;		/* of the scores; 0: 1 / sqrt(head_dim) */
+	double attn_cap, logit_cap;	/* s -> c tanh(s / c); 0: none */
 	enum head_kind head;
 	double dropout, attention_dropout, init_range;
 };
@@ -59,6 +86,8 @@ struct layer {
 	int heads, kv_heads;	/* present now; heads == 0: no attention */
 	int head_dim;
 	int64_t ffn;		/* present now; 0: no FFN */
+	int64_t window;		/* a token sees so many back, itself counted; 0:
+				 * all */
 	int heads_original;	/* as opened; names of heads count to here */
 	struct head_set head;	/* which of those remain, head_set_count == heads */
 	int64_t ffn_original;

@@ -14,15 +14,20 @@
 enum slot {
 	SLOT_Q_W, SLOT_Q_B, SLOT_K_W, SLOT_K_B, SLOT_V_W, SLOT_V_B,
 	SLOT_O_W, SLOT_O_B,
+	SLOT_QNORM_W, SLOT_KNORM_W,	/* of each head before the rotation */
 	SLOT_ANORM_W, SLOT_ANORM_B,	/* norm of the attention sub-layer */
+	SLOT_APOST_W,	/* of what it gives, before the sum: Gemma 2 */
 	SLOT_UP_W, SLOT_UP_B, SLOT_GATE_W, SLOT_GATE_B,
 	SLOT_DOWN_W, SLOT_DOWN_B,
 	SLOT_FNORM_W, SLOT_FNORM_B,	/* norm of the FFN sub-layer */
+	SLOT_FPOST_W,
 	SLOT_LAYER_COUNT,
 
 	SLOT_WORD = SLOT_LAYER_COUNT,	/* (vocab, embedding) */
 	SLOT_POSITION,			/* (positions, embedding) */
 	SLOT_TYPE,			/* (types, embedding) */
+	SLOT_ROPE,			/* divisors of the rotation's frequencies,
+					 * one a pair: GGUF files of Llama 3 */
 	SLOT_ENORM_W, SLOT_ENORM_B,
 	SLOT_PROJ_W, SLOT_PROJ_B,	/* (hidden, embedding): ALBERT, ELECTRA */
 	SLOT_FINAL_W, SLOT_FINAL_B,	/* norm after the last pre-norm layer */
@@ -43,6 +48,8 @@ enum dim_kind {
 	DIM_NONE,	/* rows of a vector: 1 */
 	DIM_HIDDEN, DIM_QUERY, DIM_KV, DIM_FFN, DIM_VOCAB, DIM_POSITIONS,
 	DIM_TYPES, DIM_EMBED, DIM_LABELS,
+	DIM_HEAD_DIM,	/* values of one head, of that layer */
+	DIM_PAIRS,	/* half of that: pairs that are rotated */
 	DIM_HEAD_IN,	/* what HDENSE makes: embedding for a masked-LM head */
 	DIM_HEAD_OUT	/* labels, or vocab for a masked-LM head */
 };

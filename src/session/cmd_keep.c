@@ -260,7 +260,7 @@ probe(struct session *s, const struct model *m, int len, float **out,
 	for (int i = 0; i < len; i++)
 		id[i] = (int32_t)rng_below(&rng, (uint64_t)m->hp.vocab);
 	b.ids = id;
-	*n = !head ? len * m->hp.hidden : m->hp.head == HEAD_MLM ?
+	*n = !head ? len * m->hp.hidden : head_gives_tokens(m->hp.head) ?
 	    len * m->hp.vocab : m->hp.labels;
 	*out = mem_big((size_t)*n, sizeof(**out), err);
 	if (*out == NULL)

@@ -34,6 +34,7 @@ head_name(enum head_kind k)
 	static const char *const names[] = {
 		[HEAD_NONE] = "none", [HEAD_CLASSIFY] = "classification",
 		[HEAD_REGRESS] = "regression", [HEAD_MLM] = "masked-lm",
+		[HEAD_LM] = "causal-lm",
 	};
 
 	return names[k];

@@ -446,9 +446,10 @@ prepare(struct predict *p, const struct arg_list *args, struct tokens *t,
 	enum pare_rc rc;
 
 	p->hidden = strcmp(arg_choice(args, "what"), "hidden") == 0;
-	p->per_token = p->hidden || p->m->hp.head == HEAD_MLM;
+	p->per_token = p->hidden ||
+	    head_gives_tokens(p->m->hp.head);
 	p->row_width = p->hidden ? p->m->hp.hidden :
-	    p->m->hp.head == HEAD_MLM ? p->m->hp.vocab : p->m->hp.labels;
+	    head_gives_tokens(p->m->hp.head) ? p->m->hp.vocab : p->m->hp.labels;
 	if (!p->hidden && p->m->hp.head == HEAD_NONE) {
 		err_set(err, PARE_EUSER, "%s has no head, so no logits",
 		    p->m->origin->name);

@@ -56,7 +56,7 @@ tokens_of(const struct model *m, struct slot_ref slot, int64_t seq)
 {
 	bool once = slot_table[slot.slot].kind == KIND_POOLER ||
 	    (slot_table[slot.slot].kind == KIND_HEAD &&
-	    m->hp.head != HEAD_MLM);
+	    !head_gives_tokens(m->hp.head));
 
 	return once ? 1 : seq;
 }

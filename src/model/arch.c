@@ -365,7 +365,8 @@ read_groups(struct reader *r, struct arch_layout *out)
 		out->nlayers *= out->inner;
 }
 
-/* The head row that "architectures" names, or the body's. */
+/* The head row that "architectures" names. Where the config is silent, an encoder
+ * is its body and a decoder a language model, its first row. */
 static void
 read_head(struct reader *r, struct arch_layout *out)
 {
@@ -386,7 +387,7 @@ read_head(struct reader *r, struct arch_layout *out)
 		while (h->suffix != NULL &&
 		    strcmp(class + strlen(stem), h->suffix) != 0)
 			h++;
-	else
+	else if ((out->arch->flags & ARCH_CAUSAL) == 0)
 		while (h->suffix != NULL)
 			h++;
 	out->head = h;

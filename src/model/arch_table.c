@@ -376,6 +376,13 @@ const struct arch arch_table[] = {
 		.names = roberta_names, .heads = roberta_heads,
 	},
 	{
+		.model_type = "xlm-roberta", .title = "XLM-RoBERTa",
+		.class_stem = "XLMRoberta", .prefix = "roberta.",
+		.flags = ARCH_PAD_POSITIONS, .norm_eps = 1e-5,
+		.keys = { BERT_KEYS },
+		.names = roberta_names, .heads = roberta_heads,
+	},
+	{
 		.model_type = "gpt2", .title = "GPT-2", .class_stem = "GPT2",
 		.prefix = "transformer.",
 		.flags = ARCH_PRE_NORM | ARCH_CAUSAL | ARCH_TRANSPOSED,

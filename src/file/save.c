@@ -27,6 +27,7 @@
 #include "file/saved.h"
 #include "file/stage.h"
 #include "model/arch.h"
+#include "tensor/block.h"
 #include "tensor/form.h"
 
 #define WEIGHTS "model.safetensors"
@@ -188,6 +189,9 @@ facts_of(const struct tensor *t)
 		json_object_set_new(o, "mult",
 		    json_real((double)t->code.mult));
 	}
+	if (t->form == FORM_BLOCK)
+		json_object_set_new(o, "block",
+		    json_string(block_table[t->code.block].name));
 	if (code || form_table[t->form].is_sparse)
 		json_object_set_new(o, "nonzero",
 		    json_integer(tensor_nonzero(t)));

@@ -23,6 +23,7 @@
 #include "file/weights.h"
 #include "model/arch.h"
 #include "model/edit.h"
+#include "tensor/block.h"
 #include "tensor/form.h"
 
 enum { SAVED_MAX = 64 << 20, PART_NAME_MAX = 400 };
@@ -157,6 +158,21 @@ read_code(const struct loader *d, const char *name, const json_t *facts,
 	return PARE_OK;
 }
 
+static enum pare_rc
+read_block(const struct loader *d, const char *name, const json_t *facts,
+    struct tensor *t)
+{
+	const char *block = json_string_value(json_object_get(facts,
+	    "block"));
+
+	for (int k = 0; block != NULL && k < BLOCK_KINDS; k++)
+		if (strcmp(block, block_table[k].name) == 0) {
+			t->code.block = (uint8_t)k;
+			return PARE_OK;
+		}
+	return tensor_error(d, name, "unknown type of blocks");
+}
+
 /* Everything tensor_new() wants to know beside the parts. */
 static enum pare_rc
 read_facts(const struct loader *d, const char *name, const json_t *facts,
@@ -179,6 +195,8 @@ read_facts(const struct loader *d, const char *name, const json_t *facts,
 	if (rc == PARE_OK && (t->values == FORM_INT ||
 	    t->values == FORM_TABLE))
 		rc = read_code(d, name, facts, t);
+	if (rc == PARE_OK && t->form == FORM_BLOCK)
+		rc = read_block(d, name, facts, t);
 	if (rc != PARE_OK)
 		return rc;
 	rc = json_int(facts, "stored", 0, t->rows * t->cols,

@@ -88,6 +88,15 @@ const struct form form_table[FORM_COUNT] = {
 		.decode = lowrank_decode,
 		.select = lowrank_select,
 	},
+	[FORM_BLOCK] = {
+		.name = "block",
+		.text = "Blocks of 32 or 256 codes with their scales, as GGUF "
+		    "files hold them.",
+		.parts = BIT(PART_DATA),
+		.part_bytes = block_part_bytes,
+		.decode = block_decode,
+		.select = block_select,
+	},
 };
 
 const struct form *

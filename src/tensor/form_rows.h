@@ -17,10 +17,16 @@ typedef enum pare_rc form_check(const struct tensor *t, struct pare_err *err);
 typedef int64_t form_bytes(const struct tensor *t, enum part_kind k);
 
 form_values f32_values, f16_values, bf16_values, int_values, table_values;
-form_decode float_decode, code_decode, sparse_decode, lowrank_decode;
-form_select float_select, code_select, sparse_select, lowrank_select;
+form_decode float_decode, code_decode, sparse_decode, lowrank_decode,
+    block_decode;
+form_select float_select, code_select, sparse_select, lowrank_select,
+    block_select;
 form_check bitmap_check, index_check;
-form_bytes sparse_part_bytes, lowrank_part_bytes;
+form_bytes sparse_part_bytes, lowrank_part_bytes, block_part_bytes;
+
+/* Whether columns keep[0..n) of a BLOCK matrix are whole blocks. */
+bool block_check_cols(const struct tensor *t, const int64_t *keep, int64_t n,
+    struct pare_err *err);
 
 enum pare_rc sparse_check_rows(const struct tensor *t, struct pare_err *err);
 

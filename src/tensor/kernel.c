@@ -191,6 +191,8 @@ const struct kernel kernel_table[FORM_COUNT] = {
 	    sparse_matmul, sparse_scratch },
 	[FORM_INDEX] = { "stored values, or tiles + sgemm", 2e-5f,
 	    sparse_matmul, sparse_scratch },
+	[FORM_BLOCK] = { "tiles of blocks + sgemm", 2e-5f, tile_matmul,
+	    tile_scratch },
 	[FORM_LOWRANK] = { "two products", 1e-4f, lowrank_matmul,
 	    lowrank_scratch },
 };

@@ -3,6 +3,7 @@
  * Tensors: references, construction with every check a hostile file calls for,
  * and the facts that all forms share. What differs by form is in form_table[].
  */
+#include "tensor/block.h"
 #include "tensor/value.h"
 
 #include <assert.h>
@@ -224,10 +225,28 @@ power_of_two(float f)
 }
 
 static enum pare_rc
+check_block(struct tensor *t, struct pare_err *err)
+{
+	const uint8_t kind = t->code.block;
+
+	if (kind >= BLOCK_KINDS)
+		return err_set(err, PARE_EFORMAT, "block type %u is unknown",
+		    kind);
+	if (t->cols % block_table[kind].values != 0)
+		return err_set(err, PARE_EFORMAT, "rows of %lld values are no "
+		    "whole blocks of %s, which are %d", (long long)t->cols,
+		    block_table[kind].name, block_table[kind].values);
+	t->code = (struct tensor_code){ .block = kind };
+	return PARE_OK;
+}
+
+static enum pare_rc
 check_code(struct tensor *t, struct pare_err *err)
 {
 	struct tensor_code *c = &t->code;
 
+	if (t->form == FORM_BLOCK)
+		return check_block(t, err);
 	if (!value_is_code(t->values)) {
 		*c = (struct tensor_code) { 0 };
 		return PARE_OK;
@@ -317,7 +336,8 @@ settle_nonzero(struct tensor *t)
 	if (t->form == FORM_LOWRANK)
 		t->nonzero = -1;
 	else if (t->nonzero > all || t->nonzero < 0)
-		t->nonzero = value_is_code(t->form) || t->ghost ? all : -1;
+		t->nonzero = value_is_code(t->form) || t->form == FORM_BLOCK ||
+		    t->ghost ? all : -1;
 }
 
 static enum pare_rc
@@ -609,7 +629,7 @@ hash_facts(const struct tensor *t)
 	v[3] = t->rows;
 	v[4] = t->cols;
 	v[5] = t->code.bits;
-	v[6] = t->code.scheme;
+	v[6] = t->code.scheme | t->code.block << 8;
 	v[7] = t->code.group;
 	v[8] = t->ghost ? 0 : mult;
 	v[9] = t->stored;
@@ -699,6 +719,10 @@ describe_values(const struct tensor *t, char *out, size_t n)
 {
 	char group[32] = "";
 
+	if (t->form == FORM_BLOCK) {
+		snprintf(out, n, "%s", block_table[t->code.block].name);
+		return;
+	}
 	if (!value_is_code(t->values)) {
 		snprintf(out, n, "%s", form_table[t->values].name);
 		return;

@@ -40,6 +40,7 @@ enum form_kind {
 	FORM_BITMAP,	/* one bit per weight, and the values that are there */
 	FORM_INDEX,	/* a column number with each value that is there */
 	FORM_LOWRANK,	/* A (rows, k) times B (k, cols); both are tensors */
+	FORM_BLOCK,	/* GGUF's quantized blocks: code.block says which */
 	FORM_COUNT
 };
 
@@ -73,6 +74,7 @@ struct tensor_code {
 	uint8_t scheme;		/* enum code_scheme; INT only */
 	uint8_t act;		/* bits of the activations it is multiplied with:
 				 * 0 float32, 8 int8 with one scale a token */
+	uint8_t block;		/* BLOCK: enum block_kind; else 0 */
 	int64_t group;
 	float mult;		/* a power of two, keeps float16 scales in range */
 };

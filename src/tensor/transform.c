@@ -4,6 +4,7 @@
  * forms, and means. Ghosts and estimates get the facts of the result; where a
  * fact depends on the values (zeros) and these are there, they are counted.
  */
+#include "tensor/form_rows.h"
 #include "tensor/value.h"
 
 #include <stdlib.h>
@@ -128,6 +129,9 @@ select_facts(const struct tensor *t, int axis, const int64_t *keep, int64_t n,
 
 	if (t->form == FORM_LOWRANK)
 		return select_lowrank_facts(t, axis, keep, n, err);
+	if (t->form == FORM_BLOCK && axis == 1 &&
+	    !block_check_cols(t, keep, n, err))
+		return NULL;
 	if (!code_select_group(t, axis, keep, n, &facts.code.group, err))
 		return NULL;
 	*(axis == 0 ? &facts.rows : &facts.cols) = n;

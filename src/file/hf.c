@@ -220,7 +220,7 @@ find_place(const struct builder *b, struct slot_ref r, struct place *out)
 	const struct arch_name *row = arch_slot_row(b->l, r.slot);
 	const struct arch_name *other = b->l->arch->names;
 
-	out->turned = arch_turns(b->l->arch, r);
+	out->turned = !b->l->upright && arch_turns(b->l->arch, r);
 	out->first = out->total = 0;
 	out->n = outputs_of(b, r);
 	if (row == NULL || row->parts == 0) {

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "file/config.h"
+#include "file/gguf_model.h"
 #include "file/hf.h"
 #include "file/saved.h"
 #include "file/weights.h"
@@ -138,8 +139,7 @@ open_with_config(struct opening *p, const char *config_path, const char *dir,
 static const struct other {
 	const char *suffix, *what, *hint;
 } others[] = {
-	{ ".gguf", "a GGUF file",
-	    "this version opens safetensors: open what it was made from" },
+	{ ".gguf", "a GGUF file", "name that file" },
 	{ "pytorch_model.bin.index.json", "PyTorch weights",
 	    "convert them to safetensors (transformers: "
 	    "save_pretrained(dir, safe_serialization=True))" },
@@ -341,6 +341,8 @@ open_file(struct opening *p)
 
 	if (str_has_suffix(p->path, ".safetensors"))
 		return open_safetensors(p);
+	if (str_has_suffix(p->path, ".gguf"))
+		return gguf_open_model(p->path, p->out, p->notes, p->err);
 	if (t != NULL) {
 		err_set(p->err, PARE_EFORMAT, "'%s' is %s", p->path, t->what);
 		return err_hint(p->err, "%s", t->hint);

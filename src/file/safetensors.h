@@ -19,6 +19,8 @@ struct st_entry {
 	int ndim;
 	int64_t dim[ST_RANK_MAX];
 	int64_t begin, end;	/* inside the data section */
+	int type;		/* of a GGUF file: its number + 1; else 0 */
+	bool minus_one;		/* of a GGUF file: the values less 1 are meant */
 };
 
 struct st_file {

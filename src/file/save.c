@@ -218,6 +218,8 @@ rope_of(const struct rope *r)
 	put_real(o, "high", r->high);
 	put_real(o, "attention", r->attention);
 	json_object_set_new(o, "original", json_integer(r->original));
+	if (r->interleaved)
+		json_object_set_new(o, "interleaved", json_true());
 	return o;
 }
 

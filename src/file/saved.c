@@ -402,6 +402,9 @@ read_rope(struct loader *d, const json_t *h, struct rope *p)
 			rc = json_real_of(o, reals[i].key, 0, reals[i].max, 0,
 			    reals[i].out, d->where, d->err);
 	if (rc == PARE_OK)
+		rc = json_bool_of(o, "interleaved", false, &p->interleaved,
+		    d->where, d->err);
+	if (rc == PARE_OK)
 		rc = json_int(o, "original", 0, 1 << 24, 0, &p->original,
 		    d->where, d->err);
 	if (rc != PARE_OK)
@@ -636,6 +639,8 @@ may_be_empty(const struct model *m, struct slot_ref r)
 	default:
 		break;
 	}
+	if (r.slot == SLOT_ROPE)
+		return true;
 	if (r.slot == SLOT_TYPE)
 		return m->hp.types == 0;
 	if (r.slot == SLOT_PROJ_W || r.slot == SLOT_PROJ_B)

@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "file/dtype.h"
+#include "tensor/block.h"
+#include "tensor/transform.h"
 
 static int
 by_name(const void *pa, const void *pb)
@@ -134,6 +136,59 @@ convert_f64(int ndim, int64_t rows, int64_t cols, const unsigned char *p,
 	return t;
 }
 
+/* Blocks of a GGUF file, as they are. */
+static struct tensor *
+make_blocks(const struct weight *x, int64_t rows, int64_t cols,
+    struct pare_err *err)
+{
+	const struct st_entry *e = x->e;
+	struct part parts[PART_COUNT] = { 0 };
+	struct tensor *kid[2] = { NULL, NULL }, *t;
+	struct tensor facts = { .form = FORM_BLOCK, .values = FORM_BLOCK,
+	    .ndim = e->ndim, .rows = rows, .cols = cols };
+	enum block_kind kind;
+
+	if (!block_find(e->type - 1, &kind)) {
+		err_set(err, PARE_EFORMAT, "'%s': tensor '%.120s' has type "
+		    "%s, which pare cannot read", x->file->path, e->name,
+		    e->dtype);
+		err_hint(err, "convert the model to another type, such as "
+		    "Q4_K or Q8_0");
+		return NULL;
+	}
+	facts.code.block = (uint8_t)kind;
+	atomic_init(&facts.nonzero, -1);
+	parts[PART_DATA].blob = blob_ref(x->file->blob);
+	parts[PART_DATA].p = x->file->data + e->begin;
+	parts[PART_DATA].n = (size_t)(e->end - e->begin);
+	t = tensor_new(&facts, parts, kid, err);
+	if (t == NULL)
+		err_prefix(err, "'%s': tensor '%.120s'", x->file->path,
+		    e->name);
+	return t;
+}
+
+/* Norms of Gemma, which files of GGUF hold with the 1 added. */
+static struct tensor *
+minus_one(const struct weight *x, enum form_kind form, int64_t rows,
+    int64_t cols, struct pare_err *err)
+{
+	struct tensor *t, *view;
+	float *out;
+
+	view = tensor_new_view(form, x->e->ndim, rows, cols, x->file->blob,
+	    x->file->data + x->e->begin, err);
+	if (view == NULL)
+		return NULL;
+	t = tensor_new_f32(x->e->ndim, rows, cols, &out, err);
+	if (t != NULL)
+		tensor_decode(view, 0, rows, out);
+	for (int64_t i = 0; t != NULL && i < rows * cols; i++)
+		out[i] -= 1.0f;
+	tensor_unref(view);
+	return t;
+}
+
 static struct tensor *
 make_tensor(struct weights *w, const struct weight *x, struct pare_err *err)
 {
@@ -151,8 +206,11 @@ make_tensor(struct weights *w, const struct weight *x, struct pare_err *err)
 	rows = e->ndim == 1 ? 1 : e->dim[0];
 	cols = e->dim[e->ndim - 1];
 	if (dtype_to_form(e->dtype, &form))
-		return tensor_new_view(form, e->ndim, rows, cols,
-		    x->file->blob, p, err);
+		return e->minus_one ? minus_one(x, form, rows, cols, err) :
+		    tensor_new_view(form, e->ndim, rows, cols, x->file->blob,
+		    p, err);
+	if (e->type > 0)
+		return make_blocks(x, rows, cols, err);
 	if (strcmp(e->dtype, "F64") == 0) {
 		w->converted++;
 		return convert_f64(e->ndim, rows, cols, p, err);
@@ -203,6 +261,23 @@ cut_turned(const struct weight *x, enum form_kind form, int64_t first,
 	return t;
 }
 
+static struct tensor *
+cut_blocks(struct weights *w, struct weight *x, int64_t first, int64_t n,
+    struct pare_err *err)
+{
+	const struct transform_ctx ctx = { .estimate = false };
+	const struct tensor *all = weights_tensor(w, x, err);
+	int64_t *keep = xmalloc((size_t)(n + 1) * sizeof(*keep));
+	struct tensor *t = NULL;
+
+	for (int64_t i = 0; i < n; i++)
+		keep[i] = first + i;
+	if (all != NULL)
+		t = tensor_select(all, 0, keep, n, &ctx, err);
+	free(keep);
+	return t;
+}
+
 struct tensor *
 weights_cut(struct weights *w, struct weight *x, bool turned, int64_t first,
     int64_t n, struct pare_err *err)
@@ -213,6 +288,8 @@ weights_cut(struct weights *w, struct weight *x, bool turned, int64_t first,
 	enum form_kind form;
 
 	x->used = true;
+	if (e->type > 0 && !dtype_to_form(e->dtype, &form))
+		return cut_blocks(w, x, first, n, err);
 	if (!dtype_to_form(e->dtype, &form)) {
 		err_set(err, PARE_EFORMAT, "'%s': tensor '%.120s' has dtype "
 		    "%s; expected F32, F16 or BF16", x->file->path, e->name,

@@ -647,6 +647,8 @@ slot_exists(const struct arch_layout *l, enum slot s)
 {
 	bool square = l->hp.embed == l->hp.hidden;
 
+	if (s == SLOT_ROPE)
+		return l->rope_freqs;
 	if (arch_slot_row(l, s) == NULL)
 		return false;
 	if (s < SLOT_LAYER_COUNT && slot_table[s].kind != KIND_NORM &&

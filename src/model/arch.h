@@ -92,6 +92,9 @@ struct arch_layout {
 	int64_t ffn;
 	enum form_kind float_form;	/* torch_dtype, for ghosts */
 	bool attention_bias, mlp_bias;	/* ARCH_BIAS_SAID */
+	/* Of GGUF files: matrices stand (out, in) whatever ARCH_TRANSPOSED says;
+	 * there is a SLOT_ROPE. */
+	bool upright, rope_freqs;
 	int64_t *window;	/* nlayers, owned; NULL: none has one */
 	/* pruned_heads of the config: which heads of layer l remain. */
 	struct head_set *remaining;	/* nlayers, owned; NULL: all */

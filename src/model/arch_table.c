@@ -250,7 +250,8 @@ static const struct arch_head gpt2_heads[] = {
 #define LLAMA_REST \
 	ONE(SLOT_WORD, "model.embed_tokens.weight"), \
 	ONE(SLOT_ANORM_W, LLAMA "input_layernorm.weight"), \
-	ONE(SLOT_FINAL_W, "model.norm.weight")
+	ONE(SLOT_FINAL_W, "model.norm.weight"), \
+	ONE(SLOT_ROPE, "model.rope_freqs.weight")
 #define ATTENTION_PAIRS \
 	PAIR(SLOT_Q, LLAMA "self_attn.q_proj"), \
 	PAIR(SLOT_K, LLAMA "self_attn.k_proj"), \

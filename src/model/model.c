@@ -223,7 +223,7 @@ hash_decoder(const struct hparams *p, uint64_t h)
 {
 	double v[] = { p->rope.kind, p->rope.theta, p->rope.factor,
 		p->rope.low, p->rope.high, p->rope.attention,
-		(double)p->rope.original, p->embed_scale, p->attn_scale,
+		(double)p->rope.original, p->rope.interleaved, p->embed_scale, p->attn_scale,
 		p->attn_cap, p->logit_cap };
 
 	return hash_bytes(v, sizeof(v), h);

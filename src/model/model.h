@@ -65,6 +65,7 @@ struct rope {
 				 * beta_fast */
 	double attention;	/* YARN: factor of cos and sin; 0: by its rule */
 	int64_t original;	/* positions before stretching */
+	bool interleaved;	/* pairs are (2i, 2i + 1), not (i, i + d / 2) */
 };
 
 struct hparams {

@@ -74,7 +74,7 @@ make_find(const struct tokenizer *t, struct added_token *a,
 		a->find_n = a->n;
 		return PARE_OK;
 	}
-	rc = wordpiece_normalize(t, a->text, a->n, &b, &invalid, err);
+	rc = vocabulary_normalize(t, a->text, a->n, &b, &invalid, err);
 	if (rc == PARE_OK) {
 		a->find = xstrndup(b.n != 0 ? b.p : "", b.n);
 		a->find_n = b.n;

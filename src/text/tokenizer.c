@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "file/gguf.h"
 #include "text/vocabulary.h"
 
 enum { MAX_VOCABULARY = 256 << 20 };
@@ -41,6 +42,8 @@ hash_all(const struct tokenizer *t)
 	uint64_t h = (uint64_t)(t->clean | t->ideographs << 1 | t->lower << 2 |
 	    t->strip << 3);
 
+	if (t->model != TOKENS_WORDPIECE)
+		h = hash_mix(hash_mix(h, t->source), (uint64_t)t->model);
 	h = hash_mix(h, (uint64_t)t->max_chars);
 	h = hash_mix(h, (uint64_t)t->unknown);
 	for (int64_t i = 0; i < t->npieces; i++)
@@ -93,15 +96,86 @@ check_rows(const struct tokenizer *t, int64_t rows, const char *where,
 	    (long long)rows);
 }
 
-/* vocab.txt with its config files, or tokenizer.json with them. */
+/* ---- files of a folder ---- */
+
 static struct tokenizer *
-load_file(const char *dir, const char *name, int64_t rows,
+read_vocab_txt(const char *dir, const char *path, const char *data, size_t n,
+    struct pare_err *err)
+{
+	return vocab_txt_parse(data, n, path, err);
+}
+
+static struct tokenizer *
+read_json(const char *dir, const char *path, const char *data, size_t n,
+    struct pare_err *err)
+{
+	return tokenizer_json_parse(data, n, path, err);
+}
+
+/* vocab.json wants merges.txt beside it. */
+static struct tokenizer *
+read_vocab_json(const char *dir, const char *path, const char *data, size_t n,
+    struct pare_err *err)
+{
+	char *other = io_join(dir, "merges.txt"), *merges = NULL;
+	struct tokenizer *t = NULL;
+	size_t k;
+
+	if (io_read(other, MAX_VOCABULARY, &merges, &k, err) == PARE_OK)
+		t = merges_txt_parse(data, n, path, merges, k, other, err);
+	free(merges);
+	free(other);
+	return t;
+}
+
+static struct tokenizer *
+read_model(const char *dir, const char *path, const char *data, size_t n,
+    struct pare_err *err)
+{
+	return sentencepiece_parse(data, n, path, err);
+}
+
+/* In the order in which they are looked for. */
+static const struct kind {
+	const char *file;
+	bool text;	/* settings of WordPiece come from the small files */
+	struct tokenizer *(*read)(const char *dir, const char *path,
+	    const char *data, size_t n, struct pare_err *err);
+} kinds[] = {
+	{ "tokenizer.json", false, read_json },
+	{ "vocab.txt", true, read_vocab_txt },
+	{ "vocab.json", false, read_vocab_json },
+	{ "tokenizer.model", false, read_model },
+	{ "spiece.model", false, read_model },
+	{ "sentencepiece.bpe.model", false, read_model },
+	{ NULL, false, NULL }
+};
+
+/* What the small files say of it. */
+static enum pare_rc
+apply_config(struct tokenizer *t, const struct kind *k,
+    const struct tokenizer_config *c, const char *path, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+
+	if (t->model == TOKENS_WORDPIECE) {
+		if (k->text)
+			rc = tokenizer_config_specials(c, t, path, err);
+		return rc == PARE_OK ? tokenizer_config_settings(c, t, err) :
+		    rc;
+	}
+	if (k->read == read_model)
+		rc = tokenizer_config_ends(c, t, err);
+	return rc == PARE_OK ? tokenizer_config_length(c, t, err) : rc;
+}
+
+static struct tokenizer *
+load_file(const char *dir, const struct kind *k, int64_t rows,
     struct pare_err *err)
 {
 	struct tokenizer_config c = { 0 };
 	struct tokenizer *t = NULL;
-	char *path = io_join(dir, name), *data = NULL;
-	bool json = strcmp(name, "tokenizer.json") == 0;
+	char *path = io_join(dir, k->file), *data = NULL;
 	enum pare_rc rc;
 	size_t n;
 
@@ -109,15 +183,14 @@ load_file(const char *dir, const char *name, int64_t rows,
 	if (rc == PARE_OK)
 		rc = tokenizer_config_read(dir, &c, err);
 	if (rc == PARE_OK) {
-		t = json ? tokenizer_json_parse(data, n, path, err)
-		    : vocab_txt_parse(data, n, path, err);
+		t = k->read(dir, path, data, n, err);
 		rc = t == NULL ? PARE_EFORMAT : PARE_OK;
 	}
+	if (rc == PARE_OK) {
+		t->source = hash_bytes(data, n, 0);
+		rc = apply_config(t, k, &c, path, err);
+	}
 	free(data);
-	if (rc == PARE_OK && !json)
-		rc = tokenizer_config_specials(&c, t, path, err);
-	if (rc == PARE_OK)
-		rc = tokenizer_config_settings(&c, t, err);
 	if (rc == PARE_OK)
 		rc = check_rows(t, rows, path, err);
 	if (rc == PARE_OK)
@@ -130,53 +203,51 @@ load_file(const char *dir, const char *name, int64_t rows,
 	return NULL;
 }
 
-/* Says why the files that are there make no tokenizer. */
-static void
-say_other_kind(const char *dir, struct pare_err *err)
+/* The keys of a GGUF file. */
+static struct tokenizer *
+load_gguf(const char *path, int64_t rows, struct pare_err *err)
 {
-	static const struct {
-		const char *file, *kind;
-	} kinds[] = {
-		{ "merges.txt", "byte-level BPE (merges.txt)" },
-		{ "tokenizer.model", "SentencePiece (tokenizer.model)" },
-		{ "spiece.model", "SentencePiece (spiece.model)" },
-		{ "sentencepiece.bpe.model",
-		    "SentencePiece (sentencepiece.bpe.model)" },
-		{ "bpe.codes", "BPE (bpe.codes)" },
-	};
+	struct gguf *g = gguf_open(path, err);
+	struct tokenizer *t = NULL;
+	enum pare_rc rc;
 
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
-		char *path = io_join(dir, kinds[i].file);
-		bool there = io_is_file(path);
-
-		free(path);
-		if (there) {
-			err_set(err, PARE_EUSER, "its tokenizer is %s, which "
-			    "pare does not know (it knows WordPiece)",
-			    kinds[i].kind);
-			return;
-		}
-	}
-	err_set(err, PARE_EUSER, "'%s' has no tokenizer: neither "
-	    "tokenizer.json nor vocab.txt", dir);
+	if (g == NULL)
+		return NULL;
+	t = gguf_tokens(g, err);
+	gguf_close(g);
+	if (t == NULL)
+		return NULL;
+	rc = check_rows(t, rows, path, err);
+	if (rc == PARE_OK)
+		rc = finish(t, err);
+	if (rc == PARE_OK)
+		return t;
+	tokenizer_free(t);
+	return NULL;
 }
 
 struct tokenizer *
 tokenizer_load(const char *dir, int64_t rows, struct pare_err *err)
 {
-	char *json = io_join(dir, "tokenizer.json");
-	char *text = io_join(dir, "vocab.txt");
-	bool has_json = io_is_file(json), has_text = io_is_file(text);
 	struct tokenizer *t = NULL;
+	bool any = false;
 
-	free(json);
-	free(text);
-	if (has_json)
-		t = load_file(dir, "tokenizer.json", rows, err);
-	if (t == NULL && has_text)
-		t = load_file(dir, "vocab.txt", rows, err);
-	if (!has_json && !has_text)
-		say_other_kind(dir, err);
+	if (io_is_file(dir))
+		return load_gguf(dir, rows, err);
+	for (const struct kind *k = kinds; k->file != NULL && t == NULL; k++) {
+		char *path = io_join(dir, k->file);
+		bool there = io_is_file(path);
+
+		free(path);
+		if (!there)
+			continue;
+		any = true;
+		t = load_file(dir, k, rows, err);
+	}
+	if (!any)
+		err_set(err, PARE_EUSER, "'%s' has no tokenizer: no "
+		    "tokenizer.json, vocab.txt, vocab.json or tokenizer.model",
+		    dir);
 	return t;
 }
 
@@ -190,6 +261,8 @@ tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
 
 	if (str_has_suffix(name, ".json")) {
 		t = tokenizer_json_parse(data, n, name, err);
+	} else if (str_has_suffix(name, ".model")) {
+		t = sentencepiece_parse(data, n, name, err);
 	} else {
 		t = vocab_txt_parse(data, n, name, err);
 		if (t != NULL) {
@@ -199,6 +272,7 @@ tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
 	}
 	if (t == NULL)
 		return NULL;
+	t->source = hash_bytes(data, n, 0);
 	if (rc == PARE_OK)
 		rc = finish(t, err);
 	if (rc == PARE_OK)
@@ -214,6 +288,9 @@ tokenizer_free(struct tokenizer *t)
 		return;
 	added_free(&t->added);
 	trie_free(&t->trie);
+	pipeline_free(&t->pipeline);
+	merges_free(t->merges);
+	free(t->score);
 	free(t->piece);
 	free(t->text);
 	free(t);
@@ -221,10 +298,40 @@ tokenizer_free(struct tokenizer *t)
 
 /* ---- encoding ---- */
 
+/* One word of the other models. */
+struct word_sink {
+	const struct tokenizer *t;
+	struct id_list *out;
+};
+
+static enum pare_rc
+take_word(void *ctx, const char *s, size_t n, struct pare_err *err)
+{
+	const struct word_sink *w = ctx;
+
+	return w->t->model == TOKENS_UNIGRAM ?
+	    unigram_cut(w->t, s, n, w->out, err) :
+	    bpe_cut(w->t, s, n, w->out, err);
+}
+
+/* Normalised text without added tokens. */
+static enum pare_rc
+cut_text(const struct tokenizer *t, const char *s, size_t n, bool first,
+    struct id_list *out, struct pare_err *err)
+{
+	struct word_sink sink = { t, out };
+
+	if (n == 0)
+		return PARE_OK;
+	if (t->model == TOKENS_WORDPIECE)
+		return wordpiece_cut(t, s, n, out, err);
+	return pipeline_cut(&t->pipeline, s, n, first, take_word, &sink, err);
+}
+
 /* Text without tokens that are looked for before normalising: normalises it and
  * cuts out those that are looked for after. */
 static enum pare_rc
-encode_plain(const struct tokenizer *t, const char *s, size_t n,
+encode_plain(const struct tokenizer *t, const char *s, size_t n, bool first,
     struct uni_bytes *scratch, struct id_list *out, struct pare_err *err)
 {
 	struct added_match m;
@@ -232,17 +339,18 @@ encode_plain(const struct tokenizer *t, const char *s, size_t n,
 	size_t at = 0;
 
 	scratch->n = 0;
-	rc = wordpiece_normalize(t, s, n, scratch, &out->invalid, err);
+	rc = vocabulary_normalize(t, s, n, scratch, &out->invalid, err);
 	while (rc == PARE_OK && at < scratch->n && added_find(&t->added, true,
 	    scratch->p, scratch->n, at, &m)) {
-		rc = wordpiece_cut(t, scratch->p + at, m.begin - at, out, err);
+		rc = cut_text(t, scratch->p + at, m.begin - at,
+		    first && at == 0, out, err);
 		if (rc == PARE_OK)
 			rc = id_list_add(out, m.id, err);
 		at = m.end;
 	}
 	if (rc == PARE_OK && at < scratch->n)
-		rc = wordpiece_cut(t, scratch->p + at, scratch->n - at, out,
-		    err);
+		rc = cut_text(t, scratch->p + at, scratch->n - at,
+		    first && at == 0, out, err);
 	return rc;
 }
 
@@ -257,13 +365,15 @@ encode_text(const struct tokenizer *t, const char *s, size_t n,
 
 	while (rc == PARE_OK && at < n &&
 	    added_find(&t->added, false, s, n, at, &m)) {
-		rc = encode_plain(t, s + at, m.begin - at, &scratch, out, err);
+		rc = encode_plain(t, s + at, m.begin - at, at == 0, &scratch,
+		    out, err);
 		if (rc == PARE_OK)
 			rc = id_list_add(out, m.id, err);
 		at = m.end;
 	}
 	if (rc == PARE_OK && at < n)
-		rc = encode_plain(t, s + at, n - at, &scratch, out, err);
+		rc = encode_plain(t, s + at, n - at, at == 0, &scratch, out,
+		    err);
 	free(scratch.p);
 	return rc;
 }
@@ -401,7 +511,15 @@ tokenizer_size(const struct tokenizer *t)
 const char *
 tokenizer_kind(const struct tokenizer *t)
 {
-	return "WordPiece";
+	static const char *const names[] = {
+		[TOKENS_WORDPIECE] = "WordPiece",
+		[TOKENS_RANKS] = "BPE",
+		[TOKENS_SCORES] = "SentencePiece BPE",
+		[TOKENS_UNIGRAM] = "Unigram"
+	};
+
+	return t->model == TOKENS_RANKS && t->byte_level ? "byte-level BPE" :
+	    names[t->model];
 }
 
 int
@@ -414,4 +532,16 @@ uint64_t
 tokenizer_hash(const struct tokenizer *t)
 {
 	return t->hash;
+}
+
+int32_t
+tokenizer_bos(const struct tokenizer *t)
+{
+	return t->bos;
+}
+
+int32_t
+tokenizer_eos(const struct tokenizer *t)
+{
+	return t->eos;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * tokenizer: text to ids. One file per kind (wordpiece.c now), chosen by the
- * files of the model's folder: tokenizer.json, else vocab.txt with
- * tokenizer_config.json.
+ * tokenizer: text to ids and back. One file per model (wordpiece.c, bpe.c,
+ * unigram.c), chosen by the files of the model's folder: tokenizer.json, else
+ * vocab.txt, vocab.json with merges.txt, tokenizer.model; or by the keys of a
+ * GGUF file.
  */
 #ifndef PARE_TEXT_TOKENIZER_H
 #define PARE_TEXT_TOKENIZER_H
@@ -52,6 +53,14 @@ int64_t tokenizer_size(const struct tokenizer *t);
 const char *tokenizer_kind(const struct tokenizer *t);	/* "WordPiece" */
 /* Longest input its configuration allows; 0: not said. */
 int tokenizer_max_length(const struct tokenizer *t);
+/* The ids that begin and end a text; -1: it has none. */
+int32_t tokenizer_bos(const struct tokenizer *t);
+int32_t tokenizer_eos(const struct tokenizer *t);
+/* The text of n ids, appended to out as bytes (UTF-8 where the ids are whole
+ * characters). Special tokens are left out unless special. */
+struct str;
+void tokenizer_decode(const struct tokenizer *t, const int32_t *id, int64_t n,
+    bool special, struct str *out);
 /* Content hash of vocabulary and settings. */
 uint64_t tokenizer_hash(const struct tokenizer *t);
 

@@ -118,6 +118,59 @@ tokenizer_config_settings(const struct tokenizer_config *c,
 	return PARE_OK;
 }
 
+enum pare_rc
+tokenizer_config_length(const struct tokenizer_config *c,
+    struct tokenizer *t, struct pare_err *err)
+{
+	double length = json_number_value(json_object_get(c->config,
+	    "model_max_length"));
+	bool space = false;
+
+	if (length >= 1 && length <= MAX_LENGTH)
+		t->max_length = (int)length;
+	if (json_bool_of(c->config, "add_prefix_space", false, &space,
+	    "tokenizer_config.json", err) != PARE_OK)
+		return PARE_EFORMAT;
+	for (int i = 0; i < t->pipeline.npre; i++)
+		if (t->pipeline.pre[i].kind == PRE_BYTES && json_is_boolean(
+		    json_object_get(c->config, "add_prefix_space")))
+			t->pipeline.pre[i].prepend = space ? PREPEND_ALWAYS :
+			    PREPEND_NEVER;
+	return PARE_OK;
+}
+
+/* A special token by its role; dflt where the files do not name it. */
+static int32_t
+role_id(const struct tokenizer_config *c, const struct tokenizer *t,
+    const char *role, const char *dflt)
+{
+	const json_t *v = json_object_get(c->config, role);
+	const char *text;
+
+	if (v == NULL)
+		v = json_object_get(c->map, role);
+	text = json_is_object(v) ? json_string_value(json_object_get(v,
+	    "content")) : json_string_value(v);
+	return vocabulary_id(t, text != NULL ? text : dflt);
+}
+
+enum pare_rc
+tokenizer_config_ends(const struct tokenizer_config *c, struct tokenizer *t,
+    struct pare_err *err)
+{
+	static const char where[] = "tokenizer_config.json";
+	bool bos, eos;
+
+	if (json_bool_of(c->config, "add_bos_token", true, &bos, where,
+	    err) != PARE_OK || json_bool_of(c->config, "add_eos_token", false,
+	    &eos, where, err) != PARE_OK)
+		return PARE_EFORMAT;
+	t->bos = role_id(c, t, "bos_token", "<s>");
+	t->eos = role_id(c, t, "eos_token", "</s>");
+	template_ends(t, bos ? t->bos : -1, eos ? t->eos : -1);
+	return PARE_OK;
+}
+
 /* ---- special and added tokens ---- */
 
 enum pare_rc

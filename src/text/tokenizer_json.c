@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * tokenizer.json: a tokenizer as a pipeline of typed components. pare takes the
- * pipelines that are WordPiece as BERT has it and refuses every other component
- * by its name; to leave one out would give wrong ids without a word.
+ * tokenizer.json: a tokenizer as a pipeline of typed components. pare takes
+ * WordPiece as BERT has it, and BPE and Unigram with the components of
+ * pipeline_json.c, and refuses every other component by its name; to leave one
+ * out would give wrong ids without a word.
  */
 #include "text/vocabulary.h"
 
@@ -125,61 +126,214 @@ infer_type(const json_t *model)
 	return "WordLevel";
 }
 
-static enum pare_rc
-read_vocab(struct reader *r, const json_t *vocab)
+enum pare_rc
+vocabulary_from_json(const json_t *vocab, const char *where,
+    struct tokenizer **out, struct pare_err *err)
 {
 	int64_t most = 4 * (int64_t)json_object_size(vocab) + 65536, max = -1;
-	size_t bytes = 0;
-	const char *key;
 	json_t *v, *all = json_incref((json_t *)(uintptr_t)vocab);
 	enum pare_rc rc = PARE_OK;
+	size_t bytes = 0;
+	const char *key;
 
 	json_object_foreach(all, key, v) {
 		int64_t id = json_integer_value(v);
 
 		if (!json_is_integer(v) || id < 0 || id >= most) {
-			rc = err_set(r->err, PARE_EFORMAT,
+			rc = err_set(err, PARE_EFORMAT,
 			    "%s: the id of '%.60s' is not a whole number below"
-			    " %lld", r->where, key, (long long)most);
+			    " %lld", where, key, (long long)most);
 			break;
 		}
 		bytes += strlen(key);
 		max = id > max ? id : max;
 	}
 	if (rc == PARE_OK && max < 0)
-		rc = bad(r, "the vocabulary is empty");
+		rc = err_set(err, PARE_EFORMAT, "%s: the vocabulary is empty",
+		    where);
 	if (rc == PARE_OK) {
-		r->t = vocabulary_new(max + 1, bytes + 2 *
-		    json_object_size(all), r->err);
-		if (r->t == NULL)
-			rc = PARE_ENOMEM;
+		*out = vocabulary_new(max + 1, bytes + 2 *
+		    json_object_size(all), err);
+		rc = *out == NULL ? PARE_ENOMEM : PARE_OK;
 	}
 	if (rc == PARE_OK)
 		json_object_foreach(all, key, v) {
-			vocabulary_add(r->t, (int32_t)json_integer_value(v),
+			vocabulary_add(*out, (int32_t)json_integer_value(v),
 			    key, strlen(key));
 		}
 	json_decref(all);
 	return rc;
 }
 
+/* ["a", "b"] or "a b". */
 static enum pare_rc
-read_model(struct reader *r, const json_t *root)
+read_merge(const struct reader *r, const json_t *v, size_t i)
 {
-	const json_t *model = json_object_get(root, "model"), *vocab;
-	const char *type, *unknown, *prefix;
+	const char *both = json_string_value(v), *space;
+	const char *a = json_string_value(json_array_get(v, 0));
+	const char *b = json_string_value(json_array_get(v, 1));
+	int32_t left, right, made;
+	char *text;
+	size_t n;
+
+	space = both != NULL ? strchr(both, ' ') : NULL;
+	if (space != NULL) {
+		a = both;
+		b = space + 1;
+	}
+	if (a == NULL || b == NULL || (both == NULL &&
+	    json_array_size(v) != 2))
+		return err_set(r->err, PARE_EFORMAT, "%s: merge %zu is not "
+		    "two pieces", r->where, i);
+	n = space != NULL ? (size_t)(space - a) : strlen(a);
+	left = trie_get(&r->t->trie, a, n);
+	right = trie_get(&r->t->trie, b, strlen(b));
+	text = xmalloc(n + strlen(b) + 1);
+	memcpy(text, a, n);
+	memcpy(text + n, b, strlen(b) + 1);
+	made = trie_get(&r->t->trie, text, strlen(text));
+	free(text);
+	if (left < 0 || right < 0 || made < 0)
+		return err_set(r->err, PARE_EFORMAT, "%s: merge %zu needs a "
+		    "piece that is not in the vocabulary", r->where, i);
+	merges_add(r->t->merges, left, right, made);
+	return PARE_OK;
+}
+
+/* Settings that would change the ids and that pare does not have. */
+static enum pare_rc
+refuse_settings(const struct reader *r, const json_t *model)
+{
+	static const char *const texts[] = { "continuing_subword_prefix",
+		"end_of_word_suffix" };
+	const json_t *drop = json_object_get(model, "dropout");
+
+	for (int i = 0; i < 2; i++) {
+		const char *v = json_string_value(json_object_get(model,
+		    texts[i]));
+
+		if (v != NULL && v[0] != '\0')
+			return err_set(r->err, PARE_EUSER, "%s: a BPE model "
+			    "with a %s, which pare does not know", r->where,
+			    texts[i]);
+	}
+	if (json_is_number(drop) && json_number_value(drop) != 0.0)
+		return err_set(r->err, PARE_EUSER, "%s: a BPE model with "
+		    "dropout, which pare does not know", r->where);
+	return PARE_OK;
+}
+
+/* The unknown piece by name; -1 where the model has none. */
+static enum pare_rc
+read_unknown(const struct reader *r, const json_t *model)
+{
+	const char *text = json_string_value(json_object_get(model,
+	    "unk_token"));
+
+	r->t->unknown = -1;
+	return text == NULL ? PARE_OK : vocabulary_need(r->t, text, r->where,
+	    &r->t->unknown, r->err);
+}
+
+static enum pare_rc
+read_bpe(struct reader *r, const json_t *model)
+{
+	const json_t *vocab = json_object_get(model, "vocab"), *v;
+	const json_t *merges = json_object_get(model, "merges");
+	enum pare_rc rc = refuse_settings(r, model);
+	size_t i;
+
+	if (rc != PARE_OK)
+		return rc;
+	if (!json_is_object(vocab) || !json_is_array(merges))
+		return bad(r, "model.vocab is not an object, or model.merges "
+		    "not an array");
+	rc = vocabulary_from_json(vocab, r->where, &r->t, r->err);
+	if (rc != PARE_OK)
+		return rc;
+	r->t->model = TOKENS_RANKS;
+	r->t->byte_fallback = json_is_true(json_object_get(model,
+	    "byte_fallback"));
+	r->t->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
+	r->t->ignore_merges = json_is_true(json_object_get(model,
+	    "ignore_merges"));
+	vocabulary_find_bytes(r->t);
+	r->t->merges = merges_new(json_array_size(merges), r->err);
+	if (r->t->merges == NULL)
+		return PARE_ENOMEM;
+	json_array_foreach(merges, i, v)
+		if (rc == PARE_OK)
+			rc = read_merge(r, v, i);
+	return rc == PARE_OK ? read_unknown(r, model) : rc;
+}
+
+/* [["piece", -3.2], ...] */
+static enum pare_rc
+read_scored(struct reader *r, const json_t *vocab)
+{
+	size_t n = json_array_size(vocab), i, bytes = 0;
+	const json_t *v;
+
+	json_array_foreach(vocab, i, v) {
+		const json_t *score = json_array_get(v, 1);
+
+		if (json_array_size(v) != 2 || !json_is_number(score) ||
+		    !json_is_string(json_array_get(v, 0)))
+			return err_set(r->err, PARE_EFORMAT, "%s: piece %zu "
+			    "is not a text and a score", r->where, i);
+		bytes += json_string_length(json_array_get(v, 0));
+	}
+	r->t = vocabulary_new((int64_t)n, bytes, r->err);
+	if (r->t == NULL)
+		return PARE_ENOMEM;
+	r->t->score = mem_big_zero(n, sizeof(*r->t->score), r->err);
+	if (r->t->score == NULL)
+		return PARE_ENOMEM;
+	json_array_foreach(vocab, i, v) {
+		const json_t *text = json_array_get(v, 0);
+		float score = (float)json_number_value(json_array_get(v, 1));
+
+		vocabulary_add(r->t, (int32_t)i, json_string_value(text),
+		    json_string_length(text));
+		r->t->score[i] = score;
+		if (score < r->t->lowest)
+			r->t->lowest = score;
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+read_unigram(struct reader *r, const json_t *model)
+{
+	const json_t *vocab = json_object_get(model, "vocab");
+	int64_t unknown;
+	enum pare_rc rc;
+
+	if (json_array_size(vocab) == 0)
+		return bad(r, "model.vocab is not an array of pieces");
+	rc = read_scored(r, vocab);
+	if (rc != PARE_OK)
+		return rc;
+	r->t->model = TOKENS_UNIGRAM;
+	r->t->fuse_unknown = true;
+	r->t->byte_fallback = json_is_true(json_object_get(model,
+	    "byte_fallback"));
+	vocabulary_find_bytes(r->t);
+	rc = json_int(model, "unk_id", 0,
+	    (int64_t)json_array_size(vocab) - 1, -1, &unknown, r->where,
+	    r->err);
+	r->t->unknown = (int32_t)unknown;
+	return rc;
+}
+
+static enum pare_rc
+read_wordpiece(struct reader *r, const json_t *model)
+{
+	const json_t *vocab = json_object_get(model, "vocab");
+	const char *unknown, *prefix;
 	enum pare_rc rc;
 	int64_t chars;
 
-	if (!json_is_object(model))
-		return bad(r, "there is no model object");
-	type = infer_type(model);
-	if (strcmp(type, "WordPiece") != 0) {
-		err_set(r->err, PARE_EUSER, "its tokenizer is %.60s, which "
-		    "pare does not know (it knows WordPiece)", type);
-		return PARE_EUSER;
-	}
-	vocab = json_object_get(model, "vocab");
 	if (!json_is_object(vocab))
 		return bad(r, "model.vocab is not an object");
 	if (json_text(model, "unk_token", "[UNK]", &unknown, r->where,
@@ -189,12 +343,31 @@ read_model(struct reader *r, const json_t *root)
 	    json_int(model, "max_input_chars_per_word", 1, 10000, 100, &chars,
 	    r->where, r->err) != PARE_OK)
 		return PARE_EFORMAT;
-	rc = read_vocab(r, vocab);
+	rc = vocabulary_from_json(vocab, r->where, &r->t, r->err);
 	if (rc != PARE_OK)
 		return rc;
 	r->t->max_chars = (int)chars;
 	r->t->continued = trie_walk(&r->t->trie, 0, prefix, strlen(prefix));
 	return vocabulary_need(r->t, unknown, r->where, &r->t->unknown, r->err);
+}
+
+static enum pare_rc
+read_model(struct reader *r, const json_t *root)
+{
+	const json_t *model = json_object_get(root, "model");
+	const char *type;
+
+	if (!json_is_object(model))
+		return bad(r, "there is no model object");
+	type = infer_type(model);
+	if (strcmp(type, "WordPiece") == 0)
+		return read_wordpiece(r, model);
+	if (strcmp(type, "BPE") == 0)
+		return read_bpe(r, model);
+	if (strcmp(type, "Unigram") == 0)
+		return read_unigram(r, model);
+	return err_set(r->err, PARE_EUSER, "its tokenizer is %.60s, which "
+	    "pare does not know (it knows WordPiece, BPE and Unigram)", type);
 }
 
 /* ---- added tokens ---- */
@@ -247,16 +420,6 @@ read_pair(const struct reader *r, const json_t *o, const char *key,
 		    key, (long long)n);
 	*id = (int32_t)n;
 	return PARE_OK;
-}
-
-/* <s> A </s> and <s> A </s> </s> B </s>, of one segment. */
-static void
-template_roberta(struct tokenizer *t, int32_t cls, int32_t sep)
-{
-	template_bert(t, cls, sep);
-	t->pair = (struct template){ .n = 6, .specials = 4, .part = {
-		{ -1, cls, 0 }, { 0, 0, 0 }, { -1, sep, 0 }, { -1, sep, 0 },
-		{ 1, 0, 0 }, { -1, sep, 0 } } };
 }
 
 /* The ids that the text of a special token stands for. */
@@ -333,24 +496,19 @@ read_template(const struct reader *r, const json_t *o, const char *key,
 	return PARE_OK;
 }
 
+/* One component; those of a Sequence follow each other. ByteLevel changes only
+ * offsets. */
 static enum pare_rc
-read_post_processor(const struct reader *r, const json_t *root)
+read_processor(const struct reader *r, const json_t *o)
 {
+	const char *type = json_string_value(json_object_get(o, "type"));
 	struct tokenizer *t = r->t;
-	const json_t *o;
-	const char *type;
 	int32_t cls, sep;
 
-	if (open_component(r, root, "post_processor", "processors", &o,
-	    &type) != PARE_OK)
-		return PARE_EFORMAT;
-	if (type == NULL) {
-		t->single = (struct template){ .n = 1,
-			.part = { { 0, 0, 0 } } };
-		t->pair = (struct template){ .n = 2,
-			.part = { { 0, 0, 0 }, { 1, 0, 1 } } };
+	if (type == NULL)
+		return bad(r, "post_processor is not an object with a type");
+	if (strcmp(type, "ByteLevel") == 0)
 		return PARE_OK;
-	}
 	if (strcmp(type, "TemplateProcessing") == 0) {
 		if (read_template(r, o, "single", &t->single) != PARE_OK)
 			return PARE_EFORMAT;
@@ -369,6 +527,43 @@ read_post_processor(const struct reader *r, const json_t *root)
 	return PARE_OK;
 }
 
+static enum pare_rc
+read_post_processor(const struct reader *r, const json_t *root)
+{
+	const json_t *o = json_object_get(root, "post_processor"), *all, *v;
+	enum pare_rc rc = PARE_OK;
+	size_t i;
+
+	template_bare(r->t);
+	if (o == NULL || json_is_null(o))
+		return PARE_OK;
+	all = json_object_get(o, "processors");
+	if (!json_is_array(all))
+		return read_processor(r, o);
+	json_array_foreach(all, i, v)
+		if (rc == PARE_OK)
+			rc = read_processor(r, v);
+	return rc;
+}
+
+/* The first id before a text, and the first behind it. */
+static void
+find_ends(struct tokenizer *t)
+{
+	bool behind = false;
+
+	for (int i = 0; i < t->single.n; i++) {
+		const struct template_part *p = &t->single.part[i];
+
+		if (p->sequence >= 0)
+			behind = true;
+		else if (!behind && t->bos < 0)
+			t->bos = p->id;
+		else if (behind && t->eos < 0)
+			t->eos = p->id;
+	}
+}
+
 struct tokenizer *
 tokenizer_json_parse(const char *data, size_t n, const char *where,
     struct pare_err *err)
@@ -382,9 +577,11 @@ tokenizer_json_parse(const char *data, size_t n, const char *where,
 	rc = json_is_object(root) ? PARE_OK : bad(&r, "not a JSON object");
 	if (rc == PARE_OK)
 		rc = read_model(&r, root);
-	if (rc == PARE_OK)
+	if (rc == PARE_OK && r.t->model != TOKENS_WORDPIECE)
+		rc = pipeline_read(r.t, root, where, err);
+	else if (rc == PARE_OK)
 		rc = read_normalizer(&r, root);
-	if (rc == PARE_OK)
+	if (rc == PARE_OK && r.t->model == TOKENS_WORDPIECE)
 		rc = read_pre_tokenizer(&r, root);
 	if (rc == PARE_OK)
 		rc = read_added(&r, root);
@@ -395,5 +592,6 @@ tokenizer_json_parse(const char *data, size_t n, const char *where,
 		tokenizer_free(r.t);
 		return NULL;
 	}
+	find_ends(r.t);
 	return r.t;
 }

@@ -16,7 +16,8 @@ vocabulary_new(int64_t max_pieces, size_t bytes, struct pare_err *err)
 	t->max_pieces = max_pieces;
 	t->max_chars = 100;
 	t->continued = TRIE_NONE;
-	t->unknown = -1;
+	t->unknown = t->bos = t->eos = -1;
+	memset(t->byte_id, 0xff, sizeof(t->byte_id));
 	t->piece = mem_big_zero((size_t)max_pieces, sizeof(*t->piece), err);
 	t->text = mem_big(t->text_cap, 1, err);
 	if (t->piece == NULL || t->text == NULL ||
@@ -84,4 +85,46 @@ template_bert(struct tokenizer *t, int32_t cls, int32_t sep)
 	t->pair = (struct template){ .n = 5, .specials = 3, .part = {
 		{ -1, cls, 0 }, { 0, 0, 0 }, { -1, sep, 0 }, { 1, 0, 1 },
 		{ -1, sep, 1 } } };
+}
+
+void
+template_roberta(struct tokenizer *t, int32_t cls, int32_t sep)
+{
+	template_bert(t, cls, sep);
+	t->pair = (struct template){ .n = 6, .specials = 4, .part = {
+		{ -1, cls, 0 }, { 0, 0, 0 }, { -1, sep, 0 }, { -1, sep, 0 },
+		{ 1, 0, 0 }, { -1, sep, 0 } } };
+}
+
+void
+template_bare(struct tokenizer *t)
+{
+	t->single = (struct template){ .n = 1, .part = { { 0, 0, 0 } } };
+	t->pair = (struct template){ .n = 2,
+		.part = { { 0, 0, 0 }, { 1, 0, 1 } } };
+}
+
+/* The same ids around each text of a pair. */
+void
+template_ends(struct tokenizer *t, int32_t bos, int32_t eos)
+{
+	struct template *m[2] = { &t->single, &t->pair };
+
+	for (int k = 0; k < 2; k++) {
+		*m[k] = (struct template){ .n = 0 };
+		for (int i = 0; i <= k; i++) {
+			if (bos >= 0) {
+				m[k]->part[m[k]->n++] =
+				    (struct template_part){ -1, bos, i };
+				m[k]->specials++;
+			}
+			m[k]->part[m[k]->n++] =
+			    (struct template_part){ i, 0, i };
+			if (eos >= 0) {
+				m[k]->part[m[k]->n++] =
+				    (struct template_part){ -1, eos, i };
+				m[k]->specials++;
+			}
+		}
+	}
 }

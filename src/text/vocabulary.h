@@ -8,6 +8,7 @@
 #define PARE_TEXT_VOCABULARY_H
 
 #include "base/json.h"
+#include "text/pipeline.h"
 #include "text/tokenizer.h"
 #include "text/trie.h"
 #include "text/unicode.h"
@@ -46,7 +47,18 @@ struct template {
 	int specials;		/* how many parts are ids */
 };
 
+enum token_model {
+	TOKENS_WORDPIECE,
+	TOKENS_RANKS,	/* BPE: the pair of the lowest rank is joined first */
+	TOKENS_SCORES,	/* BPE of SentencePiece: the best scored join first */
+	TOKENS_UNIGRAM	/* the likeliest way to cut */
+};
+
+struct merges;
+struct id_list;
+
 struct tokenizer {
+	enum token_model model;
 	/* Pieces by id; NULL where there is none. */
 	const char **piece;
 	int64_t npieces, max_pieces;
@@ -60,6 +72,18 @@ struct tokenizer {
 	bool clean, ideographs, lower;
 	int strip_said;		/* -1: not said, strips when it lower-cases */
 	bool strip;
+	/* The other models. */
+	struct pipeline pipeline;
+	struct merges *merges;		/* TOKENS_RANKS */
+	float *score;			/* per id: TOKENS_SCORES, _UNIGRAM */
+	float lowest;			/* of the scores */
+	bool byte_level;		/* pieces are spelled by byte_level.c */
+	bool byte_fallback;		/* what is no piece becomes <0x41> */
+	bool fuse_unknown, ignore_merges;
+	int32_t byte_id[256];		/* of those; -1 */
+	int32_t bos, eos;		/* -1: none */
+	uint64_t source;		/* hash of the file it was read from */
+
 	struct added_set added;
 	struct template single, pair;
 	int max_length;
@@ -72,6 +96,9 @@ struct tokenizer {
  * text; NULL with PARE_ENOMEM. */
 struct tokenizer *vocabulary_new(int64_t max_pieces, size_t bytes,
     struct pare_err *err);
+/* The same from an object of pieces and ids. PARE_EFORMAT naming where. */
+enum pare_rc vocabulary_from_json(const json_t *vocab, const char *where,
+    struct tokenizer **out, struct pare_err *err);
 /* Piece id is s; the text's id is now id. */
 void vocabulary_add(struct tokenizer *t, int32_t id, const char *s, size_t n);
 /* The id of a piece or an added token, or -1. */
@@ -83,8 +110,14 @@ enum pare_rc vocabulary_need(const struct tokenizer *t, const char *s,
 /* PARE_EFORMAT when the template is full. */
 enum pare_rc template_add(struct template *m, int sequence, int32_t id,
     int32_t type, const char *where, struct pare_err *err);
+/* The texts alone. */
+void template_bare(struct tokenizer *t);
 /* [CLS] A [SEP] and [CLS] A [SEP] B [SEP]. */
 void template_bert(struct tokenizer *t, int32_t cls, int32_t sep);
+/* <s> A </s> and <s> A </s> </s> B </s>, of one segment. */
+void template_roberta(struct tokenizer *t, int32_t cls, int32_t sep);
+/* ids around a text as Llama has them; -1: none. */
+void template_ends(struct tokenizer *t, int32_t bos, int32_t eos);
 
 /* ---- added.c ---- */
 
@@ -111,6 +144,7 @@ struct id_list {
 	int32_t *v;
 	size_t n, cap;
 	int invalid;
+	bool last_unknown;	/* within one word: for fusing */
 };
 enum pare_rc id_list_add(struct id_list *l, int32_t id, struct pare_err *err);
 
@@ -121,6 +155,33 @@ enum pare_rc wordpiece_normalize(const struct tokenizer *t, const char *s,
 enum pare_rc wordpiece_cut(const struct tokenizer *t, const char *s, size_t n,
     struct id_list *out, struct pare_err *err);
 
+/* ---- normalize.c ---- */
+
+/* Text of a file or a user as the model's words are cut from it, appended to
+ * out; bytes that are no UTF-8 are counted and become U+FFFD. */
+enum pare_rc vocabulary_normalize(const struct tokenizer *t, const char *s,
+    size_t n, struct uni_bytes *out, int *invalid, struct pare_err *err);
+
+/* ---- bpe.c, unigram.c ---- */
+
+/* Pairs of pieces and what they become. merges_add() gives them rank 0, 1, ...;
+ * a pair given again keeps its last rank. */
+struct merges *merges_new(size_t pairs, struct pare_err *err);
+void merges_free(struct merges *m);	/* NULL is fine */
+void merges_add(struct merges *m, int32_t left, int32_t right, int32_t made);
+
+/* Ids of one word, by the tokenizer's model; word is valid UTF-8. */
+enum pare_rc bpe_cut(const struct tokenizer *t, const char *s, size_t n,
+    struct id_list *out, struct pare_err *err);
+enum pare_rc unigram_cut(const struct tokenizer *t, const char *s, size_t n,
+    struct id_list *out, struct pare_err *err);
+/* What is no piece: its bytes, or the unknown piece; nothing where neither is
+ * there. */
+enum pare_rc unknown_cut(const struct tokenizer *t, const char *s, size_t n,
+    struct id_list *out, struct pare_err *err);
+/* Fills byte_id[] from the vocabulary. */
+void vocabulary_find_bytes(struct tokenizer *t);
+
 /* ---- vocab_txt.c, tokenizer_json.c, tokenizer_config.c ---- */
 
 /* The next three leave the tokenizer to be finished by tokenizer.c. */
@@ -128,6 +189,29 @@ struct tokenizer *vocab_txt_parse(const char *data, size_t n,
     const char *where, struct pare_err *err);
 struct tokenizer *tokenizer_json_parse(const char *data, size_t n,
     const char *where, struct pare_err *err);
+/* vocab.json, and merges.txt beside it. */
+struct tokenizer *merges_txt_parse(const char *vocab, size_t nvocab,
+    const char *vocab_where, const char *data, size_t n, const char *where,
+    struct pare_err *err);
+/* tokenizer.model, a protocol buffer of SentencePiece. */
+struct tokenizer *sentencepiece_parse(const char *data, size_t n,
+    const char *where, struct pare_err *err);
+/* The tokenizer.ggml keys of a GGUF file. */
+struct gguf;
+struct tokenizer *gguf_tokens(const struct gguf *g, struct pare_err *err);
+
+/* ---- pipeline_json.c: normalizer and pre_tokenizer of tokenizer.json ---- */
+enum pare_rc pipeline_read(struct tokenizer *t, const json_t *root,
+    const char *where, struct pare_err *err);
+
+/* Steps that several files make. PARE_EFORMAT when there is no room for more. */
+struct norm_step *pipeline_add_norm(struct pipeline *p, enum norm_kind kind,
+    const char *text, const char *with, const char *where,
+    struct pare_err *err);
+struct pre_step *pipeline_add_pre(struct pipeline *p, enum pre_kind kind,
+    const char *pattern, const char *where, struct pare_err *err);
+/* The pattern that GPT-2 cuts words with. */
+extern const char byte_level_pattern[];
 
 /* The config files of a model folder, any of which may be missing. */
 struct tokenizer_config {
@@ -140,6 +224,12 @@ enum pare_rc tokenizer_config_read(const char *dir,
 void tokenizer_config_free(struct tokenizer_config *c);
 /* What it says of the normaliser, and the longest input. */
 enum pare_rc tokenizer_config_settings(const struct tokenizer_config *c,
+    struct tokenizer *t, struct pare_err *err);
+/* Which of bos and eos go around a text, as SentencePiece's files need it told:
+ * add_bos_token (true) and add_eos_token (false). */
+enum pare_rc tokenizer_config_ends(const struct tokenizer_config *c,
+    struct tokenizer *t, struct pare_err *err);
+enum pare_rc tokenizer_config_length(const struct tokenizer_config *c,
     struct tokenizer *t, struct pare_err *err);
 /* The special and added tokens of a vocab.txt; where names that file.
  * PARE_EUSER when the class that the config names is not WordPiece. */

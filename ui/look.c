@@ -114,6 +114,19 @@ look_columns(const char *s)
 	return total;
 }
 
+const char *
+look_skip(const char *s, int n)
+{
+	int columns;
+	int32_t c;
+
+	while (*s != '\0' && n > 0) {
+		s += next_char(s, &c, &columns);
+		n -= columns;
+	}
+	return s;
+}
+
 /* Characters that could move the cursor, reorder the line or vanish. */
 static bool
 is_unsafe(int32_t c)

@@ -52,6 +52,9 @@ int look_columns(const char *s);
 /* s with control characters, invalid UTF-8 and (for ASCII) everything else that
  * cannot be shown replaced by '?'. Malloc'ed. */
 char *look_clean(const struct look *l, const char *s);
+/* s after its first n columns (a wide character that lies across the border goes
+ * too), s being clean. */
+const char *look_skip(const char *s, int n);
 /* At most width columns of s, which is clean; the cut is marked. */
 void look_cut(struct str *b, const struct look *l, const char *s, int width);
 /* s (cleaned) in lines of the look's width; every line but the first, which

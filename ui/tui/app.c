@@ -218,9 +218,9 @@ app_select(struct app *app, const struct target *t)
 void
 app_show_text(struct app *app, const char *title, const char *text)
 {
-	output_set(app, title, text);
-	app_push(app, VIEW_OUTPUT);
-	app_dirty(app);
+	output_begin(app, title);
+	output_add_text(app, text);
+	output_show(app);
 }
 
 void
@@ -229,20 +229,32 @@ app_dirty(struct app *app)
 	app->p->dirty = true;
 }
 
+/* Malloc'ed, of any length. */
+static char *
+format(const char *fmt, va_list ap)
+{
+	va_list again;
+	char *text;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	n = n > 0 ? n : 0;
+	text = xcalloc((size_t)n + 1, 1);
+	vsnprintf(text, (size_t)n + 1, fmt, ap);
+	return text;
+}
+
 void
 app_message(struct app *app, enum style style, const char *fmt, ...)
 {
 	struct str *m = &app->p->message;
 	char *text;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
-	text = xmalloc((size_t)n + 1);
-	va_start(ap, fmt);
-	vsnprintf(text, (size_t)n + 1, fmt, ap);
+	text = format(fmt, ap);
 	va_end(ap);
 	str_clear(m);
 	str_add(m, text);
@@ -263,13 +275,16 @@ app_command(struct app *app, const char *line)
 bool
 app_commandf(struct app *app, const char *fmt, ...)
 {
-	char line[1024];
+	char *line;
 	va_list ap;
+	bool taken;
 
 	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
+	line = format(fmt, ap);
 	va_end(ap);
-	return app_command(app, line);
+	taken = app_command(app, line);
+	free(line);
+	return taken;
 }
 
 bool

@@ -75,7 +75,15 @@ bool prompt_wants_byte(const struct app *app);
 /* Ends readline for good. */
 void prompt_close(void);
 
-/* view_output.c */
-void output_set(struct app *app, const char *title, const char *text);
+/*
+ * view_output.c: a page is made of parts, which are drawn again when the width
+ * changes: texts, whose long lines are broken, and documents.
+ */
+void output_begin(struct app *app, const char *title);
+void output_add_text(struct app *app, const char *text);
+/* kind: of ui/render.h, static. doc is shared. */
+void output_add_document(struct app *app, const char *kind, json_t *doc);
+/* Brings the page to the front. */
+void output_show(struct app *app);
 
 #endif

@@ -469,12 +469,14 @@ app_draw(struct app *app, struct cells *c)
 
 	layout_make(c->rows, c->cols, &want, l);
 	if (was.rows != l->pane[PANE_MAIN].rows ||
-	    was.cols != l->pane[PANE_MAIN].cols)
+	    was.cols != l->pane[PANE_MAIN].cols ||
+	    app->look.ascii != c->ascii) {
+		app->look.ascii = c->ascii;
 		app_changed(app, CHANGE_SIZE);
+	}
 	if (l->pane[PANE_DETAIL].rows == 0)
 		app->focus_detail = false;
 	app->look.width = c->cols > 24 ? c->cols - 2 : 22;
-	app->look.ascii = c->ascii;
 	cells_clear(c);
 	draw_top(app, c, l->pane[PANE_TOP]);
 	if (l->tiny)

@@ -24,13 +24,20 @@
 
 /* ---- lines --------------------------------------------------------------- */
 
+/* What a line of a script answered. */
+struct said {
+	const char *kind;
+	json_t *doc;
+};
+
 struct line_job {
 	struct job job;
 	struct app *app;
 	char *line;
 	struct look look;
 	struct result result;
-	struct str said;	/* by the lines of a script */
+	struct said *said;
+	int nsaid;
 	bool brief;		/* the answer fits the message line */
 };
 
@@ -42,8 +49,9 @@ on_result(const struct result *r, void *ctx)
 
 	if (r->rc != PARE_OK || r->doc == NULL)
 		return;
-	str_addf(&j->said, "> %s\n", doc_text(r->doc, "command"));
-	render_document(&j->said, &j->look, r->kind, r->doc);
+	j->said = xrealloc(j->said, (size_t)(j->nsaid + 1) *
+	    sizeof(*j->said));
+	j->said[j->nsaid++] = (struct said){ r->kind, json_incref(r->doc) };
 }
 
 static enum pare_rc
@@ -137,6 +145,36 @@ is_setting(const struct line_job *j)
 	    sscanf(j->line, "%7s %63s %63s", a, b, c) == 3;
 }
 
+static void
+add_notes(const struct line_job *j, struct str *b, const char *sign)
+{
+	for (int i = 0; i < j->result.notes.n; i++)
+		str_addf(b, "%s %s\n", sign, j->result.notes.text[i]);
+}
+
+/* The output view with all that was answered. */
+static void
+show_answer(struct app *app, const struct line_job *j)
+{
+	struct str b = STR_INIT;
+
+	output_begin(app, j->line);
+	for (int i = 0; i < j->nsaid; i++) {
+		str_clear(&b);
+		str_addf(&b, "> %s\n", doc_text(j->said[i].doc, "command"));
+		output_add_text(app, b.s);
+		output_add_document(app, j->said[i].kind, j->said[i].doc);
+	}
+	if (!is_setting(j))
+		output_add_document(app, j->result.kind, j->result.doc);
+	str_clear(&b);
+	add_notes(j, &b, "warning:");
+	if (b.n > 0)
+		output_add_text(app, b.s);
+	str_free(&b);
+	output_show(app);
+}
+
 /* Where the answer of a command goes: into the message line, or when it is long
  * and was asked for, into the output view. */
 static void
@@ -145,21 +183,17 @@ say_result(struct app *app, struct line_job *j)
 	bool brief = is_brief(j);
 	struct str b = STR_INIT;
 
-	if (j->said.n > 0)
-		str_add(&b, j->said.s);
 	if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
-	for (int i = 0; i < j->result.notes.n; i++)
-		str_addf(&b, "%s %s\n", brief ? "!" : "warning:",
-		    j->result.notes.text[i]);
-	if (b.n == 0) {
+	add_notes(j, &b, brief ? "!" : "warning:");
+	if (j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {
+		show_answer(app, j);
+	} else if (b.n == 0) {
 		app_message(app, STYLE_NORMAL, "%s", j->line);
-	} else if (brief || fits_line(app, b.s)) {
+	} else {
 		join_lines(b.s);
 		app_message(app, j->result.notes.n > 0 ? STYLE_WARN :
 		    STYLE_NORMAL, "%s: %s", j->line, b.s);
-	} else {
-		app_show_text(app, j->line, b.s);
 	}
 	str_free(&b);
 }
@@ -206,7 +240,9 @@ line_drop(struct job *job)
 	struct line_job *j = (struct line_job *)job;
 
 	result_free(&j->result);
-	str_free(&j->said);
+	for (int i = 0; i < j->nsaid; i++)
+		json_decref(j->said[i].doc);
+	free(j->said);
 	free(j->line);
 	free(j);
 }
@@ -263,7 +299,6 @@ line_new(struct app *app, const char *line)
 	j->app = app;
 	j->line = xstrdup(line);
 	j->look = app->look;
-	j->said = (struct str)STR_INIT;
 	return j;
 }
 

@@ -64,6 +64,12 @@ const struct key_row key_table[] = {
 	{ K_ENTER, IN(SAMPLES), ACT_ENTER, "the whole text of the sample",
 	    "text" },
 	{ 's', IN(SAMPLES), ACT_SORT, "sort by the next column", NULL },
+	/* ---- output ---- */
+	{ K_LEFT, IN(OUTPUT), ACT_LEFT, "to the left, where lines are wider",
+	    NULL },
+	{ 'h', IN(OUTPUT), ACT_LEFT, NULL, NULL },
+	{ K_RIGHT, IN(OUTPUT), ACT_RIGHT, "to the right", NULL },
+	{ 'l', IN(OUTPUT), ACT_RIGHT, NULL, NULL },
 	/* ---- the detail pane ---- */
 	{ ']', IN(TREE) | MAPS, ACT_DETAIL_NEXT, "detail: next sentence",
 	    NULL },

@@ -586,6 +586,22 @@ enter(struct app *app)
 	rebuild(app);
 }
 
+/* From one part to the next. The place may already be in view, so a part that
+ * has nothing to show says so in the message line too. */
+static void
+next_part(struct app *app)
+{
+	struct compare_view *v = app->state[VIEW_COMPARE];
+	const struct row *first;
+
+	v->cursor = v->cursor < v->tensors ? v->tensors :
+	    v->cursor < v->flips ? v->flips : 0;
+	first = v->cursor + 1 < v->n ? &v->row[v->cursor + 1] : NULL;
+	if (first != NULL && first->kind == ROW_NOTE)
+		app_message(app, STYLE_NORMAL, "%s", note_text(app,
+		    first->at));
+}
+
 static bool
 act(struct app *app, enum action a)
 {
@@ -594,8 +610,7 @@ act(struct app *app, enum action a)
 	if (v->n == 0)
 		return false;
 	if (a == ACT_MODE)
-		v->cursor = v->cursor < v->tensors ? v->tensors :
-		    v->cursor < v->flips ? v->flips : 0;
+		next_part(app);
 	else if (a >= ACT_UP && a <= ACT_LAST)
 		v->cursor = view_move(a, v->cursor, v->n,
 		    app->layout.pane[PANE_MAIN].rows);

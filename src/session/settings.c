@@ -31,6 +31,9 @@ const struct arg_spec setting_table[SET_COUNT + 1] = {
 	    "show long output through $PAGER" },
 	[SET_THEME] = { "theme", ARG_CHOICE, 0, 0, 0, "default", theme_choices,
 	    NULL, "colours of the workbench" },
+	[SET_MOUSE] = { "mouse", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "the workbench follows clicks and the wheel; the terminal then "
+	    "selects text with Shift held" },
 	[SET_COUNT] = { NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL },
 };
 

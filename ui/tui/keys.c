@@ -2,7 +2,7 @@
 #include "ui/tui/keys.h"
 
 #include <stdio.h>
-
+#include <string.h>
 
 #define LISTS (IN(TREE) | IN(HISTORY) | IN(SAMPLES) | IN(COMPARE) | \
     IN(OUTPUT) | IN(HELP) | IN(APPLY) | IN(CHART))
@@ -171,4 +171,18 @@ keys_name(int key, char out[16])
 		snprintf(out, 16, "^%c", key + 64);
 	else
 		snprintf(out, 16, "%c", key > 0 && key < 127 ? key : '?');
+}
+
+int
+keys_named(const char *name)
+{
+	char text[16];
+
+	for (const struct key_row *r = key_table; r->key != K_NONE; r++) {
+		keys_name(r->key, text);
+		if (strcmp(text, name) == 0)
+			return r->key;
+	}
+	/* What is asked is no row of the table. */
+	return name[0] != '\0' && name[1] == '\0' ? name[0] : K_NONE;
 }

@@ -17,7 +17,9 @@ enum key {
 	K_UP = 0x110000, K_DOWN, K_LEFT, K_RIGHT, K_HOME, K_END,
 	K_PAGE_UP, K_PAGE_DOWN, K_BACK_TAB, K_DELETE, K_INSERT, K_BACKSPACE,
 	K_F1, K_F2, K_F3, K_F4, K_F5, K_F6, K_F7, K_F8, K_F9, K_F10,
-	K_UNKNOWN	/* a sequence that means nothing here */
+	K_UNKNOWN,	/* a sequence that means nothing here */
+	K_MOUSE,	/* screen_mouse_event() tells what */
+	K_PASTE		/* screen_paste() has the text */
 };
 #define K_CTRL(c) ((c) & 31)
 
@@ -74,5 +76,7 @@ extern const struct key_row key_table[];
 enum action keys_find(enum view_id view, int key);
 /* "Enter", "^L", "F1", "x". */
 void keys_name(int key, char out[16]);
+/* The key of that name; K_NONE. */
+int keys_named(const char *name);
 
 #endif

@@ -57,6 +57,14 @@ view_top(int cursor, int n, int rows)
 }
 
 int
+view_row_at(int cursor, int n, struct rect r, int row)
+{
+	int i = view_top(cursor, n, r.rows) + row - r.row;
+
+	return row < r.row || row >= r.row + r.rows || i >= n ? -1 : i;
+}
+
+int
 view_move(enum action a, int cursor, int n, int rows)
 {
 	int page = rows > 1 ? rows - 1 : 1;

@@ -699,6 +699,29 @@ draw_title(const struct app *app, struct cells *c, struct rect r)
 		    "selected: %s", v->target.path);
 }
 
+/* Rows under the list of ops that tell of one; 0: none. */
+static int
+choice_help_rows(const struct apply_view *v, struct rect r)
+{
+	if (r.rows < v->nchoices + 3 && r.rows < 8)
+		return 0;
+	return r.rows >= v->nchoices + 4 ? 3 : 2;
+}
+
+/* Rows of the form for fields. */
+static int
+field_rows(const struct apply_view *v, struct rect r)
+{
+	int low = r.rows >= v->nfields + 7 ? 6 : r.rows >= v->nfields + 5 ||
+	    r.rows >= 10 ? 4 : r.rows >= 4 ? 2 : 1;
+	int rows = r.rows - low;
+
+	if (rows > v->nfields || rows > 3)
+		rows--;
+	rows = rows > v->nfields ? v->nfields : rows;
+	return rows < 1 ? 1 : rows;
+}
+
 /* The op's sentence about itself. */
 static void
 first_sentence(const struct op *op, struct str *b)
@@ -714,7 +737,7 @@ draw_choices(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct apply_view *v = app->state[VIEW_APPLY];
 	struct str help = STR_INIT;
-	int top, title = r.cols >= 60 ? 32 : r.cols;
+	int top, n, title = r.cols >= 60 ? 32 : r.cols;
 
 	if (v->nchoices == 0) {
 		states_wrap(c, r, STYLE_DIM, v->model == NULL ?
@@ -722,9 +745,8 @@ draw_choices(const struct app *app, struct cells *c, struct rect r)
 		return;
 	}
 	first_sentence(v->choices[v->choice].op, &help);
-	if (r.rows >= v->nchoices + 3 || r.rows >= 8) {
-		int n = r.rows >= v->nchoices + 4 ? 3 : 2;
-
+	n = choice_help_rows(v, r);
+	if (n > 0) {
 		r.rows -= n;
 		cells_hline(c, r.row + r.rows, r.col, r.cols, STYLE_DIM);
 		states_wrap(c, (struct rect){ r.row + r.rows + 1, r.col,
@@ -948,10 +970,7 @@ draw_form(const struct app *app, struct cells *c, struct rect r)
 	if (rule)
 		rows--;
 	help = rows > v->nfields ? rows - v->nfields : 0;
-	if (rows > v->nfields)
-		rows = v->nfields;
-	if (rows < 1)
-		rows = 1;
+	rows = field_rows(v, r);
 	top = view_top(v->at, v->nfields, rows);
 	for (int i = 0; i < rows && top + i < v->nfields; i++)
 		draw_field(v, c, (struct rect){ r.row + i, r.col, 1,
@@ -1135,6 +1154,29 @@ act(struct app *app, enum action a)
 	    act_list(app, a);
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct apply_view *v = app->state[VIEW_APPLY];
+	int i;
+
+	if (r.rows >= 4) {
+		r.row++;
+		r.rows--;
+	}
+	if (v->in_form && v->nfields > 0) {
+		r.rows = field_rows(v, r);
+		i = view_row_at(v->at, v->nfields, r, row);
+		if (i >= 0 && i != v->at)
+			v->field[v->at].fresh = true;
+		v->at = i >= 0 ? i : v->at;
+	} else {
+		r.rows -= choice_help_rows(v, r);
+		i = view_row_at(v->choice, v->nchoices, r, row);
+		v->choice = i >= 0 ? i : v->choice;
+	}
+}
+
 /* ---- typing ---- */
 
 /* A letter in a choice goes to the next word that begins with it. */
@@ -1246,5 +1288,6 @@ const struct view view_apply = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.key = key,
 };

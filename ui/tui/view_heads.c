@@ -322,6 +322,15 @@ draw_body(const struct app *app, const struct heads *s, struct cells *c,
 		    "and %d removed", s->rows.removed);
 }
 
+/* The part of the rectangle of draw() above the foot. */
+static struct rect
+body_rect(struct rect r)
+{
+	if (r.rows > FOOT_ROWS + 3)
+		r.rows -= FOOT_ROWS + (r.rows > FOOT_ROWS + 6);
+	return r;
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
@@ -336,11 +345,9 @@ draw(const struct app *app, struct cells *c, struct rect r)
 		return;
 	}
 	range = range_of(app, s);
-	if (r.rows > FOOT_ROWS + 3) {
+	if (r.rows > FOOT_ROWS + 3)
 		draw_foot(app, s, c, r, &range);
-		r.rows -= FOOT_ROWS + (r.rows > FOOT_ROWS + 6);
-	}
-	draw_body(app, s, c, r, &range);
+	draw_body(app, s, c, body_rect(r), &range);
 }
 
 /* ---- keys ---- */
@@ -402,6 +409,34 @@ act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct heads *s = app->state[VIEW_HEADS];
+	int name_cols = map_name_cols(&s->rows), to, head;
+	int fit = (r.cols - name_cols - 2) / CELL_COLS;
+
+	if (app_model(app) == NULL || s->rows.n == 0 || fit < 1)
+		return;
+	r = body_rect(r);
+	if (r.rows > 1) {
+		r.row++;
+		r.rows--;
+	}
+	to = view_row_at(s->row, s->rows.n, r, row);
+	if (to < 0 || s->rows.layer[to] < 0)
+		return;
+	head = view_top(s->head, columns(app), fit);
+	s->row = to;
+	/* Beside the cells only the layer is meant. */
+	col -= r.col + name_cols + 1;
+	if (col >= 0 && col < fit * CELL_COLS &&
+	    head + col / CELL_COLS < columns(app))
+		s->head = head + col / CELL_COLS;
+	settle(app, s);
+	select_cursor(app, s);
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -441,5 +476,6 @@ const struct view view_heads = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

@@ -302,6 +302,15 @@ draw_body(const struct app *app, const struct parts *s, struct cells *c,
 		    "and %d removed", s->rows.removed);
 }
 
+/* The part of the rectangle of draw() above the foot. */
+static struct rect
+body_rect(struct rect r)
+{
+	if (r.rows > FOOT_ROWS + 3)
+		r.rows -= FOOT_ROWS + (r.rows > FOOT_ROWS + 6);
+	return r;
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
@@ -323,9 +332,8 @@ draw(const struct app *app, struct cells *c, struct rect r)
 		    shade_names[s->shade]);
 		map_put_legend(c, row + 1, r, &range);
 		draw_words(app, s, c, row + 2, r);
-		r.rows -= FOOT_ROWS + (r.rows > FOOT_ROWS + 6);
 	}
-	draw_body(app, s, c, r, &range);
+	draw_body(app, s, c, body_rect(r), &range);
 }
 
 /* ---- keys ---- */
@@ -371,6 +379,30 @@ act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct parts *s = app->state[VIEW_PARTS];
+	int name_cols = map_name_cols(&s->rows), to;
+	int width = cell_cols(r, name_cols);
+
+	if (app_model(app) == NULL || s->rows.n == 0 || width < 4)
+		return;
+	r = body_rect(r);
+	if (r.rows > 1) {
+		r.row++;
+		r.rows--;
+	}
+	to = view_row_at(s->row, s->rows.n, r, row);
+	if (to < 0 || s->rows.layer[to] < 0)
+		return;
+	s->row = to;
+	col -= r.col + name_cols + 1;
+	if (col >= 0 && col < COLUMNS * width)
+		s->column = col / width;
+	select_cursor(app, s);
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -410,5 +442,6 @@ const struct view view_parts = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

@@ -995,6 +995,19 @@ tree_act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+tree_click(struct app *app, struct rect r, int row, int col)
+{
+	struct tree *t = tree_of(app);
+	struct rect list = { r.row + 1, r.col, r.rows - 1, r.cols };
+	int i = view_row_at(t->cursor, t->nshown, list, row);
+
+	if (i < 0)
+		return;
+	t->cursor = i;
+	select_cursor(app);
+}
+
 /* All nodes are searched, also folded ones. */
 static bool
 tree_find(struct app *app, const char *text, int dir, bool from_top)
@@ -1080,5 +1093,6 @@ const struct view view_tree = {
 	.update = tree_update,
 	.draw = tree_draw,
 	.act = tree_act,
+	.click = tree_click,
 	.find = tree_find,
 };

@@ -165,12 +165,12 @@ show_json(struct console *c, const json_t *doc)
 static void
 follow_settings(struct console *c)
 {
-	const char *color = settings_text(c->session->settings, SET_COLOR);
-	enum look_color choice = strcmp(color, "always") == 0 ? LOOK_ALWAYS :
-	    strcmp(color, "never") == 0 ? LOOK_NEVER : LOOK_AUTO;
+	enum look_color choice = look_color_named(settings_text(
+	    c->session->settings, SET_COLOR));
 
 	look_choose(&c->out, choice);
 	look_choose(&c->err, choice);
+	look_choose(&c->progress.look, choice);
 }
 
 static void
@@ -231,13 +231,13 @@ on_result(const struct result *r, void *ctx)
 static enum pare_rc
 run(struct console *c, const char *line, bool success)
 {
-	struct task task = { 0 };
 	struct result r;
 	enum pare_rc rc;
 
-	progress_attach(&c->progress, &task);
-	signals_watch(&task);
-	rc = session_run(c->session, line, &task, &r);
+	c->task = (struct task){ 0 };
+	progress_attach(&c->progress, &c->task);
+	signals_watch(&c->task);
+	rc = session_run(c->session, line, &c->task, &r);
 	signals_watch(NULL);
 	show(c, &r, success);
 	if (rc == PARE_OK && !success && strcmp(r.kind, "open") == 0) {

@@ -16,6 +16,8 @@ struct console {
 	struct session *session;
 	struct look out, err;
 	struct progress progress;
+	struct task task;	/* of the line that runs: not on the stack, for
+				 * a late signal may still find it */
 	bool json, quiet;
 	bool interactive;	/* a person waits: hints on their own line */
 	bool broken;		/* standard output is gone */

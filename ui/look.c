@@ -41,6 +41,13 @@ look_init(struct look *l, int fd, enum look_color color, bool ascii)
 	look_measure(l);
 }
 
+enum look_color
+look_color_named(const char *name)
+{
+	return strcmp(name, "always") == 0 ? LOOK_ALWAYS :
+	    strcmp(name, "never") == 0 ? LOOK_NEVER : LOOK_AUTO;
+}
+
 void
 look_choose(struct look *l, enum look_color color)
 {

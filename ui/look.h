@@ -38,6 +38,8 @@ enum paint {
 
 /* Reads the environment (NO_COLOR, TERM, COLUMNS, the locale) and fd. */
 void look_init(struct look *l, int fd, enum look_color color, bool ascii);
+/* "always", "never"; anything else is LOOK_AUTO. */
+enum look_color look_color_named(const char *name);
 /* Another choice of colour. */
 void look_choose(struct look *l, enum look_color color);
 /* The size again, after a resize. */

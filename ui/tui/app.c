@@ -429,8 +429,35 @@ app_interrupt(struct app *app)
 	if (p->eval != NULL)
 		p->held = true;
 	worker_cancel_all(p->worker);
-	app_message(app, STYLE_WARN, s.canceling ?
-	    "still stopping; Q leaves anyway" : "stopping");
+	if (p->stopping == 0)
+		p->stopping = task_now();
+	app_message(app, STYLE_WARN, "stopping");
+	app_check_stop(app);
+}
+
+double
+app_check_stop(struct app *app)
+{
+	struct app_private *p = app->p;
+	struct worker_status s = { 0 };
+	double left;
+
+	if (p->stopping == 0)
+		return -1;
+	worker_status(p->worker, &s);
+	if (!s.canceling) {
+		p->stopping = 0;
+		p->offered = false;
+		return -1;
+	}
+	left = p->stopping + p->patience - task_now();
+	if (left > 0)
+		return left;
+	app_message(app, STYLE_WARN, "%s does not stop yet; Q leaves without "
+	    "waiting for it", p->lent > 0 && p->line != NULL ? p->line :
+	    s.title);
+	p->offered = true;
+	return -1;
 }
 
 /* ---- finding ------------------------------------------------------------- */
@@ -639,6 +666,33 @@ app_key(struct app *app, int key)
 	}
 }
 
+/* A field takes it as typed; anywhere else it is a line to be looked at before
+ * it is run. */
+void
+app_paste(struct app *app, const char *text)
+{
+	size_t n = strcspn(text, "\r\n");
+	char *line = xstrndup(text, n);
+	const char *s = line;
+	utf8proc_int32_t v;
+	utf8proc_ssize_t k;
+
+	if (app->p->mode == MODE_KEYS && app_view(app)->key == NULL) {
+		app_prompt(app, text);
+		s = "";
+	}
+	while (app->p->mode != MODE_CONFIRM && *s != '\0' &&
+	    (k = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &v)) > 0) {
+		if (v >= ' ' && app->p->mode == MODE_FIND)
+			key_find_mode(app, v);
+		else if (v >= ' ')
+			app_view(app)->key(app, v);
+		s += k;
+	}
+	free(line);
+	app_dirty(app);
+}
+
 void
 app_prompt(struct app *app, const char *text)
 {
@@ -669,6 +723,7 @@ app_new(struct session *s, bool worker)
 	p->message = (struct str)STR_INIT;
 	p->find = (struct str)STR_INIT;
 	p->saved = -1;
+	p->patience = 2;
 	p->engine = engine_new();
 	p->worker = worker ? worker_new() : NULL;
 	app->snap.partial.state = -1;

@@ -40,6 +40,11 @@ struct app_private {
 	int (*more)(bool take);
 	bool brief;		/* the next line's answer is for the message
 				 * line, however long */
+	/* Ctrl-C that the work has not answered yet: since when (task_now();
+	 * 0: none), and whether leaving without it was offered after
+	 * `patience` seconds. */
+	double stopping, patience;
+	bool offered;
 	bool quit, dirty, redraw;
 };
 
@@ -61,6 +66,11 @@ void jobs_free(struct app *app);
 void app_changed(struct app *app, unsigned change);
 /* Ctrl-C: cancels what there is; never leaves. */
 void app_interrupt(struct app *app);
+/* Offers to leave when work does not stop. Seconds after which to call it again
+ * if nothing happens before; -1: there is nothing to wait for. */
+double app_check_stop(struct app *app);
+/* Text that was pasted where keys are expected: nothing of it acts as one. */
+void app_paste(struct app *app, const char *text);
 void app_try_quit(struct app *app);
 bool app_find(struct app *app, int dir);
 bool app_act(struct app *app, enum action a);
@@ -70,6 +80,8 @@ const struct view *app_view(const struct app *app);
 void prompt_open(struct app *app, const char *text);
 void prompt_byte(struct app *app, int c);
 void prompt_cancel(struct app *app);
+/* Nothing was typed, or everything was erased. */
+bool prompt_empty(void);
 void prompt_draw(const struct app *app, struct cells *c, struct rect r);
 bool prompt_wants_byte(const struct app *app);
 /* Ends readline for good. */

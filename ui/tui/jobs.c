@@ -460,6 +460,9 @@ eval_done(struct app *app, struct job *job, enum pare_rc rc,
 		app->p->held = true;
 	} else if (rc == PARE_OK) {
 		keep_evaluation(app, &j->out);
+		if (mine && app->p->stopping > 0)
+			app_message(app, STYLE_NORMAL, "the evaluation was "
+			    "over before it could stop");
 	} else if (mine && rc == PARE_ECANCELED) {
 		app_message(app, STYLE_WARN, "evaluation stopped; e starts "
 		    "it again");

@@ -12,12 +12,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "session/journal.h"
 #include "session/settings.h"
 #include "ui/lineedit.h"
 #include "ui/repl.h"
 #include "ui/signals.h"
 #include "ui/tui/app_private.h"
 #include "ui/tui/screen.h"
+
+/* Seconds that leaving waits for work to stop. */
+static const double leave_after = 0.8;
 
 struct tui {
 	struct app *app;
@@ -29,21 +33,22 @@ struct tui {
 
 /* ---- drawing ------------------------------------------------------------- */
 
-/* `set color` and `set theme` work at once. */
+/* `set color`, `set theme` and `set mouse` work at once. */
 static void
 follow_settings(const struct tui *t)
 {
 	const struct settings *s = t->app->p->session->settings;
 	enum screen_theme theme = THEME_DEFAULT;
+	enum look_color color;
 
 	if (app_busy(t->app))
 		return;
 	while (theme < THEME_MONO && strcmp(screen_theme_names[theme],
 	    settings_text(s, SET_THEME)) != 0)
 		theme++;
-	if (strcmp(settings_text(s, SET_COLOR), "never") == 0)
-		theme = THEME_MONO;
-	screen_theme(theme);
+	color = look_color_named(settings_text(s, SET_COLOR));
+	screen_theme(theme, color);
+	screen_mouse(settings_bool(s, SET_MOUSE));
 }
 
 static void
@@ -98,14 +103,53 @@ read_key(struct tui *t)
 
 	if (key == K_NONE)
 		return false;
-	app_key(t->app, key);
+	if (key == K_MOUSE) {
+		struct mouse m = screen_mouse_event();
+
+		app_mouse(t->app, &t->cells, &m);
+	} else if (key == K_PASTE) {
+		struct str text = STR_INIT;
+
+		screen_paste(&text);
+		if (text.n > 0)
+			app_paste(t->app, text.s);
+		str_free(&text);
+	} else {
+		app_key(t->app, key);
+	}
 	return true;
+}
+
+/*
+ * A terminal that does not mark what is pasted sends it as if typed. When a line
+ * of the prompt ends, its text and its end came in one go and more follows, then
+ * it is that: the prompt opens again for the next line, and none of the rest
+ * acts as a key.
+ */
+struct burst {
+	bool prompted;		/* the prompt was open when it began */
+	bool pasting;
+	int typed;		/* bytes of the line */
+};
+
+static void
+next_line(struct tui *t, struct burst *b)
+{
+	bool paste = b->prompted && (b->pasting || b->typed > 1);
+
+	b->typed = 0;
+	b->pasting = paste && !t->app->p->quit && screen_pending(50);
+	if (b->pasting)
+		app_prompt(t->app, "");
+	else
+		b->prompted = false;
 }
 
 /* All that was typed, so that one drawing serves a burst. */
 static void
 read_keys(struct tui *t)
 {
+	struct burst b = { .prompted = prompt_wants_byte(t->app) };
 	bool more = true;
 
 	while (more && !t->gone && !t->app->p->quit) {
@@ -116,7 +160,12 @@ read_keys(struct tui *t)
 			t->raw = raw;
 		}
 		more = raw ? read_byte(t) : read_key(t);
+		b.typed += raw && more;
+		if (raw && more && !prompt_wants_byte(t->app))
+			next_line(t, &b);
 	}
+	if (b.pasting && prompt_wants_byte(t->app) && prompt_empty())
+		prompt_cancel(t->app);
 	if (t->raw && !prompt_wants_byte(t->app)) {
 		screen_raw(false);
 		t->raw = false;
@@ -172,8 +221,11 @@ loop(struct tui *t)
 		{ signals_fd(), POLLIN, 0 }, { worker_fd(w), POLLIN, 0 } };
 
 	while (!t->app->p->quit && !t->gone && signals_exit_status() == 0) {
+		double wait = app_check_stop(t->app);
+
 		draw(t);
-		if (poll(p, 3, -1) < 0 && errno != EINTR)
+		if (poll(p, 3, wait < 0 ? -1 : (int)(wait * 1000) + 1) < 0 &&
+		    errno != EINTR)
 			return;
 		if (p[1].revents != 0)
 			handle_signals(t);
@@ -217,6 +269,20 @@ first_lines(struct app *app, const struct options *o)
 		    xstrdup(o->script[i].text));
 }
 
+/*
+ * The work does not stop. The terminal is already given back; what the work
+ * holds cannot be freed under it, so the process ends here. A line that was cut
+ * short leaves the journal, for `resume`.
+ */
+static _Noreturn void
+leave_behind(struct tui *t, struct console *c)
+{
+	if (!app_busy(t->app))
+		journal_end(c->session->journal, !t->gone &&
+		    signals_exit_status() == 0);
+	_exit(console_exit_status(c, PARE_OK));
+}
+
 bool
 tui_run(struct console *c, const struct options *o)
 {
@@ -245,6 +311,8 @@ tui_run(struct console *c, const struct options *o)
 	screen_close();
 	prompt_close();
 	lineedit_close();
+	if (!worker_stop(t.app->p->worker, leave_after))
+		leave_behind(&t, c);
 	app_free(t.app);
 	cells_free(&t.cells);
 	free(t.offer);

@@ -182,8 +182,6 @@ app_push(struct app *app, enum view_id view)
 		app_view(app)->leave(app);
 	while (at < app->depth && app->stack[at] != view)
 		at++;
-	if (at == APP_STACK)
-		at--;
 	app->stack[at] = view;
 	app->depth = at + 1;
 	app->focus_detail = false;

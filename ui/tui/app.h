@@ -21,7 +21,8 @@
 #include "ui/tui/layout.h"
 #include "ui/tui/worker.h"
 
-enum { APP_STACK = 8, APP_DETAILS = 8 };
+/* Views that lie on each other: each one at most once. */
+enum { APP_STACK = VIEW_COUNT, APP_DETAILS = 8 };
 
 /* ---- the snapshot ---- */
 

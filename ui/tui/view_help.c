@@ -40,10 +40,11 @@ free_lines(struct help *h)
 	h->n = 0;
 }
 
+/* 0: the text stands below the keys. */
 static int
 keys_cols(int width)
 {
-	return width < 50 ? 12 : 20;
+	return width < 30 ? 0 : width < 50 ? 15 : 20;
 }
 
 static void
@@ -61,11 +62,16 @@ add_line(struct help *h, const char *keys, const char *text)
 static void
 add_action(struct help *h, const char *keys, const char *text)
 {
-	struct look l = { .width = h->width - keys_cols(h->width) - 1 };
+	int left = keys_cols(h->width);
+	struct look l = { .width = h->width - (left > 0 ? left + 1 : 3) };
 	struct str b = STR_INIT;
 	char *save = NULL, *line;
 
 	l.width = l.width < 8 ? 8 : l.width;
+	if (left == 0) {
+		add_line(h, keys, "");
+		keys = "";
+	}
 	look_wrap(&b, &l, 0, 0, text);
 	for (line = strtok_r(b.s, "\n", &save); line != NULL;
 	    line = strtok_r(NULL, "\n", &save), keys = "")
@@ -73,7 +79,16 @@ add_action(struct help *h, const char *keys, const char *text)
 	str_free(&b);
 }
 
-/* A row without a text is another key for the action of the row above. */
+/* A row without a text is another key for the action of the row above, which
+ * may be of other views. */
+static const char *
+text_of(const struct key_row *k)
+{
+	while (k->help == NULL)
+		k--;
+	return k->help;
+}
+
 static void
 make_lines(struct help *h, int width)
 {
@@ -87,10 +102,10 @@ make_lines(struct help *h, int width)
 		    keys_find(h->about, k->key) != k->action)
 			continue;
 		keys_name(k->key, name);
-		if (k->help != NULL) {
+		if (text == NULL || strcmp(text, text_of(k)) != 0) {
 			if (text != NULL)
 				add_action(h, keys, text);
-			text = k->help;
+			text = text_of(k);
 			keys[0] = '\0';
 		}
 		if (strlen(keys) + strlen(name) + 2 > sizeof(keys))
@@ -159,11 +174,12 @@ help_draw(const struct app *app, struct cells *c, struct rect r)
 	free(title);
 	for (int i = 0; i < rows && h->cursor + i < h->n; i++) {
 		const struct help_line *l = &h->line[h->cursor + i];
+		int left = keys > 0 ? keys : 2;
 
-		cells_put(c, r.row + 1 + i, r.col + 1, keys - 1, STYLE_KEY,
-		    l->keys);
-		cells_put(c, r.row + 1 + i, r.col + 1 + keys,
-		    r.cols - keys - 1, STYLE_NORMAL, l->text);
+		cells_put(c, r.row + 1 + i, r.col + 1 + left,
+		    r.cols - left - 1, STYLE_NORMAL, l->text);
+		cells_put(c, r.row + 1 + i, r.col + 1, keys > 0 ? keys - 1 :
+		    r.cols - 1, STYLE_KEY, l->keys);
 	}
 }
 

@@ -581,6 +581,10 @@ test_mouse_hints(void **state)
 	mouse(MOUSE_CLICK, last, col + 7);
 	assert_int_equal(front(), VIEW_TREE);
 	mouse(MOUSE_CLICK, last, 199);
+	/* But for the blank that belongs to one. */
+	mouse(MOUSE_CLICK, last, col + 1);
+	assert_int_equal(front(), VIEW_HELP);
+	app_pop(app);
 	/* Keys of questions too. */
 	app_command(app, "prune heads L0.h0");
 	app_key(app, 'q');

@@ -40,6 +40,9 @@ hint_begin(const struct cells *c, int row, int col)
 {
 	int blanks = 0;
 
+	/* The blank behind a key belongs to it. */
+	if (col > 0 && style_at(c, row, col - 1) == STYLE_KEY)
+		col--;
 	if (style_at(c, row, col) == STYLE_NORMAL)
 		return -1;
 	for (; col >= 0 && style_at(c, row, col) != STYLE_KEY; col--) {

@@ -754,11 +754,48 @@ screen_raw(bool on)
 		set_modes(true);
 }
 
+/* The mouse is off in the prompt, but a report may have been under way. Looks
+ * behind an Esc; what is no report is held for the next bytes. */
+static struct {
+	int c[2], n;
+} held;
+
+static bool
+skip_report(void)
+{
+	int c;
+
+	if (!scr.mouse || !screen_pending(ESC_DELAY))
+		return false;
+	c = getch();
+	if (c == '[' && screen_pending(ESC_DELAY)) {
+		c = getch();
+		if (c == '<') {
+			while (c != 'M' && c != 'm' && screen_pending(100))
+				c = getch();
+			return true;
+		}
+		held.c[held.n++] = '[';
+	}
+	held.c[held.n++] = c;
+	return false;
+}
+
 int
 screen_byte(bool *gone)
 {
-	int c = getch();
+	int c;
 
+	*gone = false;
+	if (held.n > 0) {
+		c = held.c[0];
+		held.c[0] = held.c[1];
+		held.n--;
+		return c;
+	}
+	do
+		c = getch();
+	while (c == K_ESC && skip_report());
 	*gone = c == ERR && is_gone();
 	return c == ERR || c > 255 ? -1 : c;
 }
@@ -768,5 +805,6 @@ screen_pending(int ms)
 {
 	struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
 
-	return poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0;
+	return held.n > 0 ||
+	    (poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0);
 }

@@ -71,6 +71,9 @@ draw(struct tui *t)
 
 /* ---- keys ---------------------------------------------------------------- */
 
+/* Bytes that readline was given, by the loop or because it asked for more. */
+static unsigned long taken;
+
 static int
 more_bytes(bool take)
 {
@@ -78,6 +81,7 @@ more_bytes(bool take)
 
 	if (!screen_pending(take ? 100 : 0))
 		return take ? -1 : 0;
+	taken += take;
 	return take ? screen_byte(&gone) : 1;
 }
 
@@ -89,6 +93,7 @@ read_byte(struct tui *t)
 
 	if (c < 0)
 		return false;
+	taken++;
 	if (c == K_ESC && !screen_pending(25))
 		prompt_cancel(t->app);
 	else
@@ -129,15 +134,15 @@ read_key(struct tui *t)
 struct burst {
 	bool prompted;		/* the prompt was open when it began */
 	bool pasting;
-	int typed;		/* bytes of the line */
+	unsigned long begin;	/* of the line, as `taken` */
 };
 
 static void
 next_line(struct tui *t, struct burst *b)
 {
-	bool paste = b->prompted && (b->pasting || b->typed > 1);
+	bool paste = b->prompted && (b->pasting || taken - b->begin > 1);
 
-	b->typed = 0;
+	b->begin = taken;
 	b->pasting = paste && !t->app->p->quit && screen_pending(50);
 	if (b->pasting)
 		app_prompt(t->app, "");
@@ -149,7 +154,8 @@ next_line(struct tui *t, struct burst *b)
 static void
 read_keys(struct tui *t)
 {
-	struct burst b = { .prompted = prompt_wants_byte(t->app) };
+	struct burst b = { .prompted = prompt_wants_byte(t->app),
+		.begin = taken };
 	bool more = true;
 
 	while (more && !t->gone && !t->app->p->quit) {
@@ -160,7 +166,6 @@ read_keys(struct tui *t)
 			t->raw = raw;
 		}
 		more = raw ? read_byte(t) : read_key(t);
-		b.typed += raw && more;
 		if (raw && more && !prompt_wants_byte(t->app))
 			next_line(t, &b);
 	}

@@ -60,7 +60,7 @@ await 'state 1 of 2'
 await '[0-9] fixed [0-9]+ broke'
 type ':prune heads L1.h1'
 await 'state 2 of 3'
-await '[0-9] fixed [0-9]+ broke'
+await '^reviews .* accuracy [0-9]|^accuracy [0-9]'
 through_sizes '\? help  q quit' tree
 for keys in H P a 'a Enter' y 'y p' 'y c' v 'v Enter' ':show Enter' '?' \
     'y ?'; do

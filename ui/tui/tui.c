@@ -69,6 +69,43 @@ draw(struct tui *t)
 	p->redraw = false;
 }
 
+/* ---- signals ------------------------------------------------------------- */
+
+static void
+redraw(struct tui *t)
+{
+	t->app->p->redraw = true;
+}
+
+static void
+handle_signals(struct tui *t)
+{
+	signals_drain();
+	if (signals_take_interrupt())
+		app_interrupt(t->app);
+	if (signals_take_resize()) {
+		screen_resize();
+		app_dirty(t->app);
+	}
+	if (signals_take_stop()) {
+		screen_suspend();
+		signals_take_continue();
+		redraw(t);
+	}
+	if (signals_take_continue()) {
+		screen_resume();
+		redraw(t);
+	}
+}
+
+static bool
+signal_waits(void)
+{
+	struct pollfd p = { signals_fd(), POLLIN, 0 };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 /* ---- keys ---------------------------------------------------------------- */
 
 /* Bytes that readline was given, by the loop or because it asked for more. */
@@ -150,17 +187,29 @@ next_line(struct tui *t, struct burst *b)
 		b->prompted = false;
 }
 
-/* All that was typed, so that one drawing serves a burst. */
+static struct burst
+new_burst(const struct tui *t)
+{
+	return (struct burst){ .prompted = prompt_wants_byte(t->app),
+		.begin = taken };
+}
+
+/* All that was typed, so that one drawing serves a burst. What stands behind a
+ * Ctrl-C was typed after it, and must not be what it cancels. */
 static void
 read_keys(struct tui *t)
 {
-	struct burst b = { .prompted = prompt_wants_byte(t->app),
-		.begin = taken };
+	struct burst b = new_burst(t);
 	bool more = true;
 
 	while (more && !t->gone && !t->app->p->quit) {
-		bool raw = prompt_wants_byte(t->app);
+		bool raw;
 
+		if (signal_waits()) {
+			handle_signals(t);
+			b = new_burst(t);
+		}
+		raw = prompt_wants_byte(t->app);
 		if (raw != t->raw) {
 			screen_raw(raw);
 			t->raw = raw;
@@ -174,35 +223,6 @@ read_keys(struct tui *t)
 	if (t->raw && !prompt_wants_byte(t->app)) {
 		screen_raw(false);
 		t->raw = false;
-	}
-}
-
-/* ---- signals ------------------------------------------------------------- */
-
-static void
-redraw(struct tui *t)
-{
-	t->app->p->redraw = true;
-}
-
-static void
-handle_signals(struct tui *t)
-{
-	signals_drain();
-	if (signals_take_interrupt())
-		app_interrupt(t->app);
-	if (signals_take_resize()) {
-		screen_resize();
-		app_dirty(t->app);
-	}
-	if (signals_take_stop()) {
-		screen_suspend();
-		signals_take_continue();
-		redraw(t);
-	}
-	if (signals_take_continue()) {
-		screen_resume();
-		redraw(t);
 	}
 }
 

@@ -21,7 +21,7 @@
 #include "ui/tui/layout.h"
 #include "ui/tui/worker.h"
 
-enum { APP_STACK = 8, APP_DETAILS = 8 };
+enum { APP_STACK = 8, APP_DETAILS = 8, COLUMNS_TEXT = 96 };
 
 /* ---- the snapshot ---- */
 
@@ -64,6 +64,9 @@ struct snapshot {
 	const struct dataset *data;
 	char *data_path;	/* or NULL */
 	struct snap_partial partial;
+	/* Settings that views read. */
+	char columns[COLUMNS_TEXT];
+	uint64_t seed;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

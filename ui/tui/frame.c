@@ -182,6 +182,15 @@ draw_mode_hints(const struct app *app, struct cells *c, struct rect r)
 	return true;
 }
 
+static const char *
+hint_word(const struct app *app, const struct key_row *k)
+{
+	const struct view *v = app_view(app);
+
+	return k->hint != NULL && v->hint != NULL &&
+	    (k->views & 1u << v->id) != 0 ? v->hint(app, k) : k->hint;
+}
+
 static void
 draw_hints(const struct app *app, struct cells *c, struct rect r)
 {
@@ -194,14 +203,15 @@ draw_hints(const struct app *app, struct cells *c, struct rect r)
 	for (int pass = 0; pass < 2; pass++)
 		for (const struct key_row *k = key_table; k->key != K_NONE;
 		    k++) {
+			const char *word = hint_word(app, k);
 			char name[16];
 
-			if ((k->views & 1u << view) == 0 || k->hint == NULL ||
+			if ((k->views & 1u << view) == 0 || word == NULL ||
 			    hint_first(k) != (pass == 0) ||
 			    keys_find(view, k->key) != k->action)
 				continue;
 			keys_name(k->key, name);
-			put_hint(c, r, &col, name, k->hint);
+			put_hint(c, r, &col, name, word);
 		}
 }
 

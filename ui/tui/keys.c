@@ -53,6 +53,7 @@ const struct key_row key_table[] = {
 	{ K_RIGHT, MAPS, ACT_RIGHT, NULL, NULL },
 	/* ---- the form ---- */
 	{ K_ENTER, FORM, ACT_ENTER, "apply, or take the choice", "apply" },
+	{ 'x', FORM, ACT_TOGGLE, "bring back a pruned selection", "restore" },
 	{ K_LEFT, FORM, ACT_LEFT, "the value before", "change" },
 	{ K_RIGHT, FORM, ACT_RIGHT, "the next value", NULL },
 	{ K_DELETE, FORM, ACT_CLEAR, "back to the default", "default" },

@@ -44,6 +44,9 @@ struct view {
 	/* Raw keys before the table is asked (typing into a field); false: not
 	 * taken. */
 	bool (*key)(struct app *app, int key);
+	/* The word for a key in the hint bar as things are; NULL: the key is
+	 * left out. Without the function: k->hint. */
+	const char *(*hint)(const struct app *app, const struct key_row *k);
 	/* `/`: moves the cursor to the next place after it (dir 1) or before
 	 * it (dir -1) that has text, without wrapping; from_top: the first (or
 	 * last) place at all. false: none. Compare with view_has_text(). */

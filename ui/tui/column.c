@@ -15,7 +15,7 @@ const struct column_facts column_table[COL_COUNT] = {
 	[COL_MACS] = { "MACs", 7, "multiply-adds a token" },
 	[COL_MS] = { "ms", 6, "milliseconds of the maps, measured, for a "
 	    "sequence" },
-	[COL_IMPORTANCE] = { "L2 norm", 7, "importance by magnitude: the L2 "
+	[COL_IMPORTANCE] = { "L2 norm", 8, "importance by magnitude: the L2 "
 	    "norm of the weights" },
 	[COL_BAR] = { "", 8, "share as a bar" },
 };

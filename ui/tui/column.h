@@ -34,7 +34,8 @@ extern const struct column_list column_presets[COLUMN_PRESETS];
 /* From the text of the setting and back. */
 void column_list_parse(const char *text, struct column_list *out);
 void column_list_spell(const struct column_list *list, char out[COLUMNS_TEXT]);
-bool column_list_equal(const struct column_list *a, const struct column_list *b);
+bool column_list_equal(const struct column_list *a,
+    const struct column_list *b);
 /* The place of a column; -1. */
 int column_list_find(const struct column_list *list, enum column id);
 

@@ -260,41 +260,47 @@ field_erase(struct field *f)
 	f->fresh = false;
 }
 
-/* The number at the start of a text and whether it is in percent; false where
- * the text is no number, begun or whole. */
+/* A number, whole or begun: -12.5e-3% */
 static bool
-read_number(const char *text, double *v, bool *percent)
+is_number(const char *s, bool whole, bool negative)
 {
-	char *end;
+	const char *digits = "0123456789";
 
-	*v = strtod(text, &end);
-	*percent = *end == '%';
-	return text[strspn(text, "0123456789.-+e%")] == '\0' &&
-	    (*end == '\0' || (*percent && end[1] == '\0') ||
-	    end[strspn(end, ".-+e")] == '\0');
+	s += negative && *s == '-';
+	s += strspn(s, digits);
+	if (whole)
+		return *s == '\0';
+	if (*s == '.')
+		s += 1 + strspn(s + 1, digits);
+	if (*s == 'e') {
+		s += 1 + (s[1] == '-' || s[1] == '+');
+		s += strspn(s, digits);
+	}
+	s += *s == '%';
+	return *s == '\0';
 }
 
 /* Whether a text can be, or become by typing on, a value of s. */
 static bool
 may_become(const struct arg_spec *s, const char *text)
 {
-	bool percent;
-	double v;
+	bool percent = strchr(text, '%') != NULL;
+	double v = strtod(text, NULL);
 
-	if (s->type != ARG_INT && s->type != ARG_REAL && s->type != ARG_AMOUNT)
+	switch (s->type) {
+	case ARG_INT:
+		return is_number(text, true, s->min < 0) && (!bounded(s) ||
+		    v <= s->max);
+	case ARG_AMOUNT:
+		return is_number(text, false, false) && (!percent || v <= 100);
+	case ARG_REAL:
+		/* "50" may become "50%". */
+		return is_number(text, false, !bounded(s) || s->min < 0) &&
+		    (!bounded(s) || v <= (is_share(s) || percent ?
+		    100 * s->max : s->max));
+	default:
 		return true;
-	if (!read_number(text, &v, &percent))
-		return false;
-	if (s->type == ARG_AMOUNT)
-		return v >= 0 && text[strcspn(text, "-+e")] == '\0' &&
-		    (!percent || v <= 100);
-	if (s->type == ARG_INT && text[strcspn(text, ".%e")] != '\0')
-		return false;
-	if (!bounded(s))
-		return true;
-	if (s->min >= 0 && text[0] == '-')
-		return false;
-	return v <= (is_share(s) || percent ? 100 * s->max : s->max);
+	}
 }
 
 bool
@@ -345,16 +351,14 @@ static char *
 nearest(const struct arg_spec *s, const char *text)
 {
 	char *as_share = str_format("%s%%", text);
-	bool percent;
-	double v;
+	double v = strtod(text, NULL);
 
 	if (s->type != ARG_INT && parses(s, as_share))
 		return as_share;
 	free(as_share);
-	if (!bounded(s) || !read_number(text, &v, &percent) ||
-	    text[strcspn(text, "0123456789")] == '\0')
+	if (!bounded(s) || text[strcspn(text, "0123456789")] == '\0')
 		return xstrdup(s->dflt != NULL ? s->dflt : "");
-	v /= percent ? 100 : 1;
+	v /= strchr(text, '%') != NULL ? 100 : 1;
 	v = v < s->min ? s->min : v > s->max ? s->max : v;
 	return is_share(s) ? str_format("%.10g%%", 100 * v) :
 	    str_format("%.16g", v);

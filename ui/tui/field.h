@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * field: one argument of a form: its text, changed by arrows or typed. Nothing
- * gets in that its argument's row excludes: arrows stop at the ends of the range,
- * keys that would leave it are refused, and what is left half typed becomes the
- * nearest value when the field is left.
+ * gets in that its argument's row excludes: arrows stop at the ends of the
+ * range, keys that would leave it are refused, and what is left half typed
+ * becomes the nearest value when the field is left.
  */
 #ifndef PARE_UI_TUI_FIELD_H
 #define PARE_UI_TUI_FIELD_H
@@ -36,7 +36,7 @@ void field_erase(struct field *f);	/* the last character */
 /* The nearest value that can be; true if that is another one. */
 bool field_settle(struct field *f);
 
-/* "1 to 16", "0% to 100%, or a count of heads", "on|off"; nothing for a text. */
+/* "1 to 16", "0% to 100%, or a count of heads"; nothing for a text. */
 void field_range(const struct arg_spec *s, struct str *out);
 
 #endif

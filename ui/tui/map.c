@@ -248,11 +248,14 @@ void
 map_put_legend(struct cells *c, int row, struct rect r,
     const struct map_range *range)
 {
+	enum { REST = 32 };	/* columns of all but the step, at most */
 	int at = r.col, end = r.col + r.cols;
 	char step[NUMBER_MAX];
 
 	if (range->n > 0) {
 		step_text(range, step);
+		if (REST + look_columns(step) > r.cols)
+			step[0] = '\0';
 		at = put_key(c, row, at, end, range->low, range, " to ");
 		/* One shade for all of them is shown once. */
 		if (level(range->low, range) == level(range->high, range))

@@ -38,9 +38,9 @@ struct map_range {
 void map_range_add(struct map_range *r, double v);
 /*
  * How far two values are apart that differ by one shade. Nine shades span the
- * range where it is wide; where it is narrow a shade stays MAP_LEAST_STEP of the
- * largest value, so that heads that differ by a hundredth look alike, as they
- * are. The legend says the step.
+ * range where it is wide; where it is narrow a shade stays MAP_LEAST_STEP of
+ * the largest value, so that heads that differ by a hundredth look alike, as
+ * they are. The legend says the step.
  */
 #define MAP_LEAST_STEP 0.04
 double map_range_step(const struct map_range *r);

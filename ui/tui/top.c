@@ -22,6 +22,7 @@ enum price {
 	NO_WORD,		/* "340/1000" for "partial 340/1000" */
 	NO_ARCH,
 	NO_BRACKETS,		/* "845 k -1.9 %" */
+	NO_SPACE,		/* "845 k -1.9%" */
 	NO_LONG_NAME,
 	NO_LONGISH_NAME,
 	NO_FLIPS,		/* "+0.4" */
@@ -136,8 +137,8 @@ make_name(const struct app *app, bool ascii, struct top_figure *f)
 	spell(&f[FIG_STATE], NO_STATE, "%d/%d", now->id, app->snap.n);
 }
 
-/* A size and its change, in three spellings; the third of price `change`, and
- * without it `none`. */
+/* A size and its change in up to four spellings; the price of the last one with
+ * the change, and of the one without. */
 static void
 spell_size(struct top_figure *f, const char *name, const char *value,
     double now, double was, int change, int none)
@@ -151,7 +152,9 @@ spell_size(struct top_figure *f, const char *name, const char *value,
 		return;
 	}
 	spell(f, NO_BRACKETS, "%s%s (%s)", name, value, text);
-	spell(f, change, "%s%s %s", name, value, text);
+	spell(f, NO_SPACE, "%s%s %s", name, value, text);
+	spell(f, change, "%s%s %.*s%%", name, value, (int)strcspn(text, " "),
+	    text);
 	spell(f, none, "%s%s", name, value);
 }
 

@@ -810,6 +810,23 @@ add_zeros(const struct apply_view *v, struct str *b)
 	str_addf(b, "%s of the weights zero. ", text);
 }
 
+static void
+draw_error(const struct pare_err *err, struct cells *c, struct rect r)
+{
+	struct str b = STR_INIT;
+	int used;
+
+	str_addf(&b, "! %s", err->msg);
+	used = states_wrap(c, r, STYLE_ERROR, b.s);
+	r.row += used;
+	r.rows -= used;
+	str_clear(&b);
+	str_addf(&b, "Try: %s", err->hint);
+	if (err->hint[0] != '\0')
+		states_wrap(c, r, STYLE_DIM, b.s);
+	str_free(&b);
+}
+
 /* The line, what it would do, and what is wrong or worth telling. */
 static void
 draw_preview(const struct app *app, struct cells *c, struct rect r)
@@ -824,12 +841,8 @@ draw_preview(const struct app *app, struct cells *c, struct rect r)
 		cells_put(c, r.row, r.col + r.cols - 1, 1, STYLE_DIM,
 		    glyph(c, GLYPH_CUT));
 	if (v->error.msg[0] != '\0') {
-		cells_putf(c, row, r.col + 1, r.cols - 1, STYLE_ERROR, "! %s",
-		    v->error.msg);
-		if (row + 1 < r.row + r.rows && v->error.hint[0] != '\0')
-			cells_putf(c, row + 1, r.col + 1, r.cols - 1,
-			    STYLE_DIM, "Try: %s", v->error.hint);
-		str_free(&b);
+		draw_error(&v->error, c, (struct rect){ row, r.col + 1,
+		    r.rows - 1, r.cols - 1 });
 		return;
 	}
 	if (!v->known && v->job == NULL)

@@ -220,6 +220,13 @@ find(struct app *app, const char *text, int dir, bool from_top)
 	return false;
 }
 
+/* Onto the first column shown. */
+static void
+enter(struct app *app)
+{
+	chooser_of(app)->at = tree_columns(app)->id[0];
+}
+
 static void *
 make(void)
 {
@@ -233,6 +240,7 @@ const struct view view_columns = {
 	.history = true,
 	.make = make,
 	.drop = free,
+	.enter = enter,
 	.draw = draw,
 	.act = act,
 	.find = find,

@@ -826,6 +826,29 @@ test_live_off(void **state)
 	assert_non_null(app_now(app)->eval);
 }
 
+/* How things look is no reason to evaluate again. */
+static void
+test_columns_let_it_run(void **state)
+{
+	const struct eval_job *job;
+
+	jobs_start_evaluation(app);
+	job = app->p->eval;
+	assert_non_null(job);
+	press("c");
+	assert_ptr_equal(app->p->eval, job);
+	assert_false(app_busy(app));
+	expect_drawn("set columns bytes,bits,form,sparsity", true);
+	app_command(app, "set threads 1");
+	assert_true(app_busy(app));
+	/* While a command runs the choice is the view's alone. */
+	press("c");
+	assert_int_equal(tree_columns(app)->id[0], COL_MACS);
+	app_settle(app);
+	assert_int_equal(tree_columns(app)->id[0], COL_MACS);
+	assert_non_null(app_now(app)->eval);
+}
+
 /* Lines wait for each other; what they leave is what they leave one by one. */
 static void
 test_queue(void **state)
@@ -904,6 +927,8 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_live_off, setup_worker,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_columns_let_it_run,
+		    setup_worker, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup_worker,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_races, setup_worker,

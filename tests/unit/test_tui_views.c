@@ -279,13 +279,16 @@ test_shades(void **state)
 	bool seen[10] = { false };
 	int last = 0;
 
-	for (int i = 0; i <= 20; i++)
-		assert_int_equal(shade_of(0.99 + 0.001 * i, 0.99, 1.01), 5);
+	for (int i = 0; i <= 8; i++)
+		assert_int_equal(shade_of(0.996 + 0.001 * i, 0.996, 1.004), 5);
+	/* A shade is at least 2 % of the largest value. */
+	assert_int_equal(shade_of(0.98, 0.98, 1.02), 4);
+	assert_int_equal(shade_of(1.02, 0.98, 1.02), 6);
 	assert_int_equal(shade_of(7, 7, 7), 5);
 	assert_int_equal(shade_of(0, 0, 0), 5);
-	assert_true(shade_of(0.9, 0.9, 1) < 5);
-	assert_true(shade_of(1, 0.9, 1) > 5);
-	assert_true(shade_of(1, 0.9, 1) - shade_of(0.9, 0.9, 1) <= 3);
+	assert_true(shade_of(1, 0.9, 1) - shade_of(0.9, 0.9, 1) <= 6);
+	assert_int_equal(shade_of(0.8, 0.8, 1), 1);
+	assert_int_equal(shade_of(1, 0.8, 1), 9);
 	for (int i = 0; i <= 90; i++) {
 		int n = shade_of(i, 0, 90);
 

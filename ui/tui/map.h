@@ -42,7 +42,7 @@ void map_range_add(struct map_range *r, double v);
  * the largest value, so that heads that differ by a hundredth look alike, as
  * they are. The legend says the step.
  */
-#define MAP_LEAST_STEP 0.04
+#define MAP_LEAST_STEP 0.02
 double map_range_step(const struct map_range *r);
 /* Two columns: a shade, question marks while v is not known. */
 void map_put_shade(struct cells *c, int row, int col, double v,

@@ -279,11 +279,38 @@ draw_words(const struct body *b, int row, struct rect r)
 	str_free(&s);
 }
 
+/* Rows of titles, layers and what is said of removed ones. */
+static int
+body_rows(const struct map_view *v)
+{
+	return 1 + v->rows.n + (!v->rows.known && v->rows.removed > 0);
+}
+
+/* The foot below the map and a row of air, or at the end of a low pane; what is
+ * above it is the body's. rows == 0: there is no room for a foot. */
+static struct rect
+take_foot(const struct map_view *v, struct rect *r)
+{
+	int air = r->rows > FOOT_ROWS + 6, body = r->rows - FOOT_ROWS - air;
+	struct rect foot = *r;
+
+	foot.rows = 0;
+	if (r->rows <= FOOT_ROWS + 3)
+		return foot;
+	if (body > body_rows(v))
+		body = body_rows(v);
+	foot.row = r->row + body + air;
+	foot.rows = FOOT_ROWS;
+	r->rows = body;
+	return foot;
+}
+
 void
 map_view_draw(const struct app *app, const struct map_view *v,
     struct cells *c, struct rect r)
 {
 	struct body b = { .app = app, .v = v, .c = c };
+	struct rect foot;
 
 	if (r.rows < 1)
 		return;
@@ -293,14 +320,12 @@ map_view_draw(const struct app *app, const struct map_view *v,
 		return;
 	}
 	b.range = range_of(app, v);
-	if (r.rows > FOOT_ROWS + 3) {
-		int row = r.row + r.rows - FOOT_ROWS;
-
-		cells_put(c, row, r.col, r.cols, STYLE_DIM,
+	foot = take_foot(v, &r);
+	if (foot.rows > 0) {
+		cells_put(c, foot.row, r.col, r.cols, STYLE_DIM,
 		    v->face->shades[v->shade]);
-		map_put_legend(c, row + 1, r, &b.range);
-		draw_words(&b, row + 2, r);
-		r.rows -= FOOT_ROWS + (r.rows > FOOT_ROWS + 6);
+		map_put_legend(c, foot.row + 1, r, &b.range);
+		draw_words(&b, foot.row + 2, r);
 	}
 	draw_body(&b, r);
 }

@@ -18,9 +18,9 @@ enum price {
 	NO_LATENCY_SIGN = 1,	/* "latency ?" */
 	NO_LAYERS,		/* "BERT" for "BERT, 4 layers" */
 	NO_LABEL,		/* "1.2 ms" for "latency 1.2 ms" */
+	NO_ARCH,
 	NO_MARK,		/* "state 1 of 2" */
 	NO_WORD,		/* "340/1000" for "partial 340/1000" */
-	NO_ARCH,
 	NO_BRACKETS,		/* "845 k -1.9 %" */
 	NO_SPACE,		/* "845 k -1.9%" */
 	NO_LONG_NAME,
@@ -283,13 +283,14 @@ make_latency(const struct app *app, struct top_figure *f)
 
 /* ---- drawing ------------------------------------------------------------- */
 
-/* What stands in which row, where there is one, two or three of them. */
+/* What stands in which row, where there is one, two or three of them. What comes
+ * and goes stands at the end, so that nothing moves with it. */
 static const enum figure places[3][3][FIG_COUNT + 1] = {
 	{ { FIG_NAME, FIG_STATE, FIG_METRIC, FIG_FLIPS, FIG_BYTES,
 	    FIG_PARAMS, FIG_MACS, FIG_LATENCY, FIG_COUNT } },
-	{ { FIG_NAME, FIG_ARCH, FIG_STATE, FIG_METRIC, FIG_FLIPS, FIG_COUNT },
+	{ { FIG_NAME, FIG_STATE, FIG_METRIC, FIG_FLIPS, FIG_ARCH, FIG_COUNT },
 	  { FIG_PARAMS, FIG_BYTES, FIG_MACS, FIG_LATENCY, FIG_COUNT } },
-	{ { FIG_NAME, FIG_ARCH, FIG_STATE, FIG_COUNT },
+	{ { FIG_NAME, FIG_STATE, FIG_ARCH, FIG_COUNT },
 	  { FIG_METRIC, FIG_FLIPS, FIG_LATENCY, FIG_COUNT },
 	  { FIG_PARAMS, FIG_BYTES, FIG_MACS, FIG_COUNT } }
 };

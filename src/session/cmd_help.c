@@ -468,7 +468,9 @@ run_set(struct session *s, const struct arg_list *args, json_t *doc,
 		rc = settings_set(s->settings, name, value, err);
 	if (rc != PARE_OK)
 		return rc;
-	s->unrecorded = value == NULL;
+	/* How things look is nobody's result. */
+	s->unrecorded = value == NULL || only == SET_COLOR ||
+	    only == SET_PAGER || only == SET_THEME || only == SET_COLUMNS;
 	list = json_array();
 	for (int k = 0; k < SET_COUNT; k++) {
 		json_t *o;

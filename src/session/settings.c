@@ -12,6 +12,9 @@ static const char *const color_choices[] = { "auto", "always", "never", NULL };
 static const char *const theme_choices[] = { "default", "contrast", "mono",
 	NULL };
 
+static const char *const column_choices[] = { "params", "share", "bytes",
+	"bits", "form", "sparsity", "macs", "ms", "importance", "bar", NULL };
+
 const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_THREADS] = { "threads", ARG_INT, 0, 0, 256, "0", NULL, "threads",
 	    "threads of all computing; 0 is one a processor" },
@@ -34,6 +37,9 @@ const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_MOUSE] = { "mouse", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
 	    "the workbench follows clicks and the wheel; the terminal then "
 	    "selects text with Shift held" },
+	[SET_COLUMNS] = { "columns", ARG_CHOICE, ARG_LIST, 0, 0,
+	    "params,bytes,form,share,bar", column_choices, NULL, "columns of "
+	    "the module tree in the workbench, from left to right" },
 	[SET_COUNT] = { NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL },
 };
 

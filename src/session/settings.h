@@ -11,7 +11,7 @@
 
 enum setting {
 	SET_THREADS, SET_SEED, SET_SEQ, SET_LIVE, SET_CACHE, SET_COLOR,
-	SET_PAGER, SET_THEME, SET_MOUSE, SET_COUNT
+	SET_PAGER, SET_THEME, SET_MOUSE, SET_COLUMNS, SET_COUNT
 };
 
 /* Rows as argument specs: name, type, range, default, text. Ends with a row

@@ -7,7 +7,7 @@ set -eu
 
 start 100 50
 type '"$PARE" --no-state samples/reviews'
-await '^reviews  BERT, 4 layers  state 0 of 1'
+await '^reviews  state 0 of 1'
 await '\? help  q quit'
 [ "$(t display-message -p -t t '#{alternate_on} #{cursor_flag} #{mouse_any_flag}')" \
     = '1 0 0' ] || fail 'no alternate screen, or a cursor, or a mouse'

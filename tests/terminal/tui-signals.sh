@@ -27,7 +27,7 @@ tty_is_sane() {
 
 run() {
 	type 'clear; "$PARE" tiny.json'
-	await '^tiny  BERT, 3 layers.* state 0 of 1'
+	await '^tiny  state 0 of 1'
 	await '\? help'
 	enter ':' 'prune heads L1.h2' Enter
 	await '^tiny .*state 1 of 2'

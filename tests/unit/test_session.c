@@ -1071,7 +1071,9 @@ test_completion(void **state)
 		{ "show L", "L0" }, { "prune heads L", "L2" },
 		{ "help pru", "prune" }, { "help prune h", "heads" },
 		{ "help tar", "targets" }, { "set th", "threads" },
-		{ "set color al", "always" }, { "expect acc", "accuracy" },
+		{ "set color al", "always" },
+		{ "set columns by", "bytes" }, { "set columns ms,sh",
+		"ms,share" }, { "expect acc", "accuracy" },
 		{ "expect accuracy >", ">=" },
 	};
 	static const char *const misses[][2] = {

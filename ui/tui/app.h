@@ -22,7 +22,7 @@
 #include "ui/tui/worker.h"
 
 /* Views that lie on each other: each one at most once. */
-enum { APP_STACK = VIEW_COUNT, APP_DETAILS = 8 };
+enum { APP_STACK = VIEW_COUNT, APP_DETAILS = 8, COLUMNS_TEXT = 96 };
 
 /* ---- the snapshot ---- */
 
@@ -65,6 +65,9 @@ struct snapshot {
 	const struct dataset *data;
 	char *data_path;	/* or NULL */
 	struct snap_partial partial;
+	/* Settings that views read. */
+	char columns[COLUMNS_TEXT];
+	uint64_t seed;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

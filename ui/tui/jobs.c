@@ -265,12 +265,13 @@ static bool
 is_short(const char *line)
 {
 	const struct command *c;
-	char word[32];
+	char word[32], name[32];
 
 	first_word(line, word);
 	c = command_find(word);
 	return c != NULL && (c->flags & CMD_LONG) == 0 &&
-	    strcmp(word, "set") != 0;
+	    (strcmp(word, "set") != 0 || sscanf(line, "%*s %31s", name) != 1 ||
+	    strcmp(name, "threads") != 0);
 }
 
 static bool

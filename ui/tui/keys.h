@@ -34,6 +34,7 @@ enum view_id {
 	VIEW_SAMPLES,
 	VIEW_OUTPUT,	/* long output of a command */
 	VIEW_HELP,
+	VIEW_COLUMNS,	/* which columns the tree shows */
 	VIEW_COUNT
 };
 #define IN(v) (1u << VIEW_##v)
@@ -45,7 +46,8 @@ enum action {
 	ACT_UP, ACT_DOWN, ACT_LEFT, ACT_RIGHT, ACT_PAGE_UP, ACT_PAGE_DOWN,
 	ACT_FIRST, ACT_LAST, ACT_ENTER,
 	/* Of some views. */
-	ACT_FOLD_ALL, ACT_SORT, ACT_SORT_TURN, ACT_COLUMNS, ACT_FLAT,
+	ACT_FOLD_ALL, ACT_SORT, ACT_SORT_TURN, ACT_COLUMNS, ACT_CHOOSE,
+	ACT_FLAT,
 	ACT_TOGGLE,		/* prune or restore */
 	ACT_DETAIL_NEXT, ACT_DETAIL_PREV,	/* the detail's sentence */
 	ACT_DETAIL_HEAD_NEXT, ACT_DETAIL_HEAD_PREV,

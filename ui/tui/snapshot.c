@@ -7,6 +7,7 @@
 #include "ui/tui/app_private.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,14 @@ take_data(struct snapshot *snap, const struct session *s)
 	    NULL;
 }
 
+static void
+take_settings(struct snapshot *snap, const struct session *s)
+{
+	snprintf(snap->columns, sizeof(snap->columns), "%s",
+	    settings_text(s->settings, SET_COLUMNS));
+	snap->seed = (uint64_t)settings_int(s->settings, SET_SEED);
+}
+
 void
 snapshot_take(struct app *app)
 {
@@ -171,8 +180,10 @@ snapshot_take(struct app *app)
 	if (m == NULL) {
 		snapshot_free(snap);
 		app->p->opened = NULL;
-		return;
 	}
+	take_settings(snap, s);
+	if (m == NULL)
+		return;
 	take_states(snap, s);
 	take_data(snap, s);
 	snap->open = true;

@@ -17,6 +17,7 @@ const struct view *const view_table[VIEW_COUNT] = {
 	[VIEW_SAMPLES] = &view_samples,
 	[VIEW_OUTPUT] = &view_output,
 	[VIEW_HELP] = &view_help,
+	[VIEW_COLUMNS] = &view_columns,
 };
 
 const struct detail *const detail_table[] = {

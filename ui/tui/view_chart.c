@@ -414,12 +414,14 @@ draw_head(const struct app *app, struct cells *c, struct rect r,
 	int n = cells_putf(c, r.row, r.col, r.cols, STYLE_TITLE,
 	    "%s against %s", metric_table[app->snap.metric].name,
 	    measures[by].name);
+	int points = count_points(app, by);
 	char text[96];
 
+	/* The others were not evaluated to their end, or not timed. */
 	snprintf(text, sizeof(text), "%s current  %s original  %d of %d "
-	    "states", mark, c->ascii ? "O" : "◎", count_points(app, by),
-	    app->snap.n);
-	if (r.cols - n > 44)
+	    "states%s", mark, c->ascii ? "O" : "◎", points, app->snap.n,
+	    points < app->snap.n ? " known" : "");
+	if (r.cols - n > 50)
 		cells_put_right(c, r.row, r.col + n + 2, r.cols - n - 2,
 		    STYLE_DIM, text);
 }

@@ -228,6 +228,23 @@ on_result(const struct result *r, void *ctx)
 
 /* ---- running ------------------------------------------------------------- */
 
+static void
+note_saved(struct console *c, const char *kind)
+{
+	if (strcmp(kind, "save") == 0)
+		c->saved = c->session->history.current;
+	else if (strcmp(kind, "open") == 0)
+		c->saved = -1;
+}
+
+bool
+console_unsaved(const struct console *c)
+{
+	const struct history *h = &c->session->history;
+
+	return h->n > 0 && h->current != 0 && h->current != c->saved;
+}
+
 static enum pare_rc
 run(struct console *c, const char *line, bool success)
 {
@@ -240,6 +257,8 @@ run(struct console *c, const char *line, bool success)
 	rc = session_run(c->session, line, &c->task, &r);
 	signals_watch(NULL);
 	show(c, &r, success);
+	if (rc == PARE_OK)
+		note_saved(c, r.kind);
 	if (rc == PARE_OK && !success && strcmp(r.kind, "open") == 0) {
 		json_decref(c->opened);
 		c->opened = json_incref(r.doc);
@@ -353,11 +372,13 @@ console_init(struct console *c, const struct options *o, struct pare_err *err)
 	bool erases = term != NULL && *term != '\0' &&
 	    strcmp(term, "dumb") != 0;
 
-	*c = (struct console){ .json = o->json, .quiet = o->quiet };
+	*c = (struct console){ .json = o->json, .quiet = o->quiet,
+		.saved = -1 };
 	if (o->no_state)
 		io_state_disable();
 	look_init(&c->out, STDOUT_FILENO, o->color, o->ascii);
 	look_init(&c->err, STDERR_FILENO, o->color, o->ascii);
+	c->out.linear = o->front == FRONT_PLAIN;
 	progress_init(&c->progress, &c->err, !o->quiet && erases &&
 	    o->front != FRONT_PLAIN);
 	c->session = session_new();

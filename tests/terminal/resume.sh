@@ -41,6 +41,8 @@ await_prompt
 
 # A session that ended in order is not offered.
 type 'quit'
+await 'Leave\? y/n'
+type y
 await 'shell\$$'
 type clear
 type '"$PARE" --repl'

@@ -288,6 +288,25 @@ console_summary(struct console *c)
 		show(c, &r, true);
 }
 
+char *
+console_state_warning(const struct console *c)
+{
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char *dir = io_state_dir();
+	bool kept = dir != NULL;
+
+	free(dir);
+	if (kept || c->no_state)
+		return NULL;
+	if (xdg != NULL && xdg[0] == '/')
+		return str_format("no history and no journal are kept: "
+		    "XDG_STATE_HOME, '%s', cannot be written", xdg);
+	if (home != NULL && home[0] == '/')
+		return str_format("no history and no journal are kept: "
+		    "'%s/.local/state' cannot be written", home);
+	return NULL;
+}
+
 static bool
 split_role(const char *text, const char *role, const char **path)
 {
@@ -373,7 +392,7 @@ console_init(struct console *c, const struct options *o, struct pare_err *err)
 	    strcmp(term, "dumb") != 0;
 
 	*c = (struct console){ .json = o->json, .quiet = o->quiet,
-		.saved = -1 };
+		.no_state = o->no_state, .saved = -1 };
 	if (o->no_state)
 		io_state_disable();
 	look_init(&c->out, STDOUT_FILENO, o->color, o->ascii);

@@ -18,7 +18,7 @@ struct console {
 	struct progress progress;
 	struct task task;	/* of the line that runs: not on the stack, for
 				 * a late signal may still find it */
-	bool json, quiet;
+	bool json, quiet, no_state;
 	bool interactive;	/* a person waits: hints on their own line */
 	bool broken;		/* standard output is gone */
 	bool failed;		/* for another reason than a reader who left */
@@ -39,6 +39,10 @@ enum pare_rc console_run_quietly(struct console *c, const char *line);
 
 /* Leaving now would lose a change. */
 bool console_unsaved(const struct console *c);
+
+/* That nothing can be kept between sessions although it should be, malloc'ed;
+ * NULL. */
+char *console_state_warning(const struct console *c);
 
 /* Opens the model and loads the data that the options name. show: the line of
  * the model as well. */

@@ -240,6 +240,16 @@ repl_run(struct console *c)
 	lineedit_close();
 }
 
+void
+repl_warn_state(const struct console *c)
+{
+	char *text = console_state_warning(c);
+
+	if (text != NULL)
+		console_warn(c, text);
+	free(text);
+}
+
 static void
 format_age(char *out, size_t n, int64_t seconds)
 {

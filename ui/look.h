@@ -22,6 +22,7 @@ struct look {
 	int height;	/* rows of the terminal; 0: no terminal */
 	bool ascii;	/* nothing but 7 bit characters */
 	bool color;
+	bool linear;	/* read aloud: no bars, columns or rules */
 	bool tty;
 };
 

@@ -447,7 +447,8 @@ draw_spectrum(struct str *b, const struct look *l, const json_t *s)
 		columns = chart_columns(b, l, v, n, l->width - 4 < 64 ?
 		    l->width - 4 : 64, 5, 2);
 		snprintf(right, sizeof(right), "%d", n);
-		draw_axis(b, l, "1", right, columns, 2);
+		if (columns > 0)
+			draw_axis(b, l, "1", right, columns, 2);
 	}
 	spectrum_facts(b, l, s);
 	free(v);

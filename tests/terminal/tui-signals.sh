@@ -64,6 +64,28 @@ await 'Quit\? y/n'
 enter y
 await 'shell\$$'
 
+# In the background it stays stopped and leaves the terminal to the shell.
+run
+enter C-z
+await 'shell\$$'
+type 'bg; echo there'
+await '^there'
+n=0
+until grep -q '^State:.*T' "/proc/$pid/status"; do
+	n=$((n + 1))
+	[ $n -lt "$LIMIT" ] || fail 'it runs in the background'
+	sleep 0.05
+done
+sleep 0.3
+grep -q '^State:.*T' "/proc/$pid/status" || fail 'it did not stay stopped'
+type clear
+await '^shell\$$'
+tty_is_sane bg
+type fg
+await '^tiny .*state 1 of 2'
+enter ':' 'quit!' Enter
+await 'shell\$$'
+
 # The terminal goes away, even where SIGHUP is ignored.
 run
 gone_pid=$pid

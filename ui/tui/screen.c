@@ -280,6 +280,12 @@ return_err(void)
 
 /* ---- opening and closing ------------------------------------------------- */
 
+const char *
+screen_library(void)
+{
+	return curses_version();
+}
+
 bool
 screen_usable(char why[128])
 {

@@ -12,6 +12,8 @@
 #include "ui/tui/cell.h"
 #include "ui/tui/mouse.h"
 
+/* What draws: "ncurses 6.4". */
+const char *screen_library(void);
 /* A terminal on both ends that can move its cursor? why: one line, or "". */
 bool screen_usable(char why[128]);
 

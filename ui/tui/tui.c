@@ -315,7 +315,9 @@ tui_run(struct console *c, const struct options *o)
 
 	if (!screen_open(o->color, o->ascii))
 		return false;
-	t.offer = repl_resume_offer();
+	t.offer = console_state_warning(c);
+	if (t.offer == NULL)
+		t.offer = repl_resume_offer();
 	session_keep_journal(c->session);
 	/* Evaluations after a change are the workbench's own, so that they
 	 * can be watched and stopped. */

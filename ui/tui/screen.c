@@ -814,3 +814,9 @@ screen_pending(int ms)
 	return held.n > 0 ||
 	    (poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0);
 }
+
+void
+screen_drop_input(void)
+{
+	flushinp();
+}

@@ -81,8 +81,12 @@ static void
 handle_signals(struct tui *t)
 {
 	signals_drain();
-	if (signals_take_interrupt())
+	if (signals_take_interrupt()) {
+		/* The rest of a line that is cancelled is no keys of a view. */
+		if (prompt_wants_byte(t->app))
+			screen_drop_input();
 		app_interrupt(t->app);
+	}
 	if (signals_take_resize()) {
 		screen_resize();
 		app_dirty(t->app);

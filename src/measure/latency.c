@@ -10,13 +10,17 @@
  * A model that fits into the processor's cache would be found there by the next
  * pass of a program that serves it; here the other side has filled the cache
  * meanwhile. So a short pass is made twice, and the second one counts.
+ *
+ * On a quiet machine a thread that keeps its processor is steadier. Where other
+ * programs compete for that very processor it is slower, for the system cannot
+ * move it out of their way; so the threads are let go when the warm-up finds
+ * itself waiting for processors.
  */
 #include "measure/latency.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "measure/pin.h"
@@ -47,8 +51,9 @@ struct cell {
 	int64_t seq;
 	int64_t *start;
 	int32_t *ids;
-	int runs, interrupted;
-	double begin, spent;	/* seconds of its turns */
+	int runs;
+	double spent;		/* seconds of its turns */
+	double waited;		/* of those, by all threads; see pin_waited() */
 	double *ms[2];		/* per side and turn */
 	float *row[2];		/* likewise: rows for latency_parts_of(), of the
 				 * first KEPT_PASSES turns; or NULL */
@@ -56,10 +61,11 @@ struct cell {
 };
 
 struct bench {
-	int sides, cells, runs;
+	int sides, cells, runs, threads;
 	struct side side[2];
 	struct cell *cell;
 	struct patience patience;
+	struct pin *pin;	/* NULL: threads are not bound */
 	struct task *task;
 };
 
@@ -321,35 +327,25 @@ count_pass(struct bench *b, struct cell *c, int side, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* How often the system took a processor from a thread that wanted to go on. */
-static long
-interruptions(void)
-{
-	struct rusage u;
-
-	return getrusage(RUSAGE_SELF, &u) == 0 ? u.ru_nivcsw : 0;
-}
-
 static enum pare_rc
 run_turn(struct bench *b, struct cell *c, struct pare_err *err)
 {
 	enum pare_rc rc = PARE_OK;
-	double begin = task_now();
-	long before = interruptions();
+	double waited = pin_waited(b->threads), begin = task_now();
 
 	for (int i = 0; i < b->sides && rc == PARE_OK; i++)
 		rc = count_pass(b, c, c->runs % 2 == 0 ? i : b->sides - 1 - i,
 		    err);
 	if (rc != PARE_OK)
 		return rc;
-	c->interrupted += interruptions() != before;
 	c->spent += task_now() - begin;
+	c->waited += pin_waited(b->threads) - waited;
 	c->runs++;
 	return PARE_OK;
 }
 
 static enum pare_rc
-warm_up(struct bench *b, struct cell *c, struct pare_err *err)
+warm_cell(struct bench *b, struct cell *c, struct pare_err *err)
 {
 	enum pare_rc rc = PARE_OK;
 	double begin = task_now(), seconds;
@@ -361,6 +357,22 @@ warm_up(struct bench *b, struct cell *c, struct pare_err *err)
 			c->twice[k] = b->sides * b->cells > 1 &&
 			    seconds < short_pass;
 		}
+	}
+	return rc;
+}
+
+static enum pare_rc
+warm_up(struct bench *b, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+	double waited = pin_waited(b->threads), begin = task_now();
+
+	for (int c = 0; c < b->cells && rc == PARE_OK; c++)
+		rc = warm_cell(b, &b->cell[c], err);
+	waited = pin_waited(b->threads) - waited;
+	if (waited > LATENCY_WAITED_MAX * b->threads * (task_now() - begin)) {
+		pin_restore(b->pin);
+		b->pin = NULL;
 	}
 	return rc;
 }
@@ -424,37 +436,36 @@ run_round(struct bench *b, bool *any, struct pare_err *err)
 }
 
 static enum pare_rc
-run_bench(struct bench *b, struct pare_err *err)
+run_rounds(struct bench *b, struct pare_err *err)
 {
 	enum pare_rc rc = PARE_OK;
 	bool any = true;
 
-	for (int i = 0; i < b->sides && rc == PARE_OK; i++)
-		rc = open_side(b, &b->side[i], err);
-	for (int c = 0; c < b->cells && rc == PARE_OK; c++)
-		rc = warm_up(b, &b->cell[c], err);
 	while (any && rc == PARE_OK)
 		rc = run_round(b, &any, err);
 	return rc;
 }
 
-/* The whole of it, with so many threads (0: as they are), bound to processors
- * where that can be. */
+/* The whole of it, with so many threads; 0: as they are. */
 static enum pare_rc
-run_bound(struct bench *b, int threads, int *used, bool *pinned,
-    struct pare_err *err)
+run_bench(struct bench *b, int threads, bool *pinned, struct pare_err *err)
 {
 	int before = kernel_threads();
-	struct pin *pin;
-	enum pare_rc rc;
+	enum pare_rc rc = PARE_OK;
 
+	for (int i = 0; i < b->sides && rc == PARE_OK; i++)
+		rc = open_side(b, &b->side[i], err);
+	if (rc != PARE_OK)
+		return rc;
 	if (threads > 0)
 		kernel_set_threads(threads);
-	*used = kernel_threads();
-	pin = pin_threads(*used);
-	*pinned = pin != NULL;
-	rc = run_bench(b, err);
-	pin_restore(pin);
+	b->threads = kernel_threads();
+	b->pin = pin_threads(b->threads);
+	rc = warm_up(b, err);
+	if (rc == PARE_OK)
+		rc = run_rounds(b, err);
+	*pinned = b->pin != NULL;
+	pin_restore(b->pin);
 	if (threads > 0)
 		kernel_set_threads(before);
 	return rc;
@@ -471,13 +482,6 @@ latency_spread(const struct latency *l)
 		return a;
 	b = (l->original_p75_ms - l->original_p25_ms) / l->original_p50_ms;
 	return a > b ? a : b;
-}
-
-bool
-latency_noisy(const struct latency *l)
-{
-	return latency_spread(l) > LATENCY_NOISE ||
-	    2 * l->interrupted > l->runs;
 }
 
 struct ratios {
@@ -526,9 +530,10 @@ summarise(struct bench *b, struct cell *c, uint64_t seed, struct latency *l,
 	l->batch = c->batch.nseq;
 	l->seq = c->seq;
 	l->runs = c->runs;
-	l->interrupted = c->interrupted;
+	l->threads = b->threads;
 	if (c->runs == 0)
 		return PARE_OK;
+	l->waited = c->waited / (c->spent * b->threads);
 	if (b->sides == 2) {
 		rc = find_ratio(c, seed, l, err);
 		l->original_p50_ms = stats_quantile(c->ms[1], c->runs, 0.5);
@@ -576,7 +581,7 @@ latency_run(const struct model *m, const struct model *original,
 	bench_init(&b, m, original, 1, o->runs, &one_cell, task);
 	rc = add_cell(&b, o->batch, o->seq, o->seed, parts != NULL, err);
 	if (rc == PARE_OK)
-		rc = run_bound(&b, o->threads, &l.threads, &l.pinned, err);
+		rc = run_bench(&b, o->threads, &l.pinned, err);
 	if (rc == PARE_OK && parts != NULL)
 		take_parts(&b, parts);
 	if (rc == PARE_OK)
@@ -614,9 +619,8 @@ latency_grid_run(const struct model *m, const struct model *original,
     struct latency_grid *g, struct task *task, struct pare_err *err)
 {
 	struct bench b;
-	bool pinned;
 	enum pare_rc rc;
-	int threads;
+	bool pinned;
 
 	if (g->nbatch < 1 || g->nseq < 1 ||
 	    g->nbatch * g->nseq > LATENCY_CELLS_MAX)
@@ -627,13 +631,12 @@ latency_grid_run(const struct model *m, const struct model *original,
 	    task);
 	rc = add_cells(&b, g, err);
 	if (rc == PARE_OK)
-		rc = run_bound(&b, g->threads, &threads, &pinned, err);
+		rc = run_bench(&b, g->threads, &pinned, err);
 	g->partial = rc == PARE_ECANCELED && has_turns(&b);
 	if (g->partial)
 		rc = PARE_OK;
 	for (int c = 0; c < b.cells && rc == PARE_OK; c++) {
-		g->cell[c] = (struct latency){ .threads = threads,
-		    .pinned = pinned };
+		g->cell[c] = (struct latency){ .pinned = pinned };
 		rc = summarise(&b, &b.cell[c], g->seed, &g->cell[c], err);
 	}
 	bench_close(&b);

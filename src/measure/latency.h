@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * latency: milliseconds of a forward pass, measured so that they can be
- * believed: threads bound to processors, warm-up, original and current model in
- * turn (A B, B A, A B, ...), medians and quartiles, and the ratio with its
- * interval from the pairs.
+ * believed: threads bound to processors (unless other programs keep those
+ * busy), warm-up, original and current model in turn (A B, B A, A B, ...),
+ * medians and quartiles, and the ratio with its interval from the pairs.
  *
  * Where the time goes is measured in place, in the very passes that count, so
  * the parts are told against the whole.
@@ -34,16 +34,16 @@ struct latency {
 						 * bootstrap interval */
 	bool has_ratio;
 	bool pinned;		/* each thread kept its processor */
-	int interrupted;	/* counted pairs in which the system took a
-				 * processor away from a thread */
+	double waited;		/* share of the time that a thread was ready
+				 * and had no processor; NAN: unknown */
 };
 
 /* (p75 - p25) / p50 of the model, or of the original where that is more. */
 double latency_spread(const struct latency *l);
-/* Whether numbers of the machine that l was measured on are to be taken with
- * care: the spread is over LATENCY_NOISE, or most pairs were interrupted. */
-#define LATENCY_NOISE 0.1
-bool latency_noisy(const struct latency *l);
+/* Numbers are to be taken with care when the spread or waited passes these: the
+ * machine had other things to do. */
+#define LATENCY_SPREAD_MAX 0.1
+#define LATENCY_WAITED_MAX 0.05
 
 /* Where the time goes: the parts of a layer as in enum engine_part, then what
  * is outside the layers. */

@@ -7,6 +7,7 @@
  */
 #include "measure/pin.h"
 
+#include <math.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -146,4 +147,31 @@ pin_restore(struct pin *p)
 #pragma omp parallel num_threads(p->n)
 	free_here(p);
 	free(p);
+}
+
+/* Of this thread. Linux, Documentation/scheduler/sched-stats: nanoseconds on a
+ * processor, nanoseconds on a queue, time slices. */
+static double
+waited_here(void)
+{
+	FILE *f = fopen("/proc/thread-self/schedstat", "re");
+	double ran, waited = NAN;
+
+	if (f == NULL)
+		return NAN;
+	if (fscanf(f, "%lf %lf", &ran, &waited) != 2)
+		waited = NAN;
+	fclose(f);
+	return 1e-9 * waited;
+}
+
+double
+pin_waited(int threads)
+{
+	double sum = 0;
+
+	kernel_bind();
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+	sum += waited_here();
+	return sum;
 }

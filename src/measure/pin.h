@@ -20,4 +20,9 @@ struct pin *pin_threads(int threads);
 /* What each thread was allowed before. NULL is fine. */
 void pin_restore(struct pin *p);
 
+/* Seconds that a team of so many threads was ready to compute and had no
+ * processor, in all its life and all threads together; NAN where the system does
+ * not tell. Read twice for what happened in between. */
+double pin_waited(int threads);
+
 #endif

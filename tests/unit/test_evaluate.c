@@ -361,19 +361,19 @@ test_latency(void **state)
 	struct pare_err err = { 0 };
 	struct latency l;
 
-	assert_int_equal(latency_run(p, m, &o, &l, NULL, &err), PARE_OK);
+	assert_int_equal(latency_run(p, m, &o, &l, NULL, NULL, &err), PARE_OK);
 	assert_int_equal(l.runs, 12);
 	assert_true(l.has_ratio && l.p50_ms > 0 && l.p95_ms >= l.p50_ms);
 	assert_true(l.ratio_low <= l.ratio && l.ratio <= l.ratio_high);
 	assert_true(l.original_p50_ms > 0);
 	assert_int_equal(l.threads, kernel_threads());
-	assert_int_equal(latency_run(m, m, &o, &l, NULL, &err), PARE_OK);
+	assert_int_equal(latency_run(m, m, &o, &l, NULL, NULL, &err), PARE_OK);
 	assert_false(l.has_ratio);
 	o.seq = 25;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
+	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, NULL, &err), PARE_EUSER);
 	assert_non_null(strstr(err.msg, "24"));
 	o.seq = 0;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
+	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, NULL, &err), PARE_EUSER);
 	model_unref(p);
 	model_unref(m);
 }
@@ -388,7 +388,7 @@ test_latency_cancel(void **state)
 	struct pare_err err = { 0 };
 	struct latency l;
 
-	assert_int_equal(latency_run(m, NULL, &o, &l, &task, &err),
+	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &task, &err),
 	    PARE_ECANCELED);
 	assert_int_equal(c.ticks, 3);
 	model_unref(m);

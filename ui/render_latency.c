@@ -31,7 +31,7 @@ ratio_cell(struct table *t, double ratio)
 		table_cell(t, PAINT_NONE, "");
 }
 
-/* "; layers=on lists them" and such, as a paragraph of its own. */
+/* A paragraph; nothing when it is empty. Clears text. */
 static void
 line_of(struct str *b, const struct look *l, struct str *text)
 {
@@ -42,7 +42,7 @@ line_of(struct str *b, const struct look *l, struct str *text)
 	str_clear(text);
 }
 
-/* ", 2 threads on a processor each". */
+/* ", 2 threads bound". */
 static void
 add_threads(struct str *b, const json_t *doc)
 {
@@ -229,14 +229,20 @@ sum_up_layers(struct str *b, const struct look *l, const json_t *now)
 	str_free(&line);
 }
 
+void
+render_latency_line(struct str *b, const struct look *l, const json_t *doc)
+{
+	pass_title(b, l, doc);
+	pass_ratio(b, l, doc);
+}
+
 static void
 draw_pass(struct str *b, const struct look *l, const json_t *doc)
 {
 	const json_t *now = doc_get(doc, "breakdown");
 	const json_t *was = doc_get(doc, "original_breakdown");
 
-	pass_title(b, l, doc);
-	pass_ratio(b, l, doc);
+	render_latency_line(b, l, doc);
 	if (!json_is_object(now))
 		return;
 	draw_parts(b, l, now, was);

@@ -316,9 +316,8 @@ grid_table(struct str *b, const struct look *l, const json_t *doc, bool ratio)
 	size_t n = json_array_size(doc_get(doc, "lengths")), step;
 
 	look_spaces(b, 2);
-	look_paint(b, l, PAINT_TITLE, ratio ? "ratio to the original" :
+	look_wrap(b, l, 2, 2, ratio ? "ratio to the original" :
 	    "median ms by tokens in a sequence");
-	str_addc(b, '\n');
 	step = l->width > 8 + CELL_WIDTH ? (size_t)(l->width - 8) /
 	    CELL_WIDTH : 1;
 	if (step > 15)
@@ -353,7 +352,7 @@ grid_chart(struct str *b, const struct look *l, const json_t *doc)
 
 	table_column(t, "batch", TABLE_RIGHT, 0);
 	table_column(t, "tokens", TABLE_RIGHT, 0);
-	table_column(t, "tokens/s", TABLE_RIGHT, 0);
+	table_column(t, "tokens/s", TABLE_RIGHT, 2);
 	table_column(t, "", TABLE_LEFT, 1);
 	for (size_t i = 0; i < json_array_size(cells); i++) {
 		const json_t *cell = json_array_get(cells, i);

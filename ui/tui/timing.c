@@ -9,7 +9,7 @@
 #include "measure/stats.h"
 #include "tensor/kernel.h"
 
-enum { RUNS = 3, PASSES = 7, SLOTS_LEFT = SLOT_COUNT - SLOT_LAYER_COUNT };
+enum { RUNS = 3, PASSES = 15, SLOTS_LEFT = SLOT_COUNT - SLOT_LAYER_COUNT };
 
 /* Numbers are kept by address of the model, which is referenced. */
 struct timings {

@@ -10,7 +10,23 @@
 #include "engine/elementwise.h"
 #include "tensor/cpu.h"
 
-struct attend;
+/* One head of one sequence. */
+struct attend {
+	const float *q, *k, *v;		/* its first values; rows of q and ctx lie
+					 * q_step apart, of k and v k_step */
+	float *ctx;
+	int64_t q_step, k_step, queries, keys, dim;
+	float scale;			/* of the scores, > 0 */
+	bool causal;			/* query i sees keys 0 to i */
+	float *want;			/* (queries, keys): the probabilities,
+					 * NULL: not wanted */
+	float *scratch;			/* LANES_ATTEND(keys, dim) floats */
+};
+
+/* Keys and values packed, and rows of scores, each up to whole vectors. */
+#define LANES_ATTEND(keys, dim)						\
+	((((keys) + 15) / 16 * 16) * ((dim) + 24) +			\
+	    (((dim) + 15) / 16 * 16) * (keys))
 
 struct lanes {
 	/* y = act(y + bias); bias may be NULL. */
@@ -41,7 +57,8 @@ struct lanes {
 	void (*adam)(float *w, const float *g, float *m, float *v, int64_t n,
 	    const struct elem_adam *a);
 	float (*squares)(const float *x, int64_t n);
-	/* e^x, erf-based GELU and tanh as the others use them, for the tests. */
+	void (*attend)(const struct attend *a);
+	/* e^x as the others use it, for the tests. */
 	void (*exp)(float *x, int64_t n);
 };
 

@@ -5,6 +5,7 @@
 #if CPU_X86
 #define LANES 8
 #include "engine/elementwise_lanes.h"
+#include "engine/attention_lanes.h"
 
-const struct lanes lanes_avx2 = { ELEMENTWISE_LANES };
+const struct lanes lanes_avx2 = { ELEMENTWISE_LANES, ATTENTION_LANES };
 #endif

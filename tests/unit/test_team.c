@@ -65,10 +65,10 @@ static void
 drive_loops(void *arg)
 {
 	*(int *)arg = team_threads();
-	for (int k = 0; k < 300; k++) {
+	for (int k = 0; k < 60; k++) {
 		check_loop(k % 7);
 		check_loop(k % 3 == 0 ? PIECES : k);
-		if (k % 50 == 0)
+		if (k % 20 == 0)
 			rest(2000);
 	}
 }

@@ -24,7 +24,7 @@
 
 #include "base/mem.h"
 #include "measure/stats.h"
-#include "measure/team.h"
+#include "measure/crew.h"
 #include "tensor/kernel.h"
 
 enum { WARM_UP = 2, WARM_UP_MAX = 50, ROUNDS = 1000, KEPT_PASSES = 1000 };
@@ -53,7 +53,7 @@ struct cell {
 	int32_t *ids;
 	int runs;
 	double spent;		/* seconds of its turns */
-	double waited;		/* of those, by all threads; see team_waited() */
+	double waited;		/* of those, by all threads; see crew_waited() */
 	double *ms[2];		/* per side and turn */
 	float *row[2];		/* likewise: rows for latency_parts_of(), of the
 				 * first KEPT_PASSES turns; or NULL */
@@ -65,7 +65,7 @@ struct bench {
 	struct side side[2];
 	struct cell *cell;
 	struct patience patience;
-	struct team *team;
+	struct crew *crew;
 	struct task *task;
 };
 
@@ -331,7 +331,7 @@ static enum pare_rc
 run_turn(struct bench *b, struct cell *c, struct pare_err *err)
 {
 	enum pare_rc rc = PARE_OK;
-	double waited = team_waited(b->team), begin = task_now();
+	double waited = crew_waited(b->crew), begin = task_now();
 
 	for (int i = 0; i < b->sides && rc == PARE_OK; i++)
 		rc = count_pass(b, c, c->runs % 2 == 0 ? i : b->sides - 1 - i,
@@ -339,7 +339,7 @@ run_turn(struct bench *b, struct cell *c, struct pare_err *err)
 	if (rc != PARE_OK)
 		return rc;
 	c->spent += task_now() - begin;
-	c->waited += team_waited(b->team) - waited;
+	c->waited += crew_waited(b->crew) - waited;
 	c->runs++;
 	return PARE_OK;
 }
@@ -365,13 +365,13 @@ static enum pare_rc
 warm_up(struct bench *b, struct pare_err *err)
 {
 	enum pare_rc rc = PARE_OK;
-	double waited = team_waited(b->team), begin = task_now();
+	double waited = crew_waited(b->crew), begin = task_now();
 
 	for (int c = 0; c < b->cells && rc == PARE_OK; c++)
 		rc = warm_cell(b, &b->cell[c], err);
-	waited = team_waited(b->team) - waited;
+	waited = crew_waited(b->crew) - waited;
 	if (waited > LATENCY_WAITED_MAX * b->threads * (task_now() - begin))
-		team_release(b->team);
+		crew_release(b->crew);
 	return rc;
 }
 
@@ -458,13 +458,13 @@ run_bench(struct bench *b, int threads, bool *pinned, struct pare_err *err)
 	if (threads > 0)
 		kernel_set_threads(threads);
 	b->threads = kernel_threads();
-	b->team = team_new(b->threads);
-	team_bind(b->team);
+	b->crew = crew_new(b->threads);
+	crew_bind(b->crew);
 	rc = warm_up(b, err);
 	if (rc == PARE_OK)
 		rc = run_rounds(b, err);
-	*pinned = team_bound(b->team);
-	team_free(b->team);
+	*pinned = crew_bound(b->crew);
+	crew_free(b->crew);
 	if (threads > 0)
 		kernel_set_threads(before);
 	return rc;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "measure/latency.h"
-#include "measure/team.h"
+#include "measure/crew.h"
 #include "tensor/kernel.h"
 
 /* ---- arithmetic ---- */
@@ -387,49 +387,49 @@ masks_of(int threads, cpu_set_t *out)
 }
 
 static void
-test_team(void **state)
+test_crew(void **state)
 {
 	int before = kernel_threads();
 	cpu_set_t was[2] = { 0 }, now[2] = { 0 };
-	struct team *t;
+	struct crew *t;
 
 	kernel_set_threads(2);
 	masks_of(2, was);
-	t = team_new(2);
-	assert_false(team_bound(t));
-	if (team_bind(t)) {
-		assert_true(team_bound(t));
+	t = crew_new(2);
+	assert_false(crew_bound(t));
+	if (crew_bind(t)) {
+		assert_true(crew_bound(t));
 		masks_of(2, now);
 		assert_int_equal(CPU_COUNT(&now[0]), 1);
 		assert_int_equal(CPU_COUNT(&now[1]), 1);
 		assert_false(CPU_EQUAL(&now[0], &now[1]));
-		team_release(t);
+		crew_release(t);
 	}
-	assert_false(team_bound(t));
-	assert_true(!(team_waited(t) < 0));
-	team_free(t);
+	assert_false(crew_bound(t));
+	assert_true(!(crew_waited(t) < 0));
+	crew_free(t);
 	masks_of(2, now);
 	for (int i = 0; i < 2; i++)
 		assert_true(CPU_EQUAL(&was[i], &now[i]));
-	team_free(NULL);
+	crew_free(NULL);
 	kernel_set_threads(before);
 }
 
 /* More threads than there can be processors. */
 static void
-test_team_too_large(void **state)
+test_crew_too_large(void **state)
 {
 	cpu_set_t was, now;
-	struct team *t;
+	struct crew *t;
 	int n;
 
 	assert_int_equal(sched_getaffinity(0, sizeof(was), &was), 0);
 	n = CPU_COUNT(&was) + 1;
-	t = team_new(n);
-	assert_false(team_bind(t));
+	t = crew_new(n);
+	assert_false(crew_bind(t));
 	assert_int_equal(sched_getaffinity(0, sizeof(now), &now), 0);
 	assert_true(CPU_EQUAL(&was, &now));
-	team_free(t);
+	crew_free(t);
 }
 
 static void
@@ -465,8 +465,8 @@ main(void)
 		cmocka_unit_test(test_grid),
 		cmocka_unit_test(test_grid_stopped),
 		cmocka_unit_test(test_grid_refused),
-		cmocka_unit_test(test_team),
-		cmocka_unit_test(test_team_too_large),
+		cmocka_unit_test(test_crew),
+		cmocka_unit_test(test_crew_too_large),
 		cmocka_unit_test(test_threads),
 	};
 

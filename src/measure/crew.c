@@ -8,7 +8,7 @@
  * How long they waited is read by the caller alone: to wake a thread for the
  * question would make it wait.
  */
-#include "measure/team.h"
+#include "measure/crew.h"
 
 #include <math.h>
 #include <omp.h>
@@ -25,17 +25,17 @@ struct member {
 	cpu_set_t was;
 };
 
-struct team {
+struct crew {
 	int n;
 	bool bound;
 	cpu_set_t was;		/* of the caller */
 	struct member member[];
 };
 
-struct team *
-team_new(int threads)
+struct crew *
+crew_new(int threads)
 {
-	struct team *t = xcalloc(1, sizeof(*t) + (size_t)threads *
+	struct crew *t = xcalloc(1, sizeof(*t) + (size_t)threads *
 	    sizeof(*t->member));
 
 	t->n = threads;
@@ -46,11 +46,11 @@ team_new(int threads)
 }
 
 void
-team_free(struct team *t)
+crew_free(struct crew *t)
 {
 	if (t == NULL)
 		return;
-	team_release(t);
+	crew_release(t);
 	free(t);
 }
 
@@ -116,7 +116,7 @@ bind_here(struct member *m, int cpu)
 }
 
 bool
-team_bind(struct team *t)
+crew_bind(struct crew *t)
 {
 	int cpu[CPU_SETSIZE], done = 0;
 
@@ -135,13 +135,13 @@ team_bind(struct team *t)
 	}
 	t->bound = true;
 	if (done < t->n)
-		team_release(t);
+		crew_release(t);
 	return t->bound;
 }
 
 /* In a thread of the team. */
 static void
-release_here(const struct team *t)
+release_here(const struct crew *t)
 {
 	const cpu_set_t *was = &t->was;
 	pid_t id = gettid();
@@ -153,7 +153,7 @@ release_here(const struct team *t)
 }
 
 void
-team_release(struct team *t)
+crew_release(struct crew *t)
 {
 	if (!t->bound)
 		return;
@@ -164,7 +164,7 @@ team_release(struct team *t)
 }
 
 bool
-team_bound(const struct team *t)
+crew_bound(const struct crew *t)
 {
 	return t->bound;
 }
@@ -191,7 +191,7 @@ waited_of(pid_t id)
 }
 
 double
-team_waited(const struct team *t)
+crew_waited(const struct crew *t)
 {
 	double sum = 0;
 

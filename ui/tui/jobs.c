@@ -183,7 +183,9 @@ say_result(struct app *app, struct line_job *j)
 	bool brief = is_brief(j);
 	struct str b = STR_INIT;
 
-	if (!is_setting(j))
+	if (brief && strcmp(j->result.kind, "latency") == 0)
+		render_latency_line(&b, &j->look, j->result.doc);
+	else if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
 	add_notes(j, &b, brief ? "!" : "warning:");
 	if (j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {

@@ -509,6 +509,25 @@ test_mouse_views(void **state)
 	mouse(MOUSE_WHEEL_DOWN, 4, 4);
 	press("\n");
 	draw(30, 100);
+	/* A field, also where rows are few. */
+	app_push(app, VIEW_HEADS);
+	draw(30, 100);
+	click("L1 ");
+	app_push(app, VIEW_APPLY);
+	press("\n");
+	app_key(app, K_DOWN);
+	app_key(app, K_DOWN);
+	draw(10, 40);
+	click("target");
+	draw(10, 40);
+	col = find_text("target", &row);
+	assert_true((cells_at(&screen, row, col + 11)->style &
+	    STYLE_SELECT) != 0);
+	app_push(app, VIEW_COLUMNS);
+	draw(30, 100);
+	click("bits");
+	press(" ");
+	expect("set columns params,bytes,form,share,bar,bits");
 	/* All views take a click anywhere. */
 	for (int v = 0; v < VIEW_COUNT; v++) {
 		app_push(app, (enum view_id)v);

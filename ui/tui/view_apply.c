@@ -599,6 +599,13 @@ draw_title(const struct app *app, struct cells *c, struct rect r)
 		    "selected: %s", v->target.path);
 }
 
+/* The line of a form says what the title does, where rows are few. */
+static bool
+has_title(const struct apply_view *v, struct rect r)
+{
+	return r.rows >= (v->in_form ? 9 : 4);
+}
+
 /* Rows under the list of ops that tell of one; 0: none. */
 static int
 choice_help_rows(const struct apply_view *v, struct rect r)
@@ -960,8 +967,7 @@ draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct apply_view *v = app->state[VIEW_APPLY];
 
-	/* The line says it too, where rows are few. */
-	if (r.rows >= (v->in_form ? 9 : 4)) {
+	if (has_title(v, r)) {
 		draw_title(app, c, r);
 		r.row++;
 		r.rows--;
@@ -1146,7 +1152,7 @@ click(struct app *app, struct rect r, int row, int col)
 	struct apply_view *v = app->state[VIEW_APPLY];
 	int i;
 
-	if (r.rows >= 4) {
+	if (has_title(v, r)) {
 		r.row++;
 		r.rows--;
 	}
@@ -1154,7 +1160,7 @@ click(struct app *app, struct rect r, int row, int col)
 		r.rows = share_rows(r.rows, v->nfields).fields;
 		i = view_row_at(v->at, v->nfields, r, row);
 		if (i >= 0 && i != v->at)
-			v->field[v->at].fresh = true;
+			settle_fields(app);
 		v->at = i >= 0 ? i : v->at;
 	} else {
 		r.rows -= choice_help_rows(v, r);

@@ -68,34 +68,56 @@ draw_row(const struct app *app, struct cells *c, struct rect r, enum column id)
 	    column_table[id].text);
 }
 
+/* From a title, where there is room for one, to what the columns are called as a
+ * setting: the rows between are the list's. */
+struct chooser_rows {
+	struct rect list;
+	int title, below;	/* rows of what is around it */
+};
+
+static struct chooser_rows
+share_rows(struct rect r)
+{
+	struct chooser_rows o = { r, r.rows >= 3, 0 };
+
+	o.list.row += o.title;
+	o.list.rows -= o.title;
+	if (o.list.rows > COL_COUNT) {
+		o.below = o.list.rows - COL_COUNT > 2 ? 2 : 1;
+		o.list.rows = COL_COUNT;
+	}
+	return o;
+}
+
+static void
+draw_setting(const struct app *app, struct cells *c, struct rect r)
+{
+	char text[COLUMNS_TEXT];
+	struct str b = STR_INIT;
+
+	column_list_spell(tree_columns(app), text);
+	str_addf(&b, "set columns %s", text);
+	states_wrap(c, r, STYLE_KEY, b.s);
+	str_free(&b);
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
+	struct chooser_rows o = share_rows(r);
 	enum column row[COL_COUNT];
-	char text[COLUMNS_TEXT];
-	int at = cursor_row(app), top;
+	int at = cursor_row(app), top = view_top(at, COL_COUNT, o.list.rows);
+	int end = o.list.row + COL_COUNT, air = r.row + r.rows - end > o.below;
 
-	if (r.rows >= 3) {
-		cells_put(c, r.row++, r.col, r.cols, STYLE_TITLE,
+	if (o.title > 0)
+		cells_put(c, r.row, r.col, r.cols, STYLE_TITLE,
 		    "Columns of the module tree");
-		r.rows--;
-	}
-	if (r.rows > COL_COUNT) {
-		int below = r.rows - COL_COUNT > 2 ? 2 : 1;
-		struct str b = STR_INIT;
-
-		column_list_spell(tree_columns(app), text);
-		str_addf(&b, "set columns %s", text);
-		r.rows -= below + (r.rows - below > COL_COUNT);
-		states_wrap(c, (struct rect){ r.row + COL_COUNT + (r.rows >
-		    COL_COUNT ? 1 : 0), r.col, below, r.cols }, STYLE_KEY,
-		    b.s);
-		str_free(&b);
-	}
+	if (o.below > 0)
+		draw_setting(app, c, (struct rect){ end + air, r.col, o.below,
+		    r.cols });
 	list_rows(app, row);
-	top = view_top(at, COL_COUNT, r.rows);
-	for (int i = 0; i < r.rows && top + i < COL_COUNT; i++) {
-		struct rect line = { r.row + i, r.col, 1, r.cols };
+	for (int i = 0; i < o.list.rows && top + i < COL_COUNT; i++) {
+		struct rect line = { o.list.row + i, r.col, 1, r.cols };
 
 		draw_row(app, c, line, row[top + i]);
 		if (top + i == at)
@@ -203,6 +225,18 @@ act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	enum column list[COL_COUNT];
+	int i = view_row_at(cursor_row(app), COL_COUNT, share_rows(r).list,
+	    row);
+
+	list_rows(app, list);
+	if (i >= 0)
+		chooser_of(app)->at = list[i];
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -243,5 +277,6 @@ const struct view view_columns = {
 	.enter = enter,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

@@ -2,6 +2,13 @@
 /*
  * evaluate: a model on a sample set; and how two results on the same samples
  * differ.
+ *
+ * There is one way to do it. Samples are run in a stratified random order that
+ * belongs to the set (measure/order.h), so that what is known half-way is an
+ * honest estimate of the whole. They are cut into packed batches, small ones
+ * first, and each thread runs batches of its own, alone: what comes out is the
+ * same to the last bit whoever asks, watching or not, and on any number of
+ * threads.
  */
 #ifndef PARE_MEASURE_EVALUATE_H
 #define PARE_MEASURE_EVALUATE_H
@@ -23,14 +30,15 @@ bool metric_find(const char *name, enum metric *out);
 
 struct evaluation {
 	enum metric metric;
-	int64_t n;		/* labelled samples */
+	int64_t n;		/* labelled samples that ran */
 	double value, low, high;	/* the metric and its 95 % interval; NAN:
 					 * undefined */
 	double all[METRIC_COUNT];	/* NAN where it does not apply */
 	double loss;		/* mean cross-entropy, or mean squared error */
 	double seconds;
-	int64_t tokens;
+	int64_t tokens;		/* of the samples that ran */
 	int64_t total;		/* samples in the set, unlabelled included */
+	int64_t labelled;	/* labelled samples in the set */
 	/* Per sample of the set, owned: */
 	int32_t *predicted;	/* class, lowest index on ties; REGRESS: 0 */
 	float *logits;		/* (total, labels) */
@@ -39,17 +47,7 @@ struct evaluation {
 	uint64_t model_hash, data_hash;
 };
 
-/*
- * Runs all samples of d (encoded) and fills *out. metric: what `value` is; for
- * METRIC_COUNT the task's own (accuracy, or Pearson for a score). Batches are
- * packed to about 4,096 tokens in order of length; results are in sample order.
- * PARE_EUSER: no head, no labels, labels outside the model's.
- */
-enum pare_rc evaluate_run(struct engine *e, const struct model *m,
-    const struct dataset *d, enum metric metric, struct evaluation *out,
-    struct task *task, struct pare_err *err);
-
-/* How far a live evaluation is. */
+/* How far an evaluation is. */
 struct evaluation_partial {
 	int64_t n, total;	/* labelled samples so far, of so many */
 	double value, low, high;	/* over those n */
@@ -59,16 +57,31 @@ struct evaluation_partial {
 };
 typedef void evaluation_watch(const struct evaluation_partial *p, void *ctx);
 
+struct evaluate_options {
+	enum metric metric;	/* what `value` is; METRIC_COUNT: the task's own
+				 * (accuracy, or Pearson for a score) */
+	/* Called after every batch, in the order of batches and in the thread
+	 * that asked; NULL: nobody watches. */
+	evaluation_watch *watch;
+	void *ctx;
+};
+
+/* What evaluations work with: an engine for each thread, with its scratch. One
+ * evaluation at a time. */
+struct evaluator;
+struct evaluator *evaluator_new(void);
+void evaluator_free(struct evaluator *e);	/* NULL is fine */
+size_t evaluator_scratch(const struct evaluator *e);	/* bytes held now */
+
 /*
- * The same for someone who watches: samples in an order drawn from seed that
- * keeps the shares of the classes, so that what is known half-way is an honest
- * estimate of the whole; small batches, the first ones smallest; watch() after
- * each. The result differs from evaluate_run() at most in the rounding of sums.
+ * Runs the samples of d (encoded) on kernel_threads() threads and fills *out.
+ * task is ticked in the calling thread between its batches; cancelling takes no
+ * longer than a layer of a batch. PARE_EUSER: no head, no labels, labels outside
+ * the model's.
  */
-enum pare_rc evaluate_live(struct engine *e, const struct model *m,
-    const struct dataset *d, enum metric metric, uint64_t seed,
-    evaluation_watch *watch, void *ctx, struct evaluation *out,
-    struct task *task, struct pare_err *err);
+enum pare_rc evaluate_run(struct evaluator *e, const struct model *m,
+    const struct dataset *d, const struct evaluate_options *o,
+    struct evaluation *out, struct task *task, struct pare_err *err);
 void evaluation_free(struct evaluation *v);
 void evaluation_copy(struct evaluation *to, const struct evaluation *from);
 

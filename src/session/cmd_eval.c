@@ -39,6 +39,7 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
     struct task *task, struct pare_err *err)
 {
 	const struct dataset *d = s->data[ROLE_EVAL];
+	struct evaluate_options o = { .metric = metric };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -52,12 +53,9 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
 		if (*out != NULL)
 			return PARE_OK;
 	}
-	rc = evaluate_run(s->engine, m, d, metric, &v, task, err);
+	rc = evaluate_run(s->evaluator, m, d, &o, &v, task, err);
 	if (rc != PARE_OK)
 		return rc;
-	v.metric = metric;
-	v.model_hash = model_hash(m);
-	v.data_hash = d->hash;
 	rc = work_damage(err);
 	if (rc != PARE_OK) {
 		evaluation_free(&v);

@@ -10,6 +10,7 @@
 
 #include "measure/evaluate.h"
 #include "measure/latency.h"
+#include "measure/order.h"
 #include "measure/stats.h"
 #include "tensor/kernel.h"
 
@@ -60,12 +61,13 @@ static void
 run(const struct model *m, const struct dataset *d, enum metric metric,
     struct evaluation *v)
 {
-	struct engine *e = engine_new();
+	struct evaluate_options o = { .metric = metric };
+	struct evaluator *e = evaluator_new();
 	struct pare_err err = { 0 };
 
-	if (evaluate_run(e, m, d, metric, v, NULL, &err) != PARE_OK)
+	if (evaluate_run(e, m, d, &o, v, NULL, &err) != PARE_OK)
 		fail_msg("%s", err.msg);
-	engine_free(e);
+	evaluator_free(e);
 }
 
 static void
@@ -192,15 +194,16 @@ static void
 refuse(const struct model *m, const struct dataset *d, enum metric metric,
     const char *word)
 {
-	struct engine *e = engine_new();
+	struct evaluate_options o = { .metric = metric };
+	struct evaluator *e = evaluator_new();
 	struct pare_err err = { 0 };
 	struct evaluation v;
 
-	assert_int_equal(evaluate_run(e, m, d, metric, &v, NULL, &err),
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
 	    PARE_EUSER);
 	if (strstr(err.msg, word) == NULL)
 		fail_msg("'%s' does not say '%s'", err.msg, word);
-	engine_free(e);
+	evaluator_free(e);
 }
 
 static void
@@ -243,12 +246,14 @@ tick(struct task *task, double done, double total, const char *what)
 		atomic_store(&task->cancel, true);
 }
 
+/* Stopped at every tick there is, alone and with a second thread. */
 static void
 test_cancel(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = make_data(SAMPLES);
-	struct engine *e = engine_new();
+	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluator *e = evaluator_new();
 	int at;
 
 	for (at = 1; at < 100; at++) {
@@ -256,9 +261,10 @@ test_cancel(void **state)
 		struct task task = { .tick = tick, .ctx = &c };
 		struct pare_err err = { 0 };
 		struct evaluation v;
-		enum pare_rc rc = evaluate_run(e, m, d, METRIC_COUNT, &v,
-		    &task, &err);
+		enum pare_rc rc;
 
+		kernel_set_threads(1 + at % 2);
+		rc = evaluate_run(e, m, d, &o, &v, &task, &err);
 		if (c.left > 0) {
 			assert_int_equal(rc, PARE_OK);
 			evaluation_free(&v);
@@ -266,29 +272,29 @@ test_cancel(void **state)
 		}
 		assert_int_equal(rc, PARE_ECANCELED);
 	}
+	kernel_set_threads(1);
 	assert_true(at > 2 && at < 100);
-	engine_free(e);
+	evaluator_free(e);
 	free_data(d);
 	model_unref(m);
 }
 
 static void
-test_memory(void **state)
+run_short_of_memory(const struct model *m, const struct dataset *d)
 {
-	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(30);
+	struct evaluate_options o = { .metric = METRIC_COUNT };
 	int n;
 
 	for (n = 1; n < 200; n++) {
-		struct engine *e = engine_new();
+		struct evaluator *e = evaluator_new();
 		struct pare_err err = { 0 };
 		struct evaluation v;
 		enum pare_rc rc;
 
 		mem_fail_at(n);
-		rc = evaluate_run(e, m, d, METRIC_COUNT, &v, NULL, &err);
+		rc = evaluate_run(e, m, d, &o, &v, NULL, &err);
 		mem_fail_at(0);
-		engine_free(e);
+		evaluator_free(e);
 		if (rc == PARE_OK) {
 			evaluation_free(&v);
 			break;
@@ -296,6 +302,48 @@ test_memory(void **state)
 		assert_int_equal(rc, PARE_ENOMEM);
 	}
 	assert_true(n > 5 && n < 200);
+}
+
+static void
+test_memory(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = make_data(30);
+
+	run_short_of_memory(m, d);
+	kernel_set_threads(3);
+	run_short_of_memory(m, d);
+	kernel_set_threads(1);
+	free_data(d);
+	model_unref(m);
+}
+
+/* A batch that fails: the same error on any number of threads. */
+static void
+test_error(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = make_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluator *e = evaluator_new();
+	char first[512] = "";
+
+	d->sample[40].tokens.id[1] = 900;
+	d->sample[600].tokens.id[1] = 901;
+	for (int k = 0; k < 12; k++) {
+		struct pare_err err = { 0 };
+		struct evaluation v;
+
+		kernel_set_threads(1 + k % 4);
+		assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+		    PARE_EUSER);
+		if (k == 0)
+			strcpy(first, err.msg);
+		assert_string_equal(err.msg, first);
+	}
+	assert_non_null(strstr(first, "token id 90"));
+	kernel_set_threads(1);
+	evaluator_free(e);
 	free_data(d);
 	model_unref(m);
 }
@@ -394,12 +442,15 @@ test_latency_cancel(void **state)
 	model_unref(m);
 }
 
-/* ---- live ---- */
+/* ---- watching, threads ---- */
+
+enum { LOOKS = 64 };
 
 struct watch {
 	const struct dataset *d;
 	int calls;
 	int64_t last;
+	double value[LOOKS];
 };
 
 /* What a partial result says is what its samples say, and their classes are in
@@ -432,51 +483,58 @@ watch(const struct evaluation_partial *p, void *ctx)
 	/* A class is off by a sample or two at any point. */
 	assert_true(fabs((double)ones - (double)n * (double)all_ones /
 	    (double)all) < 2.5);
-	w->calls++;
+	assert_true(w->calls < LOOKS);
+	w->value[w->calls++] = p->value;
 	w->last = n;
 }
 
 static void
-run_live(const struct model *m, const struct dataset *d, uint64_t seed,
-    struct evaluation *v, int64_t *calls)
+same_results(const struct evaluation *a, const struct evaluation *b)
 {
-	struct engine *e = engine_new();
-	struct watch w = { .d = d };
-	struct pare_err err = { 0 };
-
-	if (evaluate_live(e, m, d, METRIC_COUNT, seed, watch, &w, v, NULL,
-	    &err) != PARE_OK)
-		fail_msg("%s", err.msg);
-	assert_int_equal(w.last, v->n);
-	*calls = w.calls;
-	engine_free(e);
+	assert_int_equal(a->n, b->n);
+	assert_int_equal(a->tokens, b->tokens);
+	assert_memory_equal(a->logits, b->logits, (size_t)a->total *
+	    (size_t)a->labels * sizeof(*a->logits));
+	assert_memory_equal(a->predicted, b->predicted, (size_t)a->total *
+	    sizeof(*a->predicted));
+	assert_memory_equal(a->all, b->all, sizeof(a->all));
+	assert_true(a->low == b->low && a->high == b->high);
 }
 
+/* Watched or not, on one thread or on seven: the same bits, and what is told on
+ * the way is the same too. */
 static void
-test_live(void **state)
+test_watch(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = make_data(SAMPLES);
-	struct evaluation v, live, again;
-	int64_t calls;
+	struct evaluator *e = evaluator_new();
+	struct watch first = { .d = d };
+	struct evaluation v, again;
 
 	run(m, d, METRIC_COUNT, &v);
-	run_live(m, d, 1, &live, &calls);
-	/* 700 samples of 3 to 20 tokens: 64, 128, 256, then 512 tokens. */
-	assert_true(calls >= 14 && calls <= 25);
-	assert_int_equal(live.n, v.n);
-	assert_int_equal(live.tokens, v.tokens);
-	assert_true(fabs(live.loss - v.loss) < 1e-5);
-	for (int64_t i = 0; i < SAMPLES; i++) {
-		assert_int_equal(live.gold[i], v.gold[i]);
-		assert_true(fabsf(live.logits[2 * i] - v.logits[2 * i]) <=
-		    1e-4f);
+	for (int threads = 1; threads <= 7; threads++) {
+		struct watch w = { .d = d };
+		struct evaluate_options o = { .metric = METRIC_COUNT,
+			.watch = watch, .ctx = &w };
+		struct pare_err err = { 0 };
+
+		kernel_set_threads(threads);
+		if (evaluate_run(e, m, d, &o, &again, NULL, &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+		assert_int_equal(w.last, v.n);
+		same_results(&v, &again);
+		evaluation_free(&again);
+		if (threads == 1)
+			first = w;
+		assert_int_equal(w.calls, first.calls);
+		assert_memory_equal(w.value, first.value, sizeof(w.value));
 	}
-	run_live(m, d, 2, &again, &calls);
-	assert_true(fabs(again.loss - v.loss) < 1e-5);
+	/* 700 samples of 3 to 20 tokens: from 64 to 1,024, and less again. */
+	assert_true(first.calls >= 10 && first.calls <= 30);
+	kernel_set_threads(1);
+	evaluator_free(e);
 	evaluation_free(&v);
-	evaluation_free(&live);
-	evaluation_free(&again);
 	free_data(d);
 	model_unref(m);
 }
@@ -494,27 +552,80 @@ watch_more(const struct evaluation_partial *p, void *ctx)
 }
 
 static void
-test_live_more(void **state)
+test_watch_more(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = make_data(200);
-	struct engine *e = engine_new();
+	struct evaluator *e = evaluator_new();
 	struct evaluation v;
 	struct countdown c = { .left = 3 };
 	struct task task = { .tick = tick, .ctx = &c };
 	struct pare_err err = { 0 };
 	int64_t last = 0;
+	struct evaluate_options o = { .metric = METRIC_MCC,
+		.watch = watch_more, .ctx = &last };
 
-	assert_int_equal(evaluate_live(e, m, d, METRIC_MCC, 1, watch_more,
-	    &last, &v, NULL, &err), PARE_OK);
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err), PARE_OK);
 	assert_int_equal(last, v.n);
 	evaluation_free(&v);
 	last = 0;
-	assert_int_equal(evaluate_live(e, m, d, METRIC_COUNT, 1, watch_more,
-	    &last, &v, &task, &err), PARE_ECANCELED);
+	o.metric = METRIC_COUNT;
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, &task, &err),
+	    PARE_ECANCELED);
 	assert_true(last > 0);
-	engine_free(e);
+	evaluator_free(e);
 	free_data(d);
+	model_unref(m);
+}
+
+/* Where a sample comes hangs on the set alone, and a batch holds whole ones. */
+static void
+test_order(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct model *p = sample_do(m, "prune layers last 2");
+	struct dataset *d = make_data(SAMPLES);
+	struct pare_err err = { 0 };
+	struct order a, b;
+	int64_t at = 0, *start;
+	uint8_t *seen = xcalloc(SAMPLES, 1);
+
+	assert_int_equal(order_make(&a, m, d, &err), PARE_OK);
+	assert_int_equal(order_make(&b, p, d, &err), PARE_OK);
+	assert_memory_equal(a.sample, b.sample, SAMPLES * sizeof(*a.sample));
+	assert_int_equal(a.nbatches, b.nbatches);
+	start = xcalloc((size_t)a.room + 1, sizeof(*start));
+	for (int64_t i = 0; i < a.nbatches; i++) {
+		struct batch x = order_batch(&a, i, start);
+
+		assert_true(x.nseq >= 1 && x.nseq <= a.room);
+		assert_int_equal(x.start[0], 0);
+		assert_int_equal(x.start[x.nseq], order_batch_tokens(&a, i));
+		assert_true(x.start[x.nseq] <= 1024);
+		for (int k = 0; k < x.nseq; k++, at++) {
+			const struct tokens *t =
+			    &d->sample[a.sample[at]].tokens;
+
+			assert_int_equal(x.start[k + 1] - x.start[k], t->n);
+			assert_memory_equal(x.ids + x.start[k], t->id,
+			    (size_t)t->n * sizeof(*t->id));
+			seen[a.sample[at]]++;
+		}
+	}
+	assert_int_equal(at, SAMPLES);
+	for (int i = 0; i < SAMPLES; i++)
+		assert_int_equal(seen[i], 1);
+	order_free(&b);
+	d->hash++;
+	assert_int_equal(order_make(&b, m, d, &err), PARE_OK);
+	assert_memory_not_equal(a.sample, b.sample,
+	    SAMPLES * sizeof(*a.sample));
+	order_free(&a);
+	order_free(&b);
+	free(start);
+	free(seen);
+	free_data(d);
+	model_unref(p);
 	model_unref(m);
 }
 
@@ -528,11 +639,13 @@ main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_latency),
 		cmocka_unit_test(test_latency_cancel),
-		cmocka_unit_test(test_live),
-		cmocka_unit_test(test_live_more),
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_more),
+		cmocka_unit_test(test_order),
 	};
 
 	kernel_set_threads(1);

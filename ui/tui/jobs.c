@@ -4,9 +4,10 @@
  * every change.
  *
  * While lines run or wait the session is lent (app->p->lent > 0); the loop then
- * touches nothing of it. An evaluation works on a reference to the model and on
- * the samples; only a line can replace the samples, and a line runs after the
- * evaluation in the same thread.
+ * touches nothing of it. An evaluation works on a reference to the model, on
+ * the samples and with the session's evaluator; only a line can replace the
+ * samples or evaluate too, and a line runs after the evaluation in the same
+ * thread.
  */
 #include "ui/tui/app_private.h"
 
@@ -308,7 +309,7 @@ struct eval_job {
 	struct job job;
 	struct model *model;
 	const struct dataset *data;
-	struct engine *engine;
+	struct evaluator *evaluator;	/* the session's */
 	enum metric metric;
 	int state;
 	int32_t *base;		/* the original's predictions; NULL */
@@ -356,11 +357,12 @@ on_partial(const struct evaluation_partial *p, void *ctx)
 static enum pare_rc
 eval_run(struct job *job, struct task *task, struct pare_err *err)
 {
-	enum { ORDER_SEED = 1 };
 	struct eval_job *j = (struct eval_job *)job;
+	struct evaluate_options o = { .metric = j->metric,
+		.watch = on_partial, .ctx = j };
 
-	return evaluate_live(j->engine, j->model, j->data, j->metric,
-	    ORDER_SEED, on_partial, j, &j->out, task, err);
+	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
+	    task, err);
 }
 
 static void
@@ -462,7 +464,7 @@ eval_new(struct app *app, int state)
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
 	j->data = app->snap.data;
-	j->engine = app->p->engine;
+	j->evaluator = app->p->session->evaluator;
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->n;

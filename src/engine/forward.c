@@ -47,6 +47,7 @@ struct pass {
 	float *vector[SLOT_COUNT];	/* decoded vectors that are no f32 */
 	float *score;
 	void *scratch;		/* of the kernels */
+	double mark;		/* until when time was charged */
 };
 
 const char *
@@ -57,6 +58,37 @@ forward_missing(const struct model *m)
 	if (m->nlayers < 1)
 		return "a model without layers";
 	return NULL;
+}
+
+int
+engine_last_whole(const struct model *m)
+{
+	int l = m->nlayers - 1;
+
+	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS)
+		return l;
+	while (l > 0 && m->layer[l].heads == 0)
+		l--;
+	return l;
+}
+
+/* ==== time ==== */
+
+/* Charges the time since the last call to *seconds. */
+static void
+charge(struct pass *p, double *seconds)
+{
+	double now = task_now();
+
+	*seconds += now - p->mark;
+	p->mark = now;
+}
+
+static void
+charge_layer(struct pass *p, int l, enum engine_part part)
+{
+	if (p->f->times)
+		charge(p, &p->f->times->layer[l][part]);
 }
 
 static bool
@@ -254,12 +286,10 @@ static int
 narrow_layer(const struct pass *p)
 {
 	const struct forward *f = p->f;
-	int l = p->m->nlayers - 1;
+	const int l = engine_last_whole(p->m);
 
 	if (!p->token0 || !f->logits || f->hidden)
 		return p->m->nlayers;
-	while (l > 0 && p->m->layer[l].heads == 0)
-		l--;
 	return f->attention && f->attention_layer >= l ? p->m->nlayers : l;
 }
 
@@ -336,7 +366,6 @@ embed_tokens(struct pass *p)
 	struct elem_norm n = norm_of(p, 0, SLOT_ENORM_W, SLOT_ENORM_B);
 	bool fine = true;
 
-	kernel_bind();
 	word_rows(p, slot_of(p, 0, SLOT_WORD));
 	if (pos)
 		tensor_decode(pos, p->m->hp.position_offset, p->longest,
@@ -385,12 +414,19 @@ close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
     const float *bias, int64_t rows)
 {
 	struct elem_norm n;
+	bool fine;
 
-	if (has_flag(p, ARCH_PRE_NORM))
-		return elem_add(x, y, y ? bias : NULL, rows, p->hidden);
+	charge_layer(p, l, ffn ? ENGINE_FFN : ENGINE_ATTENTION);
+	if (has_flag(p, ARCH_PRE_NORM)) {
+		fine = elem_add(x, y, y ? bias : NULL, rows, p->hidden);
+		charge_layer(p, l, ENGINE_NORM);
+		return fine;
+	}
 	n = ffn ? norm_of(p, l, SLOT_FNORM_W, SLOT_FNORM_B) :
 	    norm_of(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
-	return elem_norm(x, x, y, y ? bias : NULL, &n, rows, p->hidden);
+	fine = elem_norm(x, x, y, y ? bias : NULL, &n, rows, p->hidden);
+	charge_layer(p, l, ENGINE_NORM);
+	return fine;
 }
 
 /* The context of masked heads is what a removed head adds: nothing. */
@@ -478,6 +514,7 @@ attention_block(struct pass *p, int l, int first, int end)
 	if (has_flag(p, ARCH_PRE_NORM)) {
 		norm = norm_of(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
 		elem_norm(p->in, x, NULL, NULL, &norm, n, p->hidden);
+		charge_layer(p, l, ENGINE_NORM);
 		in = p->in;
 	}
 	q_in = in;
@@ -552,6 +589,7 @@ ffn_block(struct pass *p, int l, float *x, int64_t rows)
 	if (has_flag(p, ARCH_PRE_NORM)) {
 		norm = norm_of(p, l, SLOT_FNORM_W, SLOT_FNORM_B);
 		elem_norm(p->in, x, NULL, NULL, &norm, rows, p->hidden);
+		charge_layer(p, l, ENGINE_NORM);
 		in = p->in;
 	}
 	linear(p, l, SLOT_UP_W, in, rows, h);
@@ -602,6 +640,19 @@ run_layer(struct pass *p, int l)
 	return true;
 }
 
+static void
+keep_input(struct pass *p, int l)
+{
+	const struct forward *f = p->f;
+
+	if (!f->keep || l > engine_last_whole(p->m) || !f->keep[l])
+		return;
+	memcpy(f->keep[l], p->x,
+	    (size_t)(p->tokens * p->hidden) * sizeof(*p->x));
+	if (f->times)
+		p->mark = task_now();
+}
+
 static enum pare_rc
 run_layers(struct pass *p, struct pare_err *err)
 {
@@ -609,9 +660,10 @@ run_layers(struct pass *p, struct pare_err *err)
 
 	if (!p->f->logits && !p->f->hidden)
 		last = p->f->attention ? p->f->attention_layer : -1;
-	for (int l = 0; l <= last; l++) {
+	for (int l = p->f->from; l <= last; l++) {
 		if (task_canceled(p->f->task))
 			return task_error(err);
+		keep_input(p, l);
 		if (!run_layer(p, l))
 			return err_set(err, PARE_EFORMAT,
 			    "non-finite values after layer %d", l);
@@ -678,33 +730,61 @@ run_heads(struct pass *p, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* x of the first layer that runs. */
+static enum pare_rc
+begin(struct pass *p, struct pare_err *err)
+{
+	bool fine = true;
+
+	kernel_bind();
+	if (p->f->input)
+		memcpy(p->x, p->f->input,
+		    (size_t)(p->tokens * p->hidden) * sizeof(*p->x));
+	else
+		fine = embed_tokens(p);
+	if (p->f->times)
+		charge(p, &p->f->times->embed);
+	return fine ? PARE_OK : err_set(err, PARE_EFORMAT,
+	    "non-finite values after the embeddings");
+}
+
+/* What comes after the layers. */
+static enum pare_rc
+finish(struct pass *p, struct pare_err *err)
+{
+	struct elem_norm last = norm_of(p, 0, SLOT_FINAL_W, SLOT_FINAL_B);
+
+	if (last.w && !elem_norm(p->x, p->x, NULL, NULL, &last, p->rows,
+	    p->hidden))
+		return err_set(err, PARE_EFORMAT,
+		    "non-finite values after the last norm");
+	if (p->f->hidden)
+		memcpy(p->f->hidden, p->x,
+		    (size_t)(p->tokens * p->hidden) * sizeof(*p->x));
+	return p->f->logits ? run_heads(p, err) : PARE_OK;
+}
+
 enum pare_rc
 forward_run(struct arena *memory, const struct model *m,
     const struct batch *b, struct forward *f, struct pare_err *err)
 {
 	struct pass p = { .m = m, .b = b, .f = f };
 	struct arena count = { NULL, 0, 0 };
-	struct elem_norm last;
 	enum pare_rc rc;
 
+	if (f->times)
+		p.mark = task_now();
 	set_sizes(&p);
 	take_buffers(&p, &count);
 	memory->used = count.used;
 	if ((rc = arena_grow(memory, err)) != PARE_OK)
 		return rc;
 	take_buffers(&p, memory);
-	if (!embed_tokens(&p))
-		return err_set(err, PARE_EFORMAT,
-		    "non-finite values after the embeddings");
-	if ((rc = run_layers(&p, err)) != PARE_OK)
+	if ((rc = begin(&p, err)) != PARE_OK ||
+	    (rc = run_layers(&p, err)) != PARE_OK)
 		return rc;
-	last = norm_of(&p, 0, SLOT_FINAL_W, SLOT_FINAL_B);
-	if (last.w && !elem_norm(p.x, p.x, NULL, NULL, &last, p.rows,
-	    p.hidden))
-		return err_set(err, PARE_EFORMAT,
-		    "non-finite values after the last norm");
-	if (f->hidden)
-		memcpy(f->hidden, p.x,
-		    (size_t)(p.tokens * p.hidden) * sizeof(float));
-	return f->logits ? run_heads(&p, err) : PARE_OK;
+	rc = finish(&p, err);
+	if (f->times)
+		charge(&p, &f->times->head);
+	return rc;
 }

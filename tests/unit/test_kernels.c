@@ -69,7 +69,7 @@ check(const struct tensor *t, const char *name, int64_t n)
 			double d = want[i] + (add ? old[i] : 0) - y[i];
 			double most = fmax(largest, add ? 4 : 0);
 
-			if (fabs(d) > kernel_table[t->form].tolerance * most)
+			if (fabs(d) > kernel_of(t, n)->tolerance * most)
 				fail_msg("%s %lld x %lld, n %lld: off by %g of "
 				    "%g", name, (long long)t->rows,
 				    (long long)t->cols, (long long)n, d, most);

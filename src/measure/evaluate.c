@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
+#include "engine/blocks.h"
 #include "measure/order.h"
 #include "measure/score.h"
 #include "tensor/kernel.h"
@@ -25,6 +27,8 @@
 struct evaluator {
 	int nengines;
 	struct engine **engine;
+	struct blocks *blocks;
+	uint64_t blas;		/* the hash of its name */
 };
 
 struct lane {
@@ -33,6 +37,7 @@ struct lane {
 	pthread_t thread;
 	int64_t *start;		/* of the sequences of a batch */
 	float *logits;
+	float **keep;		/* per layer: where its input is kept */
 };
 
 struct run {
@@ -42,6 +47,7 @@ struct run {
 	struct task *task;
 	struct evaluation *v;
 	struct order order;
+	struct blocks_pass *blocks;
 	int nlanes;
 	struct lane *lane;
 	/* Under the lock. */
@@ -63,7 +69,11 @@ struct run {
 struct evaluator *
 evaluator_new(void)
 {
-	return xcalloc(1, sizeof(struct evaluator));
+	struct evaluator *e = xcalloc(1, sizeof(*e));
+
+	e->blocks = blocks_new();
+	e->blas = hash_text(kernel_blas_name(), 0);
+	return e;
 }
 
 void
@@ -74,17 +84,30 @@ evaluator_free(struct evaluator *e)
 	for (int i = 0; i < e->nengines; i++)
 		engine_free(e->engine[i]);
 	free(e->engine);
+	blocks_free(e->blocks);
 	free(e);
 }
 
-size_t
+void
+evaluator_limit(struct evaluator *e, int64_t bytes)
+{
+	blocks_limit(e->blocks, bytes);
+}
+
+int64_t
 evaluator_scratch(const struct evaluator *e)
 {
-	size_t bytes = 0;
+	int64_t bytes = 0;
 
 	for (int i = 0; i < e->nengines; i++)
-		bytes += engine_scratch(e->engine[i]);
+		bytes += (int64_t)engine_scratch(e->engine[i]);
 	return bytes;
+}
+
+int64_t
+evaluator_cached(const struct evaluator *e)
+{
+	return blocks_bytes(e->blocks);
 }
 
 static struct engine *
@@ -152,6 +175,7 @@ lane_open(struct lane *l, struct run *r, struct engine *e,
 
 	l->run = r;
 	l->engine = e;
+	l->keep = xcalloc((size_t)r->m->nlayers + 1, sizeof(*l->keep));
 	l->start = mem_big(room + 1, sizeof(*l->start), err);
 	l->logits = l->start == NULL ? NULL : mem_big(room,
 	    (size_t)r->v->labels * sizeof(*l->logits), err);
@@ -179,11 +203,15 @@ run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 	struct run *r = l->run;
 	struct forward f = { .logits = l->logits, .task = r->task };
 	struct batch b = order_batch(&r->order, batch, l->start);
-	enum pare_rc rc = engine_forward(l->engine, r->m, &b, &f, err);
+	enum pare_rc rc;
 
-	if (rc == PARE_OK)
-		keep_logits(r, batch, l->logits);
-	return rc;
+	blocks_use(r->blocks, batch, &f, l->keep);
+	rc = engine_forward(l->engine, r->m, &b, &f, err);
+	if (rc != PARE_OK)
+		return rc;
+	blocks_ran(r->blocks, batch);
+	keep_logits(r, batch, l->logits);
+	return PARE_OK;
 }
 
 /* The next batch; -1: none is left. */
@@ -396,6 +424,36 @@ open_result(struct run *r, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* Tells sets of batches and ways of computing apart. */
+static uint64_t
+batches_key(const struct evaluator *e, const struct order *o)
+{
+	uint64_t h = hash_mix(e->blas, (uint64_t)cpu_level());
+	size_t tokens = (size_t)o->token[o->n];
+
+	h = hash_bytes(o->ids, tokens * sizeof(*o->ids), h);
+	if (o->types != NULL)
+		h = hash_bytes(o->types, tokens * sizeof(*o->types), h);
+	h = hash_bytes(o->token, (size_t)(o->n + 1) * sizeof(*o->token), h);
+	return hash_bytes(o->batch, (size_t)(o->nbatches + 1) *
+	    sizeof(*o->batch), h);
+}
+
+static void
+open_blocks(struct run *r, struct evaluator *e)
+{
+	const struct order *o = &r->order;
+
+	r->blocks = blocks_begin(e->blocks, r->m, batches_key(e, o),
+	    o->batch_token, o->nbatches);
+	r->v->from = r->m->nlayers;
+	for (int64_t i = 0; i < o->nbatches; i++) {
+		int from = blocks_from(r->blocks, i);
+
+		r->v->from = from < r->v->from ? from : r->v->from;
+	}
+}
+
 static enum pare_rc
 run_open(struct run *r, struct evaluator *e, struct pare_err *err)
 {
@@ -410,6 +468,7 @@ run_open(struct run *r, struct evaluator *e, struct pare_err *err)
 	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->d->n, 1, err);
 	if (r->ran == NULL)
 		return PARE_ENOMEM;
+	open_blocks(r, e);
 	n = r->order.nbatches < n ? (int)r->order.nbatches : n;
 	r->lane = xcalloc((size_t)n, sizeof(*r->lane));
 	r->nlanes = n;
@@ -424,10 +483,13 @@ run_close(struct run *r)
 	for (int i = 0; i < r->nlanes; i++) {
 		free(r->lane[i].start);
 		free(r->lane[i].logits);
+		free(r->lane[i].keep);
 	}
 	free(r->lane);
 	free(r->done);
 	free(r->ran);
+	if (r->blocks != NULL)
+		blocks_end(r->blocks);
 	score_close(&r->score);
 	order_free(&r->order);
 	pthread_cond_destroy(&r->finished);

@@ -39,6 +39,8 @@ struct evaluation {
 	int64_t tokens;		/* of the samples that ran */
 	int64_t total;		/* samples in the set, unlabelled included */
 	int64_t labelled;	/* labelled samples in the set */
+	int from;		/* the first layer that was computed: what comes
+				 * before was known from another state */
 	/* Per sample of the set, owned: */
 	int32_t *predicted;	/* class, lowest index on ties; REGRESS: 0 */
 	float *logits;		/* (total, labels) */
@@ -66,12 +68,20 @@ struct evaluate_options {
 	void *ctx;
 };
 
-/* What evaluations work with: an engine for each thread, with its scratch. One
- * evaluation at a time. */
+/*
+ * What evaluations work with: an engine for each thread, with its scratch, and a
+ * cache of the inputs of layers (engine/blocks.h), so that after a change in
+ * layer l only layers from l on are computed. The results are the same bits with
+ * it and without. One evaluation at a time.
+ */
 struct evaluator;
 struct evaluator *evaluator_new(void);
 void evaluator_free(struct evaluator *e);	/* NULL is fine */
-size_t evaluator_scratch(const struct evaluator *e);	/* bytes held now */
+/* How many bytes the cache may hold from now on; none before it was called. */
+void evaluator_limit(struct evaluator *e, int64_t bytes);
+/* Bytes held now, by the engines and by the cache. */
+int64_t evaluator_scratch(const struct evaluator *e);
+int64_t evaluator_cached(const struct evaluator *e);
 
 /*
  * Runs the samples of d (encoded) on kernel_threads() threads and fills *out.

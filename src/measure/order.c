@@ -146,6 +146,8 @@ cut(struct order *o)
 		first = last;
 	}
 	o->batch[o->nbatches] = o->n;
+	for (int64_t i = 0; i <= o->nbatches; i++)
+		o->batch_token[i] = o->token[o->batch[i]];
 }
 
 enum pare_rc
@@ -161,7 +163,8 @@ order_make(struct order *o, const struct model *m, const struct dataset *d,
 	if ((o->sample = mem_big(n, sizeof(*o->sample), err)) == NULL ||
 	    (o->token = mem_big(n + 1, sizeof(*o->token), err)) == NULL ||
 	    (o->batch = mem_big(n + 1, sizeof(*o->batch), err)) == NULL ||
-	    (o->ids = mem_big(tokens, sizeof(*o->ids), err)) == NULL)
+	    (o->batch_token = mem_big(n + 1, sizeof(*o->batch_token), err)) ==
+	    NULL || (o->ids = mem_big(tokens, sizeof(*o->ids), err)) == NULL)
 		return PARE_ENOMEM;
 	if (m->hp.types > 0 &&
 	    (o->types = mem_big(tokens, sizeof(*o->types), err)) == NULL)
@@ -179,6 +182,7 @@ order_free(struct order *o)
 	free(o->sample);
 	free(o->token);
 	free(o->batch);
+	free(o->batch_token);
 	free(o->ids);
 	free(o->types);
 	memset(o, 0, sizeof(*o));
@@ -195,10 +199,4 @@ order_batch(const struct order *o, int64_t i, int64_t *start)
 	return (struct batch){ .nseq = (int)n, .start = start,
 		.ids = o->ids + begin,
 		.types = o->types != NULL ? o->types + begin : NULL };
-}
-
-int64_t
-order_batch_tokens(const struct order *o, int64_t i)
-{
-	return o->token[o->batch[i + 1]] - o->token[o->batch[i]];
 }

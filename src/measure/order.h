@@ -23,6 +23,7 @@ struct order {
 	int32_t *ids, *types;	/* types NULL: the model has no segments */
 	int64_t nbatches;
 	int64_t *batch;		/* nbatches + 1: its first place */
+	int64_t *batch_token;	/* nbatches + 1: its first token */
 	int64_t labelled;	/* samples with a label */
 	int64_t room;		/* sequences of the largest batch */
 };
@@ -39,7 +40,6 @@ void order_free(struct order *o);
 
 /* Batch number i; start has room for o->room + 1. */
 struct batch order_batch(const struct order *o, int64_t i, int64_t *start);
-int64_t order_batch_tokens(const struct order *o, int64_t i);
 
 /* Whether a sample counts: it has a class, or a score where scores are made. */
 bool order_is_gold(const struct model *m, const struct sample *s);

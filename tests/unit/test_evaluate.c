@@ -3,7 +3,7 @@
  * evaluate, compare and latency on tiny models and hand-made sample sets,
  * against one forward pass per sample.
  */
-#include "samples.h"
+#include "made_data.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,48 +14,7 @@
 #include "measure/stats.h"
 #include "tensor/kernel.h"
 
-enum { SAMPLES = 700, LONGEST = 20 };
-
-/* Samples of 3 to 20 tokens; every seventh is unlabelled. */
-static struct dataset *
-make_data(int64_t n)
-{
-	struct dataset *d = xcalloc(1, sizeof *d);
-	struct rng r;
-
-	rng_seed(&r, 4);
-	d->n = n;
-	d->encoded = d->has_labels = true;
-	d->hash = 77;
-	d->sample = xcalloc((size_t)n, sizeof *d->sample);
-	for (int64_t i = 0; i < n; i++) {
-		struct sample *s = &d->sample[i];
-		int len = 3 + (int)rng_below(&r, LONGEST - 2);
-
-		s->tokens.n = len;
-		s->tokens.id = xcalloc((size_t)len, sizeof *s->tokens.id);
-		s->tokens.type = xcalloc((size_t)len, sizeof *s->tokens.type);
-		for (int k = 0; k < len; k++) {
-			s->tokens.id[k] = (int32_t)rng_below(&r, 60);
-			s->tokens.type[k] = k > len / 2;
-		}
-		s->label = i % 7 == 3 ? -1 : (int)rng_below(&r, 2);
-		s->score = s->label < 0 ? NAN : rng_uniform(&r);
-		s->line = i + 1;
-	}
-	return d;
-}
-
-static void
-free_data(struct dataset *d)
-{
-	for (int64_t i = 0; i < d->n; i++) {
-		free(d->sample[i].tokens.id);
-		free(d->sample[i].tokens.type);
-	}
-	free(d->sample);
-	free(d);
-}
+enum { SAMPLES = 700 };
 
 static void
 run(const struct model *m, const struct dataset *d, enum metric metric,
@@ -89,7 +48,7 @@ static void
 test_run(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct evaluation v, copy;
 	int64_t right = 0, n = 0, tokens = 0;
 	double low, high, loss = 0;
@@ -128,7 +87,7 @@ test_run(void **state)
 	evaluation_free(&v);
 	assert_int_equal(copy.gold[3], -1);
 	evaluation_free(&copy);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -136,7 +95,7 @@ static void
 test_metrics(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(200);
+	struct dataset *d = made_data(200);
 	struct evaluation v;
 	enum metric k;
 
@@ -153,7 +112,7 @@ test_metrics(void **state)
 		assert_int_equal(k, i);
 	}
 	assert_false(metric_find("bleu", &k));
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -169,7 +128,7 @@ test_scores(void **state)
 	    "\"id2label\":{\"0\":\"score\"},\"num_labels\":1,"
 	    "\"problem_type\":\"regression\",\"initializer_range\":0.2}" };
 	struct model *m = sample_real(&s);
-	struct dataset *d = make_data(100);
+	struct dataset *d = made_data(100);
 	struct evaluation v;
 	double x[100], y[100];
 	int64_t n = 0;
@@ -186,7 +145,7 @@ test_scores(void **state)
 	assert_true(fabs(v.value - stats_pearson(x, y, n)) < 1e-12);
 	assert_true(v.low < v.value && v.value < v.high);
 	evaluation_free(&v);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -212,7 +171,7 @@ test_refusals(void **state)
 	struct model *m = sample_real(&sample_models[0]);
 	struct model *mlm = sample_real(&sample_models[1]);
 	struct model *ghost = sample_ghost(&sample_models[0]);
-	struct dataset *d = make_data(20);
+	struct dataset *d = made_data(20);
 
 	refuse(mlm, d, METRIC_COUNT, "no classifier");
 	refuse(ghost, d, METRIC_COUNT, "weights");
@@ -224,7 +183,7 @@ test_refusals(void **state)
 	refuse(m, d, METRIC_COUNT, "no labels");
 	d->encoded = false;
 	refuse(m, d, METRIC_COUNT, "tokenized");
-	free_data(d);
+	made_data_free(d);
 	model_unref(ghost);
 	model_unref(mlm);
 	model_unref(m);
@@ -251,7 +210,7 @@ static void
 test_cancel(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct evaluate_options o = { .metric = METRIC_COUNT };
 	struct evaluator *e = evaluator_new();
 	int at;
@@ -275,7 +234,7 @@ test_cancel(void **state)
 	kernel_set_threads(1);
 	assert_true(at > 2 && at < 100);
 	evaluator_free(e);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -308,13 +267,13 @@ static void
 test_memory(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(30);
+	struct dataset *d = made_data(30);
 
 	run_short_of_memory(m, d);
 	kernel_set_threads(3);
 	run_short_of_memory(m, d);
 	kernel_set_threads(1);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -323,7 +282,7 @@ static void
 test_error(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct evaluate_options o = { .metric = METRIC_COUNT };
 	struct evaluator *e = evaluator_new();
 	char first[512] = "";
@@ -344,7 +303,7 @@ test_error(void **state)
 	assert_non_null(strstr(first, "token id 90"));
 	kernel_set_threads(1);
 	evaluator_free(e);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -507,7 +466,7 @@ static void
 test_watch(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct evaluator *e = evaluator_new();
 	struct watch first = { .d = d };
 	struct evaluation v, again;
@@ -535,7 +494,7 @@ test_watch(void **state)
 	kernel_set_threads(1);
 	evaluator_free(e);
 	evaluation_free(&v);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -555,7 +514,7 @@ static void
 test_watch_more(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(200);
+	struct dataset *d = made_data(200);
 	struct evaluator *e = evaluator_new();
 	struct evaluation v;
 	struct countdown c = { .left = 3 };
@@ -574,7 +533,7 @@ test_watch_more(void **state)
 	    PARE_ECANCELED);
 	assert_true(last > 0);
 	evaluator_free(e);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -584,7 +543,7 @@ test_order(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
 	struct model *p = sample_do(m, "prune layers last 2");
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct pare_err err = { 0 };
 	struct order a, b;
 	int64_t at = 0, *start;
@@ -600,7 +559,8 @@ test_order(void **state)
 
 		assert_true(x.nseq >= 1 && x.nseq <= a.room);
 		assert_int_equal(x.start[0], 0);
-		assert_int_equal(x.start[x.nseq], order_batch_tokens(&a, i));
+		assert_int_equal(x.start[x.nseq], a.batch_token[i + 1] -
+		    a.batch_token[i]);
 		assert_true(x.start[x.nseq] <= 1024);
 		for (int k = 0; k < x.nseq; k++, at++) {
 			const struct tokens *t =
@@ -624,7 +584,7 @@ test_order(void **state)
 	order_free(&b);
 	free(start);
 	free(seen);
-	free_data(d);
+	made_data_free(d);
 	model_unref(p);
 	model_unref(m);
 }

@@ -53,6 +53,7 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
 		if (*out != NULL)
 			return PARE_OK;
 	}
+	evaluator_limit(s->evaluator, settings_cache(s->settings));
 	rc = evaluate_run(s->evaluator, m, d, &o, &v, task, err);
 	if (rc != PARE_OK)
 		return rc;

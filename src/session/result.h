@@ -20,7 +20,8 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, scratch_bytes, resident_bytes, states,
+ *          kernels[] {form, kernel}, scratch_bytes, cache_bytes (inputs of
+ *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
  *          bytes, bits_per_param, macs_per_token, form, tied_to, heads, ffn,

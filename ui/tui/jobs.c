@@ -310,6 +310,7 @@ struct eval_job {
 	struct model *model;
 	const struct dataset *data;
 	struct evaluator *evaluator;	/* the session's */
+	int64_t cache;		/* bytes that it may cache */
 	enum metric metric;
 	int state;
 	int32_t *base;		/* the original's predictions; NULL */
@@ -361,6 +362,7 @@ eval_run(struct job *job, struct task *task, struct pare_err *err)
 	struct evaluate_options o = { .metric = j->metric,
 		.watch = on_partial, .ctx = j };
 
+	evaluator_limit(j->evaluator, j->cache);
 	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
 	    task, err);
 }
@@ -465,6 +467,7 @@ eval_new(struct app *app, int state)
 	j->model = model_ref(app->snap.state[state].model);
 	j->data = app->snap.data;
 	j->evaluator = app->p->session->evaluator;
+	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->n;

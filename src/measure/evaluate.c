@@ -22,6 +22,7 @@
 #include "engine/blocks.h"
 #include "measure/order.h"
 #include "measure/score.h"
+#include "measure/sequential.h"
 #include "tensor/kernel.h"
 
 struct evaluator {
@@ -64,6 +65,9 @@ struct run {
 	int64_t told;		/* batches that were told about */
 	uint8_t *ran;		/* per sample: it was told about */
 	struct score score;
+	int64_t fixed, broke;	/* against o->against */
+	int64_t look;		/* samples at which to ask for the prospect */
+	bool stopped;		/* by the rule */
 };
 
 struct evaluator *
@@ -123,9 +127,10 @@ engine_of(struct evaluator *e, int i)
 
 /* What keeps model and data from being evaluated. */
 static enum pare_rc
-check_input(const struct model *m, const struct dataset *d, enum metric metric,
-    struct pare_err *err)
+check_input(const struct model *m, const struct dataset *d,
+    const struct evaluate_options *o, struct pare_err *err)
 {
+	enum metric metric = o->metric;
 	bool regression = m->hp.head == HEAD_REGRESS;
 	int64_t labelled = 0;
 
@@ -143,6 +148,13 @@ check_input(const struct model *m, const struct dataset *d, enum metric metric,
 		    "a model that gives scores" : "a model that gives classes");
 		return err_hint(err, "metric=%s", regression ? "pearson" :
 		    "accuracy");
+	}
+	if (o->stop == STOP_DECIDED && (regression || o->against == NULL ||
+	    o->against->partial || o->against->total != d->n)) {
+		err_set(err, PARE_EUSER, regression ? "a model that gives "
+		    "scores has no flips that could decide" :
+		    "there is nothing to compare with on these samples");
+		return err_hint(err, "stop=ci:1.0 stops at a narrow interval");
 	}
 	if (!d->encoded)
 		return err_set(err, PARE_EUSER, "%s: the samples were not "
@@ -281,20 +293,63 @@ tell_partial(struct run *r)
 	struct evaluation *v = r->v;
 	struct evaluation_partial p;
 
-	if (o->watch == NULL || r->score.n == 0)
+	if (r->score.n == 0 || (o->watch == NULL && o->stop != STOP_CI))
 		return;
 	score_value(&r->score, r->m, o->metric, true, v);
 	score_interval(&r->score, SCORE_DRAWS_LOOK, v);
 	p = (struct evaluation_partial){ .n = v->n, .total = v->labelled,
 		.value = v->value, .low = v->low, .high = v->high,
 		.ran = r->ran, .predicted = v->predicted, .gold = v->gold };
-	o->watch(&p, o->ctx);
+	if (o->watch != NULL)
+		o->watch(&p, o->ctx);
+}
+
+/* A bootstrap of few draws only finds out when it is worth drawing more. */
+static bool
+is_narrow(struct run *r)
+{
+	struct evaluation *v = r->v;
+	double most = 2 * r->o->half_width;
+
+	if (r->score.n == 0 || !(v->high - v->low <= 1.2 * most))
+		return false;
+	score_interval(&r->score, SCORE_DRAWS, v);
+	return v->high - v->low <= most;
+}
+
+static bool
+is_decided(struct run *r)
+{
+	struct evaluation *v = r->v;
+	double odds = sequential_odds(r->fixed, r->broke);
+	int64_t n = r->score.n;
+
+	v->odds = odds > v->odds ? odds : v->odds;
+	if (odds >= SEQUENTIAL_ODDS)
+		return true;
+	if (n < r->look)
+		return false;
+	r->look = n + n / 20 + 1;
+	return sequential_prospect(r->fixed, r->broke, n, v->labelled - n) <
+	    SEQUENTIAL_PROSPECT;
+}
+
+static void
+count_flip(struct run *r, int64_t s)
+{
+	const struct evaluation *v = r->v, *base = r->o->against;
+	bool was = base->predicted[s] == v->gold[s];
+	bool is = v->predicted[s] == v->gold[s];
+
+	r->fixed += is && !was;
+	r->broke += was && !is;
 }
 
 static void
 tell_batch(struct run *r, int64_t batch)
 {
 	struct evaluation *v = r->v;
+	enum stop_rule rule = r->o->stop;
 
 	for (int64_t i = r->order.batch[batch]; i < r->order.batch[batch + 1];
 	    i++) {
@@ -303,11 +358,18 @@ tell_batch(struct run *r, int64_t batch)
 
 		r->ran[s] = 1;
 		v->tokens += x->tokens.n;
-		if (v->gold[s] >= 0)
-			score_add(&r->score, r->m, x, v->logits + s * v->labels,
-			    v->labels);
+		if (v->gold[s] < 0)
+			continue;
+		score_add(&r->score, r->m, x, v->logits + s * v->labels,
+		    v->labels);
+		if (rule == STOP_DECIDED)
+			count_flip(r, s);
 	}
 	tell_partial(r);
+	r->stopped = batch + 1 < r->order.nbatches && (rule == STOP_CI ?
+	    is_narrow(r) : rule == STOP_DECIDED ? is_decided(r) : false);
+	if (r->stopped)
+		halt(r, PARE_OK, NULL);
 }
 
 /* Tells about the batches that are done, up to the first one that is not. */
@@ -318,8 +380,8 @@ tell_news(struct run *r)
 		bool done;
 
 		pthread_mutex_lock(&r->lock);
-		done = r->rc == PARE_OK && r->told < r->order.nbatches &&
-		    r->done[r->told];
+		done = r->rc == PARE_OK && !r->stopped &&
+		    r->told < r->order.nbatches && r->done[r->told];
 		pthread_mutex_unlock(&r->lock);
 		if (!done)
 			return;
@@ -344,7 +406,8 @@ await_lanes(struct run *r)
 		tell_news(r);
 		pthread_mutex_lock(&r->lock);
 		running = r->running;
-		if (running > 0 && (r->rc != PARE_OK || !r->done[r->told]))
+		if (running > 0 && (r->rc != PARE_OK || r->stopped ||
+		    !r->done[r->told]))
 			pthread_cond_wait(&r->finished, &r->lock);
 		pthread_mutex_unlock(&r->lock);
 	} while (running > 0);
@@ -496,6 +559,25 @@ run_close(struct run *r)
 	pthread_mutex_destroy(&r->lock);
 }
 
+/* Batches that ran beyond the stop, for other lanes had begun them, do not
+ * count: how many there were is chance. */
+static void
+cut_result(struct run *r)
+{
+	struct evaluation *v = r->v;
+
+	v->partial = true;
+	v->ran = r->ran;
+	r->ran = NULL;
+	for (int64_t i = 0; i < v->total; i++) {
+		if (v->ran[i])
+			continue;
+		v->predicted[i] = 0;
+		memset(v->logits + i * v->labels, 0,
+		    (size_t)v->labels * sizeof(*v->logits));
+	}
+}
+
 static enum pare_rc
 run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 {
@@ -510,6 +592,8 @@ run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 			*err = r->err;
 		return r->rc;
 	}
+	if (r->stopped)
+		cut_result(r);
 	r->v->seconds = task_now() - begin;
 	score_value(&r->score, r->m, r->o->metric, false, r->v);
 	score_interval(&r->score, SCORE_DRAWS, r->v);
@@ -522,9 +606,9 @@ evaluate_run(struct evaluator *e, const struct model *m,
     const struct dataset *d, const struct evaluate_options *o,
     struct evaluation *out, struct task *task, struct pare_err *err)
 {
-	struct evaluation v = { .data_hash = d->hash };
+	struct evaluation v = { .data_hash = d->hash, .stop = o->stop };
 	struct run r = { .m = m, .d = d, .o = o, .task = task, .v = &v };
-	enum pare_rc rc = check_input(m, d, o->metric, err);
+	enum pare_rc rc = check_input(m, d, o, err);
 
 	if (rc != PARE_OK)
 		return rc;
@@ -545,6 +629,7 @@ evaluation_free(struct evaluation *v)
 	free(v->predicted);
 	free(v->logits);
 	free(v->gold);
+	free(v->ran);
 	memset(v, 0, sizeof(*v));
 }
 
@@ -562,6 +647,7 @@ evaluation_copy(struct evaluation *to, const struct evaluation *from)
 	*to = *from;
 	to->predicted = copy_of(from->predicted, n * sizeof *from->predicted);
 	to->gold = copy_of(from->gold, n * sizeof *from->gold);
+	to->ran = copy_of(from->ran, n);
 	to->logits = copy_of(from->logits,
 	    n * (size_t)from->labels * sizeof *from->logits);
 }

@@ -28,6 +28,14 @@ struct metric_facts {
 extern const struct metric_facts metric_table[METRIC_COUNT];
 bool metric_find(const char *name, enum metric *out);
 
+/* When to stop before all samples ran. */
+enum stop_rule {
+	STOP_NONE,
+	STOP_CI,	/* the interval is narrow enough */
+	STOP_DECIDED	/* the comparison with another result is decided, by
+			 * the rules of measure/sequential.h */
+};
+
 struct evaluation {
 	enum metric metric;
 	int64_t n;		/* labelled samples that ran */
@@ -41,6 +49,12 @@ struct evaluation {
 	int64_t labelled;	/* labelled samples in the set */
 	int from;		/* the first layer that was computed: what comes
 				 * before was known from another state */
+	/* Stopped: n of the labelled samples ran, value and interval are over
+	 * those, and per sample only what `ran` names is there. */
+	bool partial;
+	uint8_t *ran;		/* per sample, owned; NULL: all */
+	enum stop_rule stop;	/* the rule that was asked for */
+	double odds;		/* STOP_DECIDED: the highest on the way */
 	/* Per sample of the set, owned: */
 	int32_t *predicted;	/* class, lowest index on ties; REGRESS: 0 */
 	float *logits;		/* (total, labels) */
@@ -66,6 +80,13 @@ struct evaluate_options {
 	 * that asked; NULL: nobody watches. */
 	evaluation_watch *watch;
 	void *ctx;
+	/* Looked at after every batch too, so where it stops does not depend on
+	 * threads. */
+	enum stop_rule stop;
+	double half_width;	/* STOP_CI: of the 95 % interval, in the metric's
+				 * own unit (0.01: one point of a share) */
+	const struct evaluation *against;	/* STOP_DECIDED: all of it, on
+						 * the same samples */
 };
 
 /*
@@ -87,7 +108,7 @@ int64_t evaluator_cached(const struct evaluator *e);
  * Runs the samples of d (encoded) on kernel_threads() threads and fills *out.
  * task is ticked in the calling thread between its batches; cancelling takes no
  * longer than a layer of a batch. PARE_EUSER: no head, no labels, labels outside
- * the model's.
+ * the model's, STOP_DECIDED for scores.
  */
 enum pare_rc evaluate_run(struct evaluator *e, const struct model *m,
     const struct dataset *d, const struct evaluate_options *o,
@@ -99,12 +120,15 @@ struct comparison {
 	double delta;		/* b.value - a.value */
 	int64_t fixed, broke;	/* right in b only; right in a only */
 	int64_t changed;	/* predictions that differ */
-	double p;		/* exact McNemar; NAN for scores */
+	double p;		/* exact McNemar, or for a partial b that was to
+				 * be decided one that holds at any time; NAN for
+				 * scores */
 	char verdict[160];	/* "within noise", "worse (p 0.003)", "the set is too
 				 * small: 3 flips of 872 cannot tell" */
 };
 
-/* b against a, both on the same data (same data_hash). */
+/* b against a, both on the same data (same data_hash). b may be partial: then
+ * over the samples that ran. */
 void evaluation_compare(const struct evaluation *a,
     const struct evaluation *b, struct comparison *out);
 

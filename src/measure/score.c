@@ -201,3 +201,28 @@ score_value(const struct score *s, const struct model *m, enum metric metric,
 	v->loss = v->all[METRIC_LOSS];
 	v->value = v->all[v->metric];
 }
+
+double
+score_part(const struct evaluation *v, enum metric metric, const uint8_t *ran)
+{
+	struct score s;
+	double value;
+
+	if (metric_table[metric].regression || v->labels < 2 ||
+	    score_open(&s, v->total, NULL) != PARE_OK)
+		return NAN;
+	for (int64_t i = 0; i < v->total; i++) {
+		const float *logits = v->logits + i * v->labels;
+
+		if (!ran[i] || v->gold[i] < 0)
+			continue;
+		s.gold[s.n] = v->gold[i];
+		s.predicted[s.n] = v->predicted[i];
+		s.right += v->gold[i] == v->predicted[i];
+		s.lost += cross_entropy(logits, v->labels, v->gold[i]);
+		s.n++;
+	}
+	value = value_of(&s, metric);
+	score_close(&s);
+	return value;
+}

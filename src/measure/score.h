@@ -44,4 +44,9 @@ enum { SCORE_DRAWS = 20000000, SCORE_DRAWS_LOOK = 100000 };
  * by the data) of other metrics. */
 void score_interval(struct score *s, int64_t draws, struct evaluation *v);
 
+/* A metric of a whole result over the samples of `ran` alone; NAN for scores and
+ * where memory is short. */
+double score_part(const struct evaluation *v, enum metric metric,
+    const uint8_t *ran);
+
 #endif

@@ -173,6 +173,7 @@ work_live(struct session *s, bool with_latency, json_t *doc,
 {
 	const struct model *m = session_model(s);
 	struct latency_options o = { .batch = 1 };
+	struct eval_ask ask = { .against = 0 };
 	struct pare_err err;
 	struct latency l;
 	json_t *eval, *lat;
@@ -184,8 +185,9 @@ work_live(struct session *s, bool with_latency, json_t *doc,
 	    (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS))
 		return;
 	eval = json_object();
-	if (work_eval_doc(s, s->history.current, 0, work_metric(m), false,
-	    eval, notes, task, &err) != PARE_OK) {
+	ask.metric = work_metric(m);
+	if (work_eval_doc(s, s->history.current, &ask, eval, notes, task,
+	    &err) != PARE_OK) {
 		json_decref(eval);
 		notes_add(notes, "the change is made, its evaluation is not: "
 		    "%s", err.rc == PARE_ECANCELED ? "stopped" : err.msg);

@@ -40,7 +40,9 @@
  * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path,
  *          a, b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
  *          each null or {heads, ffn}, where they differ
- * eval     metric, value, ci95[low, high], n, loss, seconds, tokens_per_second,
+ * eval     metric, value, ci95[low, high], n, total (labelled samples), partial
+ *          (stopped after n of them), loss, seconds, tokens_per_second,
+ *          from_layer (the first that was computed; the input of it was known),
  *          cached, metrics {name: value}; against another state (the original
  *          unless said): against, delta, fixed, broke, changed, mcnemar_p,
  *          verdict

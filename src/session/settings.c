@@ -28,11 +28,9 @@ const struct arg_spec setting_table[SET_COUNT + 1] = {
 	    "evaluate after every change, in an interactive front end with "
 	    "samples loaded" },
 	[SET_CACHE] = { "cache", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
-	    "recall results that were measured before for the same weights, "
-	    "and keep what enters the layers, so that after a change in one "
-	    "only that one and later ones run again; a size such as 2G is "
-	    "how much memory that may take, on is 1G or a quarter of the "
-	    "machine's, the lesser" },
+	    "recall results, and inputs of layers so that only layers from "
+	    "a change on run again; a size such as 2G limits the memory for "
+	    "those, on is 1G or a quarter of the machine's, the lesser" },
 	[SET_COLOR] = { "color", ARG_CHOICE, 0, 0, 0, "auto", color_choices,
 	    NULL, "colours on the terminal" },
 	[SET_PAGER] = { "pager", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,

@@ -624,6 +624,22 @@ evaluate_run(struct evaluator *e, const struct model *m,
 }
 
 void
+evaluation_labels(struct evaluation *v, const struct dataset *d)
+{
+	for (int64_t i = 0; i < v->total; i++) {
+		const struct sample *x = &d->sample[i];
+
+		v->predicted[i] = score_class(v->logits + i * v->labels,
+		    v->labels);
+		if (v->labels == 1)
+			v->gold[i] = x->label >= 0 || !isnan(x->score) ? 0 :
+			    -1;
+		else
+			v->gold[i] = x->label < v->labels ? x->label : -1;
+	}
+}
+
+void
 evaluation_free(struct evaluation *v)
 {
 	free(v->predicted);

@@ -114,6 +114,9 @@ enum pare_rc evaluate_run(struct evaluator *e, const struct model *m,
     const struct dataset *d, const struct evaluate_options *o,
     struct evaluation *out, struct task *task, struct pare_err *err);
 void evaluation_free(struct evaluation *v);
+/* Fills predicted and gold (there is room) from the logits and the samples of a
+ * result that was not made by evaluate_run(). */
+void evaluation_labels(struct evaluation *v, const struct dataset *d);
 void evaluation_copy(struct evaluation *to, const struct evaluation *from);
 
 struct comparison {

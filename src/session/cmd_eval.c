@@ -39,8 +39,8 @@ recall(const struct session *s, const struct model *m, enum metric metric)
 {
 	if (!settings_bool(s->settings, SET_CACHE))
 		return NULL;
-	return memory_evaluation(s->memory, model_hash(m),
-	    s->data[ROLE_EVAL]->hash, metric);
+	return memory_evaluation(s->memory, model_hash(m), s->data[ROLE_EVAL],
+	    metric);
 }
 
 /* Runs the samples; *v is the caller's. */
@@ -92,7 +92,7 @@ work_known_value(const struct session *s, const struct model *m)
 
 	if (hash == 0 || s->data[ROLE_EVAL] == NULL)
 		return NAN;
-	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL]->hash,
+	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
 	    work_metric(m));
 	return v != NULL ? v->value : NAN;
 }

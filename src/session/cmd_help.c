@@ -468,8 +468,11 @@ run_set(struct session *s, const struct arg_list *args, json_t *doc,
 		rc = settings_set(s->settings, name, value, err);
 	if (rc != PARE_OK)
 		return rc;
-	if (value != NULL && only == SET_CACHE)
+	if (value != NULL && only == SET_CACHE) {
 		evaluator_limit(s->evaluator, settings_cache(s->settings));
+		memory_recall_earlier(s->memory, settings_bool(s->settings,
+		    SET_CACHE));
+	}
 	s->unrecorded = value == NULL;
 	list = json_array();
 	for (int k = 0; k < SET_COUNT; k++) {

@@ -157,7 +157,7 @@ live_runs(const struct session *s, int64_t seq)
 {
 	const struct model *m = session_model(s);
 	const struct evaluation *v = memory_evaluation(s->memory,
-	    work_known_hash(m), s->data[ROLE_EVAL]->hash, work_metric(m));
+	    work_known_hash(m), s->data[ROLE_EVAL], work_metric(m));
 	double pass, runs;
 
 	if (v == NULL || v->tokens <= 0 || v->seconds <= 0)

@@ -316,6 +316,8 @@ struct eval_job {
 	int32_t *base;		/* the original's predictions; NULL */
 	int64_t total;
 	struct snap_partial partial;	/* under the worker's lock */
+	bool hashed;		/* it only told the model's hash: the result
+				 * may be known from an earlier sitting */
 	struct evaluation out;
 };
 
@@ -362,6 +364,11 @@ eval_run(struct job *job, struct task *task, struct pare_err *err)
 	struct evaluate_options o = { .metric = j->metric,
 		.watch = on_partial, .ctx = j };
 
+	if (atomic_load(&j->model->hash) == 0) {
+		model_hash(j->model);
+		j->hashed = true;
+		return PARE_OK;
+	}
 	evaluator_limit(j->evaluator, j->cache);
 	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
 	    task, err);
@@ -428,7 +435,8 @@ eval_done(struct app *app, struct job *job, enum pare_rc rc,
 		say_damage(app);
 		app->p->held = true;
 	} else if (rc == PARE_OK) {
-		keep_evaluation(app, &j->out);
+		if (!j->hashed)
+			keep_evaluation(app, &j->out);
 	} else if (mine && rc == PARE_ECANCELED) {
 		app_message(app, STYLE_WARN, "evaluation stopped; e starts "
 		    "it again");

@@ -245,6 +245,16 @@ scratch_bytes(const struct pass *p)
 	return most;
 }
 
+static int
+widest_head(const struct model *m)
+{
+	int dim = 0;
+
+	for (int l = 0; l < m->nlayers; l++)
+		dim = m->layer[l].head_dim > dim ? m->layer[l].head_dim : dim;
+	return dim;
+}
+
 /* Lays out all buffers; with a counting arena this only adds up sizes. */
 static void
 take_buffers(struct pass *p, struct arena *a)
@@ -276,7 +286,8 @@ take_buffers(struct pass *p, struct arena *a)
 	for (int s = 0; s < SLOT_COUNT; s++)
 		if ((width = vector_width(p, (enum slot)s)) > 0)
 			p->vector[s] = arena_take(a, 1, width, f);
-	p->score = arena_take(a, (int64_t)attention_scratch(p->longest), 1, f);
+	p->score = arena_take(a, (int64_t)attention_scratch(p->longest,
+	    widest_head(m)), 1, f);
 	p->scratch = arena_take(a, scratch_bytes(p), 1, 1);
 }
 

@@ -19,7 +19,16 @@
 struct kept_latency {
 	struct latency_key key;
 	struct latency value;
+	struct latency_parts *parts[2];	/* of the model and the original */
 };
+
+static void
+free_latency(struct kept_latency *k)
+{
+	free(k->parts[0]);
+	free(k->parts[1]);
+	free(k);
+}
 
 /* Kept values are boxed one by one, so that pointers handed out stay valid. */
 struct memory {
@@ -47,7 +56,7 @@ memory_clear(struct memory *m)
 		free(m->evaluation[i]);
 	}
 	for (int i = 0; i < m->nlatencies; i++)
-		free(m->latency[i]);
+		free_latency(m->latency[i]);
 	free(m->evaluation);
 	free(m->latency);
 	m->evaluation = NULL;
@@ -276,22 +285,72 @@ same_key(const struct latency_key *a, const struct latency_key *b)
 	    a->threads == b->threads;
 }
 
-const struct latency *
-memory_latency(const struct memory *m, const struct latency_key *k)
+static struct kept_latency *
+find_latency(const struct memory *m, const struct latency_key *k)
 {
 	for (int i = 0; i < m->nlatencies; i++)
 		if (same_key(&m->latency[i]->key, k))
-			return &m->latency[i]->value;
+			return m->latency[i];
 	return NULL;
+}
+
+static struct kept_latency *
+last_latency(const struct memory *m, uint64_t model)
+{
+	for (int i = m->nlatencies - 1; i >= 0; i--)
+		if (m->latency[i]->key.model == model)
+			return m->latency[i];
+	return NULL;
+}
+
+const struct latency *
+memory_latency(const struct memory *m, const struct latency_key *k)
+{
+	const struct kept_latency *kept = find_latency(m, k);
+
+	return kept != NULL ? &kept->value : NULL;
 }
 
 const struct latency *
 memory_latency_of(const struct memory *m, uint64_t model)
 {
-	for (int i = m->nlatencies - 1; i >= 0; i--)
-		if (m->latency[i]->key.model == model)
-			return &m->latency[i]->value;
-	return NULL;
+	const struct kept_latency *kept = last_latency(m, model);
+
+	return kept != NULL ? &kept->value : NULL;
+}
+
+const struct latency_parts *
+memory_parts(const struct memory *m, const struct latency_key *k,
+    bool of_original)
+{
+	const struct kept_latency *kept = find_latency(m, k);
+
+	return kept != NULL ? kept->parts[of_original] : NULL;
+}
+
+const struct latency_parts *
+memory_parts_of(const struct memory *m, uint64_t model)
+{
+	const struct kept_latency *kept = last_latency(m, model);
+
+	return kept != NULL ? kept->parts[0] : NULL;
+}
+
+void
+memory_keep_parts(struct memory *m, const struct latency_key *k,
+    struct latency_parts *parts[2])
+{
+	struct kept_latency *kept = find_latency(m, k);
+
+	for (int i = 0; i < 2; i++) {
+		if (kept != NULL) {
+			free(kept->parts[i]);
+			kept->parts[i] = parts[i];
+		} else {
+			free(parts[i]);
+		}
+		parts[i] = NULL;
+	}
 }
 
 /* A new value goes to the end, where memory_latency_of() looks first. */
@@ -311,7 +370,7 @@ memory_keep_latency(struct memory *m, const struct latency_key *k,
 	if (box == NULL) {
 		m->latency = xrealloc(m->latency,
 		    (size_t)(n + 1) * sizeof(struct kept_latency *));
-		box = xmalloc(sizeof(*box));
+		box = xcalloc(1, sizeof(*box));
 	}
 	box->key = *k;
 	box->value = *v;

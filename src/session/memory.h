@@ -46,5 +46,16 @@ const struct latency *memory_latency_of(const struct memory *m,
     uint64_t model);
 const struct latency *memory_keep_latency(struct memory *m,
     const struct latency_key *k, const struct latency *v);
+/* Adds the parts of a kept latency, of the model and of the original (either may
+ * be NULL); consumes them. */
+void memory_keep_parts(struct memory *m, const struct latency_key *k,
+    struct latency_parts *parts[2]);
+/* Of the model, or of the original it was measured against; NULL: not known.
+ * Borrowed as above. */
+const struct latency_parts *memory_parts(const struct memory *m,
+    const struct latency_key *k, bool of_original);
+/* Those of memory_latency_of(). */
+const struct latency_parts *memory_parts_of(const struct memory *m,
+    uint64_t model);
 
 #endif

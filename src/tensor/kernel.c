@@ -5,12 +5,13 @@
  * A set of products is planned first: which kernel, what x is turned into, where
  * everything lies in scratch. A low-rank matrix is two products, the first into
  * scratch. So a set has up to two stages of independent products; all of it runs
- * in one parallel region, for waking threads costs more than a small product.
+ * with one team of threads, for waking them costs more than a small product.
  */
 #include "tensor/kernel_rows.h"
 
-#include <omp.h>
 #include <string.h>
+
+#include "tensor/team.h"
 
 static const struct kernel lowrank_kernel = {
 	.name = "two products", .tolerance = 1e-4f
@@ -162,20 +163,12 @@ plan_step(struct plan *p, const struct product *q, const float *x, int stage,
 	p->stages = stage + 1 > p->stages ? stage + 1 : p->stages;
 }
 
-/* Threads that pieces are cut for and scratch is for; inside a parallel region
- * there is only the calling one. */
-static int
-team(void)
-{
-	return omp_in_parallel() ? 1 : kernel_threads();
-}
-
 static void
 plan_products(struct plan *p, const struct product *q, int count,
     const float *x, int64_t n, bool accumulate, char *scratch)
 {
 	p->n = n;
-	p->threads = team();
+	p->threads = team_threads();
 	p->nsteps = p->npreps = p->stages = 0;
 	p->work = 0;
 	p->base = scratch;
@@ -252,38 +245,70 @@ run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
 	}
 }
 
+/* A stage that is run, or one of its preps. */
+struct stage {
+	const struct plan *p;
+	const struct step *s;
+	int number;
+};
+
+static void
+run_prep(void *arg, int64_t i, int thread)
+{
+	const struct stage *g = arg;
+	int64_t left = g->p->n - i * PREP_ROWS;
+
+	prep_make(g->s->k->prep, &g->s->x, i * PREP_ROWS,
+	    left < PREP_ROWS ? left : PREP_ROWS);
+}
+
+static void
+run_stage_piece(void *arg, int64_t i, int thread)
+{
+	const struct stage *g = arg;
+	const struct plan *p = g->p;
+
+	run_numbered(p, g->number, i, p->base == NULL ? NULL : p->base +
+	    p->used + p->thread_bytes * (size_t)thread);
+}
+
+static void
+each(const struct plan *p, int64_t n,
+    void (*run)(void *arg, int64_t i, int thread), struct stage *g)
+{
+	if (p->work >= worth_threads)
+		team_for(n, run, g);
+	else
+		for (int64_t i = 0; i < n; i++)
+			run(g, i, 0);
+}
+
 static void
 run_preps(const struct plan *p, int stage)
 {
 	for (int k = 0; k < p->nsteps; k++) {
 		const struct step *s = &p->step[k];
+		struct stage g = { p, s, stage };
 		bool first = s->prep >= 0 && s->stage == stage;
 
 		for (int i = 0; first && i < k; i++)
 			first = p->step[i].prep != s->prep;
-		if (!first)
-			continue;
-#pragma omp for schedule(static)
-		for (int64_t i = 0; i < p->n; i += PREP_ROWS)
-			prep_make(s->k->prep, &s->x, i,
-			    p->n - i < PREP_ROWS ? p->n - i : PREP_ROWS);
+		if (first)
+			each(p, (p->n + PREP_ROWS - 1) / PREP_ROWS, run_prep,
+			    &g);
 	}
 }
 
-/* In every thread of the team. */
 static void
-run_plan(const struct plan *p)
+run_plan(void *arg)
 {
-	char *scratch = p->base == NULL ? NULL : p->base + p->used +
-	    p->thread_bytes * (size_t)omp_get_thread_num();
+	const struct plan *p = arg;
 
 	for (int stage = 0; stage < p->stages; stage++) {
-		int64_t pieces = stage_pieces(p, stage);
+		struct stage g = { p, NULL, stage };
 
 		run_preps(p, stage);
-#pragma omp for schedule(dynamic)
-		for (int64_t i = 0; i < pieces; i++)
-			run_numbered(p, stage, i, scratch);
+		each(p, stage_pieces(p, stage), run_stage_piece, &g);
 	}
 }
 
@@ -292,12 +317,12 @@ products(const struct product *q, int count, const float *x, int64_t n,
     bool accumulate, void *scratch)
 {
 	struct plan p;
-	int threads;
 
 	plan_products(&p, q, count, x, n, accumulate, scratch);
-	threads = p.work < worth_threads ? 1 : p.threads;
-#pragma omp parallel num_threads(threads)
-	run_plan(&p);
+	if (p.work < worth_threads)
+		run_plan(&p);
+	else
+		team_hold(run_plan, &p);
 }
 
 void

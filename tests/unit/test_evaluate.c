@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * evaluate, compare and latency on tiny models and hand-made sample sets,
- * against one forward pass per sample.
+ * evaluate and compare on tiny models and hand-made sample sets, against one
+ * forward pass per sample.
  */
 #include "made_data.h"
 
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "measure/evaluate.h"
-#include "measure/latency.h"
 #include "measure/order.h"
 #include "measure/stats.h"
 #include "tensor/kernel.h"
@@ -357,50 +356,6 @@ test_compare(void **state)
 	expect(5, 7, 5, 7, "within noise (p 0.77)");
 }
 
-/* ---- latency ---- */
-
-static void
-test_latency(void **state)
-{
-	struct model *m = sample_real(&sample_models[0]);
-	struct model *p = sample_do(m, "prune layers last 2");
-	struct latency_options o = { .batch = 2, .seq = 16, .runs = 12 };
-	struct pare_err err = { 0 };
-	struct latency l;
-
-	assert_int_equal(latency_run(p, m, &o, &l, NULL, &err), PARE_OK);
-	assert_int_equal(l.runs, 12);
-	assert_true(l.has_ratio && l.p50_ms > 0 && l.p95_ms >= l.p50_ms);
-	assert_true(l.ratio_low <= l.ratio && l.ratio <= l.ratio_high);
-	assert_true(l.original_p50_ms > 0);
-	assert_int_equal(l.threads, kernel_threads());
-	assert_int_equal(latency_run(m, m, &o, &l, NULL, &err), PARE_OK);
-	assert_false(l.has_ratio);
-	o.seq = 25;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
-	assert_non_null(strstr(err.msg, "24"));
-	o.seq = 0;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
-	model_unref(p);
-	model_unref(m);
-}
-
-static void
-test_latency_cancel(void **state)
-{
-	struct model *m = sample_real(&sample_models[1]);
-	struct latency_options o = { .batch = 1, .seq = 8 };
-	struct countdown c = { .left = 3 };
-	struct task task = { .tick = tick, .ctx = &c };
-	struct pare_err err = { 0 };
-	struct latency l;
-
-	assert_int_equal(latency_run(m, NULL, &o, &l, &task, &err),
-	    PARE_ECANCELED);
-	assert_int_equal(c.ticks, 3);
-	model_unref(m);
-}
-
 /* ---- watching, threads ---- */
 
 enum { LOOKS = 64 };
@@ -601,8 +556,6 @@ main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_compare),
-		cmocka_unit_test(test_latency),
-		cmocka_unit_test(test_latency_cancel),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_more),
 		cmocka_unit_test(test_order),

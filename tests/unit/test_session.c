@@ -332,6 +332,14 @@ test_errors_change_nothing(void **state)
 		"source /nonexistent", "eval metric=pearson", "predict ids=99",
 		"predict ids=", "predict ids=1 types=7",
 		"predict ids=1 text=a", "predict ids=1,x", "latency seq=999",
+		"latency seq=0", "latency batch=-1", "latency batch=4097",
+		"latency batch=1x", "latency batch=", "latency batch=1,2",
+		"latency seq=99999999999999999999", "latency threads=0",
+		"latency threads=257", "latency grid seq=8,999",
+		"latency grid batch=1,,2", "latency grid batch=2,4,2",
+		"latency grid batch=1,2,3,4,5,6,7,8,9 seq=1,2,3,4,5,6,7,8",
+		"latency grid seq=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+		"latency table", "latency grid 3",
 		"compare 0 7", "diff 0 7", "inspect L9", "show L9",
 		"expect speed > 3", "expect params", "recover lr=-1",
 		"recover epochs=2 stop=3", "help nowhere", "\\", "'", "=", "=a",
@@ -520,6 +528,10 @@ test_recall_again(void **state)
 	expect_answer(s, "latency batch=1 seq=4 runs=10", "cached", "false");
 	expect_answer(s, "latency batch=1 seq=4 runs=10", "cached", "true");
 	expect_answer(s, "latency batch=2 seq=4 runs=10", "cached", "false");
+	expect_answer(s, "latency batch=2 seq=4 runs=9 threads=3", "cached",
+	    "false");
+	expect_answer(s, "latency batch=2 seq=4 runs=9 threads=3 layers=on",
+	    "cached", "true");
 	free(first);
 	session_free(s);
 }

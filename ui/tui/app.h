@@ -64,6 +64,9 @@ struct snapshot {
 	const struct dataset *data;
 	char *data_path;	/* or NULL */
 	struct snap_partial partial;
+	/* What the parts of the current state took in the latency measured
+	 * last, owned; NULL: none was. */
+	struct latency_parts *parts;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

@@ -148,7 +148,9 @@ say_result(struct app *app, struct line_job *j)
 
 	if (j->said.n > 0)
 		str_add(&b, j->said.s);
-	if (!is_setting(j))
+	if (brief && strcmp(j->result.kind, "latency") == 0)
+		render_latency_line(&b, &j->look, j->result.doc);
+	else if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
 	for (int i = 0; i < j->result.notes.n; i++)
 		str_addf(&b, "%s %s\n", brief ? "!" : "warning:",

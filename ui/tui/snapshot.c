@@ -40,6 +40,7 @@ snapshot_free(struct snapshot *s)
 		state_free(&s->state[i]);
 	free(s->state);
 	free(s->data_path);
+	free(s->parts);
 	memset(s, 0, sizeof(*s));
 	s->partial.state = -1;
 }
@@ -83,6 +84,17 @@ take_latency(struct snap_state *t, const struct session *s)
 	t->has_latency = l != NULL;
 	if (l != NULL)
 		t->latency = *l;
+}
+
+/* Likewise copied. */
+static void
+take_parts(struct snapshot *snap, const struct session *s)
+{
+	uint64_t hash = atomic_load(&session_model(s)->hash);
+
+	free(snap->parts);
+	snap->parts = hash == 0 ? NULL :
+	    latency_parts_copy(memory_parts_of(s->memory, hash));
 }
 
 static void
@@ -174,6 +186,7 @@ snapshot_take(struct app *app)
 		return;
 	}
 	take_states(snap, s);
+	take_parts(snap, s);
 	take_data(snap, s);
 	snap->open = true;
 	snap->ghost = m->ghost;

@@ -6,9 +6,12 @@
  */
 #include "session/memory.h"
 
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -37,6 +40,7 @@ struct memory {
 	struct kept_latency **latency;
 	struct store *store;
 	bool alone;		/* without earlier sittings */
+	uint64_t machine;	/* what latencies hang on; 0: not asked yet */
 };
 
 struct memory *
@@ -303,11 +307,201 @@ last_latency(const struct memory *m, uint64_t model)
 	return NULL;
 }
 
+/* What is in a file before the parts. Bools are numbers here. */
+struct latency_file {
+	int64_t batch, seq, runs, threads, has_ratio, pinned;
+	double ms[8];		/* latency_numbers() */
+	double ratio, ratio_low, ratio_high, waited;
+};
+
+/* Of each of two: the model, and the original it was compared with. */
+struct parts_file {
+	int64_t layers;		/* -1: there are none */
+	int64_t passes;
+	double whole, embed, head;
+};
+
+static void
+latency_numbers(struct latency *l, double *ms[8])
+{
+	double *const all[8] = { &l->p50_ms, &l->p95_ms, &l->p25_ms,
+		&l->p75_ms, &l->original_p50_ms, &l->original_p25_ms,
+		&l->original_p75_ms, NULL };
+
+	memcpy(ms, all, sizeof(all));
+}
+
+/* "model name" of the first processor, or whatever the machine calls itself. */
+static uint64_t
+machine_hash(struct memory *m)
+{
+	uint64_t h = hash_text(kernel_blas_name(), (uint64_t)cpu_level());
+	FILE *f = m->machine == 0 ? fopen("/proc/cpuinfo", "re") : NULL;
+	char line[512];
+
+	if (m->machine == 0)
+		m->machine = 1;
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (str_has_prefix(line, "model name") ||
+		    str_has_prefix(line, "CPU part")) {
+			m->machine = hash_text(line, 1);
+			break;
+		}
+	if (f != NULL)
+		fclose(f);
+	return hash_mix(h, hash_mix(m->machine,
+	    (uint64_t)sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+static uint64_t
+latency_hash(struct memory *m, const struct latency_key *k)
+{
+	uint64_t v[] = { RESULTS, k->model, k->original, (uint64_t)k->batch,
+		(uint64_t)k->seq, (uint64_t)k->threads, machine_hash(m) };
+
+	return hash_bytes(v, sizeof(v), 12);
+}
+
+static void
+add_parts(struct str *b, const struct latency_parts *p)
+{
+	struct parts_file f = { .layers = -1 };
+
+	if (p != NULL)
+		f = (struct parts_file){ p->layers, p->passes, p->whole_ms,
+			p->embed_ms, p->head_ms };
+	str_addn(b, (const char *)&f, sizeof(f));
+	if (p != NULL)
+		str_addn(b, (const char *)p->layer_ms, (size_t)p->layers *
+		    sizeof(*p->layer_ms));
+}
+
+static void
+store_latency(struct memory *m, const struct kept_latency *kept)
+{
+	struct latency l = kept->value;
+	struct latency_file f = { .batch = l.batch, .seq = l.seq,
+		.runs = l.runs, .threads = l.threads,
+		.has_ratio = l.has_ratio, .pinned = l.pinned,
+		.ratio = l.ratio, .ratio_low = l.ratio_low,
+		.ratio_high = l.ratio_high, .waited = l.waited };
+	struct str b = STR_INIT;
+	double *ms[8];
+
+	latency_numbers(&l, ms);
+	for (int i = 0; ms[i] != NULL; i++)
+		f.ms[i] = *ms[i];
+	str_addn(&b, (const char *)&f, sizeof(f));
+	for (int i = 0; i < 2; i++)
+		add_parts(&b, kept->parts[i]);
+	store_put(m->store, latency_hash(m, &kept->key), b.s, b.n);
+	str_free(&b);
+}
+
+static bool
+is_time(double v)
+{
+	return isfinite(v) && v >= 0;
+}
+
+static bool
+take_latency(const struct latency_file *f, const struct latency_key *k,
+    struct latency *l)
+{
+	double *ms[8];
+
+	*l = (struct latency){ .batch = f->batch, .seq = f->seq,
+		.runs = (int)f->runs, .threads = (int)f->threads,
+		.has_ratio = f->has_ratio != 0, .pinned = f->pinned != 0,
+		.ratio = f->ratio, .ratio_low = f->ratio_low,
+		.ratio_high = f->ratio_high, .waited = f->waited };
+	latency_numbers(l, ms);
+	for (int i = 0; ms[i] != NULL; i++) {
+		*ms[i] = f->ms[i];
+		if (!is_time(f->ms[i]))
+			return false;
+	}
+	return f->batch == k->batch && f->seq == k->seq &&
+	    f->threads == k->threads && f->runs >= 1 && f->runs < INT_MAX &&
+	    is_time(f->ratio) && is_time(f->ratio_low) &&
+	    is_time(f->ratio_high) && !isinf(f->waited);
+}
+
+/* The parts at *p, which moves on; false when they are not what they should
+ * be. */
+static bool
+take_part(const char **p, const char *end, struct latency_parts **out)
+{
+	struct parts_file f;
+	struct latency_parts *q;
+	size_t bytes;
+
+	if ((size_t)(end - *p) < sizeof(f))
+		return false;
+	memcpy(&f, *p, sizeof(f));
+	*p += sizeof(f);
+	if (f.layers == -1)
+		return true;
+	if (f.layers < 0 || f.layers > MODEL_LAYERS_MAX || f.passes < 0 ||
+	    f.passes > INT_MAX || !is_time(f.whole) || !is_time(f.embed) ||
+	    !is_time(f.head))
+		return false;
+	bytes = (size_t)f.layers * sizeof(*q->layer_ms);
+	if ((size_t)(end - *p) < bytes)
+		return false;
+	q = xmalloc(sizeof(*q) + bytes);
+	q->layers = (int)f.layers;
+	q->passes = (int)f.passes;
+	q->whole_ms = f.whole;
+	q->embed_ms = f.embed;
+	q->head_ms = f.head;
+	memcpy(q->layer_ms, *p, bytes);
+	*p += bytes;
+	*out = q;
+	for (int l = 0; l < q->layers; l++)
+		for (int i = 0; i < ENGINE_PARTS; i++)
+			if (!is_time(q->layer_ms[l][i]))
+				return false;
+	return true;
+}
+
+static struct kept_latency *
+recall_latency(struct memory *m, const struct latency_key *k)
+{
+	struct kept_latency *kept = xcalloc(1, sizeof(*kept));
+	struct latency_file f;
+	const char *p, *end;
+	size_t n;
+	char *data = m->alone ? NULL : store_get(m->store, latency_hash(m, k),
+	    &n);
+	bool fine = data != NULL && n >= sizeof(f);
+
+	if (fine) {
+		memcpy(&f, data, sizeof(f));
+		p = data + sizeof(f);
+		end = data + n;
+		fine = take_latency(&f, k, &kept->value) &&
+		    take_part(&p, end, &kept->parts[0]) &&
+		    take_part(&p, end, &kept->parts[1]) && p == end;
+	}
+	free(data);
+	if (!fine) {
+		free_latency(kept);
+		return NULL;
+	}
+	kept->key = *k;
+	m->latency = xrealloc(m->latency, (size_t)(m->nlatencies + 1) *
+	    sizeof(struct kept_latency *));
+	return m->latency[m->nlatencies++] = kept;
+}
+
 const struct latency *
-memory_latency(const struct memory *m, const struct latency_key *k)
+memory_latency(struct memory *m, const struct latency_key *k)
 {
 	const struct kept_latency *kept = find_latency(m, k);
 
+	if (kept == NULL)
+		kept = recall_latency(m, k);
 	return kept != NULL ? &kept->value : NULL;
 }
 
@@ -351,6 +545,8 @@ memory_keep_parts(struct memory *m, const struct latency_key *k,
 		}
 		parts[i] = NULL;
 	}
+	if (kept != NULL)
+		store_latency(m, kept);
 }
 
 /* A new value goes to the end, where memory_latency_of() looks first. */
@@ -376,5 +572,6 @@ memory_keep_latency(struct memory *m, const struct latency_key *k,
 	box->value = *v;
 	m->latency[n] = box;
 	m->nlatencies = n + 1;
+	store_latency(m, box);
 	return &box->value;
 }

@@ -39,7 +39,7 @@ struct latency_key {
 	int64_t batch, seq;
 	int threads;
 };
-const struct latency *memory_latency(const struct memory *m,
+const struct latency *memory_latency(struct memory *m,
     const struct latency_key *k);
 /* The one measured last for a model, in any setting; NULL. */
 const struct latency *memory_latency_of(const struct memory *m,

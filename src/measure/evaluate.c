@@ -23,7 +23,11 @@
 #include "measure/order.h"
 #include "measure/score.h"
 #include "measure/sequential.h"
+#include "measure/stats.h"
 #include "tensor/kernel.h"
+
+/* Samples before the interval of a bootstrap is to be believed. */
+enum { BOOTSTRAP_MIN = 100 };
 
 struct evaluator {
 	int nengines;
@@ -304,15 +308,31 @@ tell_partial(struct run *r)
 		o->watch(&p, o->ctx);
 }
 
-/* A bootstrap of few draws only finds out when it is worth drawing more. */
+/* Whether the interval of the accuracy would be narrow enough. Where all samples
+ * so far are right, a bootstrap of another metric has no width at all. */
+static bool
+is_accuracy_narrow(const struct run *r, double most)
+{
+	double low, high;
+
+	stats_wilson(r->score.right, r->score.n, &low, &high);
+	return high - low <= most;
+}
+
 static bool
 is_narrow(struct run *r)
 {
 	struct evaluation *v = r->v;
 	double most = 2 * r->o->half_width;
+	int64_t n = r->score.n;
 
-	if (r->score.n == 0 || !(v->high - v->low <= 1.2 * most))
+	if (v->metric == METRIC_ACCURACY)
+		return n > 0 && v->high - v->low <= most;
+	if (n < BOOTSTRAP_MIN || !(v->high - v->low <= 1.2 * most) ||
+	    (v->labels > 1 && v->metric != METRIC_LOSS &&
+	    !is_accuracy_narrow(r, most)))
 		return false;
+	/* A look drew few times, to see when it is worth drawing more. */
 	score_interval(&r->score, SCORE_DRAWS, v);
 	return v->high - v->low <= most;
 }

@@ -31,7 +31,9 @@ bool metric_find(const char *name, enum metric *out);
 /* When to stop before all samples ran. */
 enum stop_rule {
 	STOP_NONE,
-	STOP_CI,	/* the interval is narrow enough */
+	STOP_CI,	/* the interval is narrow enough; where that is a
+			 * bootstrap, of at least 100 samples, and for metrics of
+			 * classes the accuracy's is so too */
 	STOP_DECIDED	/* the comparison with another result is decided, by
 			 * the rules of measure/sequential.h */
 };

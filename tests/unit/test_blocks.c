@@ -283,6 +283,47 @@ test_memory(void **state)
 	model_unref(m);
 }
 
+/* ---- prefix hashes ---- */
+
+/* A change in layer l leaves the hashes up to l and changes all above; one of the
+ * head leaves all; one of the embeddings none. */
+static void
+test_prefix(void **state)
+{
+	static const struct {
+		const char *line;
+		int same;	/* hashes that stay */
+	} cases[] = {
+		{ "prune heads L0.h1", 1 }, { "prune heads L2.h1", 3 },
+		{ "prune ffn L1", 2 }, { "quantize L2.norm bits=16", 3 },
+		{ "prune attention L1", 2 }, { "prune layers last 1", 3 },
+		{ "prune layers L1", 2 }, { "quantize head bits=8", 4 },
+		{ "quantize emb.word bits=8", 0 },
+		{ "prune neurons 3 L1", 2 }, { "quantize L1.v bits=8", 2 },
+	};
+	struct model *m = sample_real(&sample_models[0]);
+	uint64_t was[4], is[4];
+
+	assert_int_equal(m->nlayers, 3);
+	model_prefix_hashes(m, was);
+	for (int l = 0; l <= 3; l++)
+		assert_true(was[l] == model_prefix_hash(m, l));
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct pare_err err = { 0 };
+		struct op_result r;
+
+		if (sample_run(op_apply, m, cases[i].line, NULL, &r, &err) !=
+		    PARE_OK)
+			fail_msg("%s: %s", cases[i].line, err.msg);
+		model_prefix_hashes(r.model, is);
+		for (int l = 0; l <= r.model->nlayers; l++)
+			if ((was[l] == is[l]) != (l < cases[i].same))
+				fail_msg("%s: hash %d", cases[i].line, l);
+		op_result_free(&r);
+	}
+	model_unref(m);
+}
+
 /* ---- what is kept ---- */
 
 static const char deep[] = "{\"model_type\":\"bert\",\"architectures\":"
@@ -404,7 +445,7 @@ test_real(void **state)
 	evaluator_limit(e, plenty);
 	last = engine_last_whole(m);
 	assert_int_equal(check(e, m, d), 0);
-	for (int l = m->nlayers - 1; l >= 0; l--)
+	for (int l = last; l >= 0; l -= 2)
 		for (int k = 0; one_layer[k] != NULL; k++) {
 			char line[80];
 			int from;
@@ -430,6 +471,7 @@ main(void)
 		cmocka_unit_test(test_other_data),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_prefix),
 		cmocka_unit_test(test_useful),
 		cmocka_unit_test(test_real),
 	};

@@ -492,6 +492,162 @@ test_watch_more(void **state)
 	model_unref(m);
 }
 
+/* ---- stopping ---- */
+
+/* The same place and the same bits on any number of threads; what ran is what a
+ * whole run gives there. */
+static void
+check_stop(const struct model *m, const struct dataset *d,
+    const struct evaluate_options *o, const struct evaluation *whole,
+    struct evaluation *out)
+{
+	struct evaluator *e = evaluator_new();
+
+	for (int k = 0; k < 12; k++) {
+		struct evaluation v;
+		struct pare_err err = { 0 };
+		int64_t right = 0, n = 0, tokens = 0;
+
+		kernel_set_threads(1 + k % 6);
+		if (evaluate_run(e, m, d, o, &v, NULL, &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+		assert_true(v.partial && v.n < whole->n);
+		assert_int_equal(v.labelled, whole->n);
+		for (int64_t i = 0; i < d->n; i++) {
+			if (!v.ran[i]) {
+				assert_int_equal(v.predicted[i], 0);
+				assert_true(v.logits[2 * i] == 0);
+				continue;
+			}
+			assert_memory_equal(&v.logits[2 * i],
+			    &whole->logits[2 * i], 2 * sizeof(float));
+			tokens += d->sample[i].tokens.n;
+			n += v.gold[i] >= 0;
+			right += v.gold[i] >= 0 &&
+			    v.gold[i] == v.predicted[i];
+		}
+		assert_int_equal(v.n, n);
+		assert_int_equal(v.tokens, tokens);
+		assert_true(o->metric != METRIC_COUNT || v.value ==
+		    (double)right / (double)n);
+		if (k == 0) {
+			*out = v;
+			continue;
+		}
+		assert_int_equal(v.n, out->n);
+		assert_memory_equal(v.ran, out->ran, (size_t)d->n);
+		same_results(&v, out);
+		evaluation_free(&v);
+	}
+	kernel_set_threads(1);
+	evaluator_free(e);
+}
+
+static void
+test_stop_narrow(void **state)
+{
+	static const enum metric metrics[] = { METRIC_COUNT, METRIC_F1,
+		METRIC_LOSS };
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluation whole, v;
+
+	run(m, d, METRIC_COUNT, &whole);
+	for (int i = 0; i < 3; i++) {
+		struct evaluate_options o = { .metric = metrics[i],
+			.stop = STOP_CI, .half_width = 0.06 };
+
+		check_stop(m, d, &o, &whole, &v);
+		assert_true(v.high - v.low <= 0.12);
+		assert_true(v.n >= 100);
+		evaluation_free(&v);
+	}
+	/* Narrower than the whole set can make it: all of it ran. */
+	v = (struct evaluation){ .n = 0 };
+	{
+		struct evaluate_options o = { .metric = METRIC_COUNT,
+			.stop = STOP_CI, .half_width = 0.001 };
+		struct evaluator *e = evaluator_new();
+		struct pare_err err = { 0 };
+
+		assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+		    PARE_OK);
+		assert_false(v.partial);
+		assert_null(v.ran);
+		same_results(&v, &whole);
+		evaluator_free(e);
+	}
+	evaluation_free(&v);
+	evaluation_free(&whole);
+	made_data_free(d);
+	model_unref(m);
+}
+
+static void
+test_stop_decided(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT,
+		.stop = STOP_DECIDED };
+	struct evaluation whole, base, v, again;
+	struct comparison c;
+
+	run(m, d, METRIC_COUNT, &whole);
+	run(m, d, METRIC_COUNT, &base);
+	o.against = &base;
+	/* Nothing flips: it becomes unlikely that anything will. */
+	check_stop(m, d, &o, &whole, &v);
+	evaluation_compare(&base, &v, &c);
+	assert_int_equal(c.changed, 0);
+	assert_true(c.delta == 0 && c.p == 1);
+	assert_non_null(strstr(c.verdict, "within noise"));
+	evaluation_free(&v);
+	/* One that is always right. */
+	for (int64_t i = 0; i < d->n; i++)
+		base.predicted[i] = base.gold[i] < 0 ? 0 : base.gold[i];
+	check_stop(m, d, &o, &whole, &v);
+	evaluation_compare(&base, &v, &c);
+	assert_int_equal(c.fixed, 0);
+	assert_true(c.broke >= 11 && c.p <= 0.01);
+	assert_true(fabs(c.delta + (double)c.broke / (double)v.n) < 1e-12);
+	assert_non_null(strstr(c.verdict, "worse, decided after"));
+	assert_true(v.n < 120);
+	evaluation_copy(&again, &v);
+	assert_memory_equal(again.ran, v.ran, (size_t)d->n);
+	evaluation_free(&again);
+	evaluation_free(&v);
+	evaluation_free(&whole);
+	evaluation_free(&base);
+	made_data_free(d);
+	model_unref(m);
+}
+
+static void
+test_stop_refusals(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(40);
+	struct evaluate_options o = { .metric = METRIC_COUNT,
+		.stop = STOP_DECIDED };
+	struct evaluator *e = evaluator_new();
+	struct evaluation v, base;
+	struct pare_err err = { 0 };
+
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+	    PARE_EUSER);
+	assert_non_null(strstr(err.msg, "nothing to compare"));
+	run(m, d, METRIC_COUNT, &base);
+	base.partial = true;
+	o.against = &base;
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+	    PARE_EUSER);
+	evaluation_free(&base);
+	evaluator_free(e);
+	made_data_free(d);
+	model_unref(m);
+}
+
 /* Where a sample comes hangs on the set alone, and a batch holds whole ones. */
 static void
 test_order(void **state)
@@ -558,6 +714,9 @@ main(void)
 		cmocka_unit_test(test_compare),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_more),
+		cmocka_unit_test(test_stop_narrow),
+		cmocka_unit_test(test_stop_decided),
+		cmocka_unit_test(test_stop_refusals),
 		cmocka_unit_test(test_order),
 	};
 

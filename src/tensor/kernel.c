@@ -17,16 +17,14 @@ static const struct kernel lowrank_kernel = {
 };
 
 const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
-	[FORM_F32] = { &float_dot_kernel, &float_panel_kernel,
-	    &f32_dot_kernel, &f32_blas_kernel },
-	[FORM_F16] = { &float_dot_kernel, &float_panel_kernel,
-	    &tile_dot_kernel, &tile_blas_kernel },
-	[FORM_BF16] = { &float_dot_kernel, &float_panel_kernel,
-	    &tile_dot_kernel, &tile_blas_kernel },
-	[FORM_INT] = { &tile_dot_kernel, &float_panel_kernel,
+	[FORM_F32] = { FLOAT_DOT_KERNEL &panel_kernel, &f32_dot_kernel,
+	    &f32_blas_kernel },
+	[FORM_F16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
 	    &tile_blas_kernel },
-	[FORM_TABLE] = { &tile_dot_kernel, &float_panel_kernel,
+	[FORM_BF16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
 	    &tile_blas_kernel },
+	[FORM_INT] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
+	[FORM_TABLE] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
 	[FORM_BITMAP] = { &sparse_dot_kernel, &sparse_run_kernel,
 	    &tile_blas_kernel },
 	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_run_kernel,
@@ -51,6 +49,7 @@ kernel_of(const struct tensor *t, int64_t n)
 enum {
 	PLAN_PRODUCTS = 8,	/* of one region; longer sets take several */
 	PLAN_STEPS = 2 * PLAN_PRODUCTS,
+	PREP_ROWS = 32,		/* of x that one thread turns at a time */
 	SPLIT_ROWS = 64		/* least rows of x of a piece, a multiple of
 				 * what any kernel takes at once */
 };
@@ -262,16 +261,15 @@ run_preps(const struct plan *p, int stage)
 	for (int k = 0; k < p->nsteps; k++) {
 		const struct step *s = &p->step[k];
 		bool first = s->prep >= 0 && s->stage == stage;
-		int64_t jobs;
 
 		for (int i = 0; first && i < k; i++)
 			first = p->step[i].prep != s->prep;
 		if (!first)
 			continue;
-		jobs = prep_jobs(s->k->prep, &s->x);
 #pragma omp for schedule(static)
-		for (int64_t i = 0; i < jobs; i++)
-			prep_run(s->k->prep, &s->x, i);
+		for (int64_t i = 0; i < p->n; i += PREP_ROWS)
+			prep_make(s->k->prep, &s->x, i,
+			    p->n - i < PREP_ROWS ? p->n - i : PREP_ROWS);
 	}
 }
 

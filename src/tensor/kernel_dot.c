@@ -141,7 +141,7 @@ dot512(const int form, const int rows, const int tokens, const char *w,
 
 /* ---- AVX2 ---- */
 
-/* The 8 bytes of 1s that masked loads of n < 8 floats want. */
+/* ones + 8 - n: the mask of n of 8 floats. */
 static const int32_t ones[16] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 
 INLINE256 __m256
@@ -184,7 +184,8 @@ step256(const int form, const int rows, const int tokens, const int half,
 		__m256 a = weights256(form, w + r * ldw);
 
 		if (half == 0)
-	#pragma GCC unroll 4
+			_mm_prefetch(w + r * ldw + ahead, _MM_HINT_T1);
+#pragma GCC unroll 4
 		for (int i = 0; i < tokens; i++)
 			acc[r][i][half] = _mm256_fmadd_ps(a, v[i],
 			    acc[r][i][half]);

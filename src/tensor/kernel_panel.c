@@ -202,7 +202,7 @@ panel_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 	}
 }
 
-const struct kernel float_panel_kernel = {
+const struct kernel panel_kernel = {
 	.name = "panels", .tolerance = 2e-5f, .level = CPU_AVX2,
 	.prep = PREP_BLOCKS, .panel = panel_rows, .scratch = panel_scratch,
 	.run = panel_run

@@ -7,11 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-	JOB_ROWS = 16,	/* of x that a thread turns at a time */
-	JOB_COLS = 256	/* of a block */
-};
-
 static int64_t
 int8_width(int64_t cols)
 {
@@ -48,17 +43,6 @@ int8_row(const float *f, int64_t cols, int64_t ldq, int8_t *q, float *scale)
 	memset(q + cols, 0, (size_t)(ldq - cols));
 }
 
-static void
-int8_run(const struct kernel_x *x, int64_t job)
-{
-	int64_t end = (job + 1) * JOB_ROWS;
-
-	end = end < x->n ? end : x->n;
-	for (int64_t i = job * JOB_ROWS; i < end; i++)
-		int8_row(x->f + i * x->cols, x->cols, x->ldq,
-		    (int8_t *)x->q + i * x->ldq, (float *)x->scale + i);
-}
-
 static size_t
 blocks_bytes(int64_t n, int64_t cols)
 {
@@ -67,18 +51,13 @@ blocks_bytes(int64_t n, int64_t cols)
 	return (size_t)(blocks * PANEL_TOKENS * cols) * sizeof(float);
 }
 
-/* A block is cut along its columns, for few rows of x make only one. */
 static void
-blocks_run(const struct kernel_x *x, int64_t job)
+blocks_make(const struct kernel_x *x, int64_t i0, int64_t n)
 {
-	int64_t per_block = (x->cols + JOB_COLS - 1) / JOB_COLS;
-	int64_t i = job / per_block * PANEL_TOKENS;
-	int64_t k = job % per_block * JOB_COLS;
-	float *to = (float *)x->blocks + i * x->cols + k * PANEL_TOKENS;
-
-	panel_code()->turn(x->f + i * x->cols + k, x->cols,
-	    x->n - i < PANEL_TOKENS ? x->n - i : PANEL_TOKENS,
-	    x->cols - k < JOB_COLS ? x->cols - k : JOB_COLS, to);
+	for (int64_t i = 0; i < n; i += PANEL_TOKENS)
+		panel_code()->turn(x->f + (i0 + i) * x->cols, x->cols,
+		    n - i < PANEL_TOKENS ? n - i : PANEL_TOKENS, x->cols,
+		    (float *)x->blocks + (i0 + i) * x->cols);
 }
 
 size_t
@@ -103,22 +82,16 @@ prep_point(enum prep_kind kind, void *memory, struct kernel_x *x)
 		x->blocks = memory;
 }
 
-int64_t
-prep_jobs(enum prep_kind kind, const struct kernel_x *x)
-{
-	if (kind == PREP_BLOCKS)
-		return (x->n + PANEL_TOKENS - 1) / PANEL_TOKENS *
-		    ((x->cols + JOB_COLS - 1) / JOB_COLS);
-	return (x->n + JOB_ROWS - 1) / JOB_ROWS;
-}
-
 void
-prep_run(enum prep_kind kind, const struct kernel_x *x, int64_t job)
+prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 {
-	if (kind == PREP_INT8)
-		int8_run(x, job);
 	if (kind == PREP_BLOCKS)
-		blocks_run(x, job);
+		blocks_make(x, i0, n);
+	if (kind != PREP_INT8)
+		return;
+	for (int64_t i = i0; i < i0 + n; i++)
+		int8_row(x->f + i * x->cols, x->cols, x->ldq,
+		    (int8_t *)x->q + i * x->ldq, (float *)x->scale + i);
 }
 
 void

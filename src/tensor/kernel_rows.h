@@ -9,7 +9,13 @@
 #include "tensor/kernel.h"
 #include "tensor/value.h"
 
-extern const struct kernel float_dot_kernel, float_panel_kernel;
+#if CPU_X86
+extern const struct kernel float_dot_kernel;
+#define FLOAT_DOT_KERNEL &float_dot_kernel,
+#else
+#define FLOAT_DOT_KERNEL
+#endif
+extern const struct kernel panel_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
 extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
@@ -34,12 +40,12 @@ kernel_fetch(const struct kernel_ahead *ahead, const char **next)
 }
 
 /* What x is turned into. prep_point() lets x point into prep_bytes() of memory;
- * the pieces of work that fill it in, prep_jobs() of them, may run in any thread;
- * prep_rows() makes x rows [i0, i0 + n) of it, i0 a multiple of 64. */
+ * prep_make() fills in rows [i0, i0 + n) of it, in any thread, i0 a multiple of
+ * 32; prep_rows() makes x those rows alone, i0 a multiple of 64. */
 size_t prep_bytes(enum prep_kind kind, int64_t n, int64_t cols);
 void prep_point(enum prep_kind kind, void *memory, struct kernel_x *x);
-int64_t prep_jobs(enum prep_kind kind, const struct kernel_x *x);
-void prep_run(enum prep_kind kind, const struct kernel_x *x, int64_t job);
+void prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0,
+    int64_t n);
 void prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n);
 
 #endif

@@ -138,39 +138,40 @@ take(char **at, size_t bytes)
 	return bytes;
 }
 
-/* Rows of a panel: what fits, unless threads would be left without. */
+/* Strips of a panel: what fits, unless threads would be left without; one, which
+ * may stay in L1, where few rows of x come to meet it. */
 static int64_t
-panel_strips(const struct code_plan *p, int64_t units, int64_t spans)
+panel_strips(const struct code_plan *p, int64_t n, int64_t units, int64_t spans)
 {
 	int64_t bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
 	    (p->affine ? 2 : 1);
 	int64_t all = (p->t->rows + CODE_STRIP - 1) / CODE_STRIP;
-	int64_t n = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
+	int64_t strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
 
-	n = lesser(n, all / (PIECES * kernel_threads()));
-	return n < 1 ? 1 : n;
+	strips = lesser(strips, all / (PIECES * kernel_threads()));
+	return strips < 1 || n <= 2 * CODE_TOKENS ? 1 : strips;
 }
 
-/* Lays a panel out at `at`; NULL: only the bytes. */
+/* Lays a panel for n rows of x out at `at`; NULL: only the bytes. */
 static size_t
-panel_make(const struct code_plan *p, char *at, struct panel *out)
+panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 {
-	int64_t units, spans, n;
+	int64_t units, spans, strips;
 	size_t bytes = 0;
 
 	chunk_most(p, &units, &spans);
-	n = panel_strips(p, units, spans);
-	*out = (struct panel) { .strips = n, .spans = spans,
+	strips = panel_strips(p, n, units, spans);
+	*out = (struct panel) { .strips = strips, .spans = spans,
 		.strip_bytes = units * CODE_UNIT_BYTES };
 	/* Off powers of two, where rows would meet in one set of L1. */
 	out->ld = (lesser(p->step, p->t->cols) + 63) / 64 * 64 + 64;
 	out->strip = (uint8_t *)at;
-	bytes += take(&at, (size_t)(n * out->strip_bytes));
+	bytes += take(&at, (size_t)(strips * out->strip_bytes));
 	out->step = (float *)(void *)at;
-	bytes += take(&at, (size_t)(n * spans * CODE_STRIP) * sizeof(float));
+	bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) * sizeof(float));
 	out->base = p->affine ? (float *)(void *)at : NULL;
 	if (p->affine)
-		bytes += take(&at, (size_t)(n * spans * CODE_STRIP) *
+		bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) *
 		    sizeof(float));
 	out->rows = (uint8_t *)at;
 	bytes += take(&at, (size_t)(CODE_HALF * out->ld));
@@ -187,7 +188,7 @@ code_scratch(const struct tensor *t, int64_t n)
 	struct code_plan p = code_plan_make(t);
 	struct panel panel;
 
-	return panel_make(&p, NULL, &panel);
+	return panel_make(&p, n, NULL, &panel);
 }
 
 static int64_t
@@ -197,14 +198,13 @@ code_panel(const struct tensor *t, int64_t n)
 	int64_t units, spans;
 
 	chunk_most(&p, &units, &spans);
-	return panel_strips(&p, units, spans) * CODE_STRIP;
+	return panel_strips(&p, n, units, spans) * CODE_STRIP;
 }
 
 /* ---- strips ---- */
 
-/* The table of one group as bytes. */
-static float
-round_table(const struct tensor *t, int64_t g, uint8_t *out)
+float
+code_round_table(const struct tensor *t, int64_t g, uint8_t *out)
 {
 	int64_t n = INT64_C(1) << t->code.bits;
 	int8_t q[256];
@@ -237,7 +237,7 @@ row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
 
 		step[s * CODE_STRIP] = p->table_step;
 		if (p->t->code.group != 0) {
-			step[s * CODE_STRIP] = round_table(p->t,
+			step[s * CODE_STRIP] = code_round_table(p->t,
 			    value_group_of(p->t, r, a), own);
 			table = own;
 		}
@@ -245,17 +245,17 @@ row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
 	}
 }
 
-/* Steps and bases of a row, for all spans of a chunk. */
-static void
-row_scales(const struct code_plan *p, int64_t r, const struct code_cut *cut,
-    float *step, float *base)
+void
+code_half_scales(const struct code_plan *p, const struct code_level *v,
+    enum part_kind k, const struct code_cut *cut, int64_t r, int64_t last,
+    float *out)
 {
-	float none;
+	const uint16_t *half = p->t->part[k].p;
+	int64_t ld = p->t->code.group == 0 ? 0 :
+	    p->t->cols / p->t->code.group;
 
-	for (int64_t s = 0; s < cut->spans; s++)
-		value_scale(p->t, value_group_of(p->t, r,
-		    code_span_begin(cut, s)), step + s * CODE_STRIP,
-		    base != NULL ? base + s * CODE_STRIP : &none);
+	v->scales(half + value_group_of(p->t, r, cut->c0), ld, last - r,
+	    cut->spans, p->t->code.mult, out);
 }
 
 /* Bytes of a row to the units of its spans, which do not begin evenly; `none`
@@ -291,20 +291,21 @@ half_strip(const struct code_plan *p, const struct code_level *v,
 
 	if (direct)
 		v->unpack(p, r, last, cut, strip);
+	if (!table)
+		code_half_scales(p, v, PART_SCALE, cut, r, last, step);
+	if (base != NULL)
+		code_half_scales(p, v, PART_MIN, cut, r, last, base);
+	if (direct)
+		return;
 	for (int i = 0; i < CODE_HALF; i++) {
-		int64_t row = lesser(r + i, last);
 		uint8_t *bytes = to->rows + i * to->ld;
 
-		if (!direct)
-			row_bytes(p, v, row, cut, bytes, step + i);
-		if (!table)
-			row_scales(p, row, cut, step + i,
-			    base != NULL ? base + i : NULL);
+		row_bytes(p, v, lesser(r + i, last), cut, bytes, step + i);
 		if (!p->even)
 			scatter_row(cut, bytes, p->wide ?
 			    (uint8_t)v->lift : 0, strip + i * CODE_UNIT);
 	}
-	if (!direct && p->even)
+	if (p->even)
 		v->turn(to->rows, to->ld, cut->units, strip);
 }
 
@@ -344,17 +345,17 @@ sum_span(const struct kernel_x *x, int64_t i, int64_t a, int64_t b)
 	return s;
 }
 
-static void
-fill_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
-    int64_t i0, int tokens, const struct panel *to)
+void
+code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
+    int64_t i0, int tokens, int32_t *init, float *sums)
 {
 	for (int64_t s = 0; s < cut->spans; s++)
 		for (int i = 0; i < tokens; i++) {
 			int32_t sum = sum_span(x, i0 + i,
 			    code_span_begin(cut, s), code_span_end(cut, s));
 
-			to->init[s * CODE_TOKENS + i] = -minus * sum;
-			to->sum[s * CODE_TOKENS + i] = (float)sum;
+			init[s * CODE_TOKENS + i] = -minus * sum;
+			sums[s * CODE_TOKENS + i] = (float)sum;
 		}
 }
 
@@ -372,7 +373,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 		int64_t blocks = (x->n - i + CODE_TOKENS - 1) / CODE_TOKENS;
 
 		tokens = (int)((x->n - i + blocks - 1) / blocks);
-		fill_sums(cut, minus, x, i, tokens, w);
+		code_sums(cut, minus, x, i, tokens, w->init, w->sum);
 		for (int64_t k = 0, r = r0; r < r1; k++, r += CODE_STRIP) {
 			int64_t at = k * w->spans * CODE_STRIP;
 			struct code_block b = {
@@ -407,8 +408,8 @@ run_level(const struct code_level *v, const struct tensor *t,
 		v = &code_level_vbmi;
 #endif
 	if (t->values == FORM_TABLE && t->code.group == 0)
-		p.table_step = round_table(t, 0, p.table);
-	panel_make(&p, scratch, &panel);
+		p.table_step = code_round_table(t, 0, p.table);
+	panel_make(&p, x->n, scratch, &panel);
 	rows = panel.strips * CODE_STRIP;
 	for (int64_t c = 0; c < t->cols;) {
 		struct code_cut cut = code_cut_at(&p, c);

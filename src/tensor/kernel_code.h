@@ -86,6 +86,10 @@ struct code_level {
 	/* out[i] = table[code[i]] of n codes of `bits` bits, in place too. */
 	void (*lookup)(const uint8_t *table, int bits, const uint8_t *code,
 	    int64_t n, uint8_t *out);
+	/* float16 of CODE_HALF rows, ld apart and those from last on that one
+	 * again, times mult: out[s * CODE_STRIP + row]. */
+	void (*scales)(const uint16_t *half, int64_t ld, int64_t last,
+	    int64_t spans, float mult, float *out);
 	/* Half of a strip, from the bytes of CODE_HALF rows, ld apart. */
 	void (*turn)(const uint8_t *rows, int64_t ld, int64_t units,
 	    uint8_t *strip);
@@ -98,6 +102,9 @@ struct code_level {
 
 extern const struct code_level code_level_scalar, code_level_avx2,
     code_level_vnni, code_level_vbmi;
+
+void code_scales_plain(const uint16_t *half, int64_t ld, int64_t last,
+    int64_t spans, float mult, float *out);
 
 struct code_plan code_plan_make(const struct tensor *t);
 struct code_cut code_cut_at(const struct code_plan *p, int64_t c0);
@@ -119,6 +126,17 @@ code_unit_end(int64_t column)
 {
 	return (column + CODE_UNIT - 1) / CODE_UNIT;
 }
+
+/* Steps (k PART_SCALE) or bases (PART_MIN) of INT for CODE_HALF rows from r on,
+ * those from last on being that row again: out[s * CODE_STRIP + row]. */
+void code_half_scales(const struct code_plan *p, const struct code_level *v,
+    enum part_kind k, const struct code_cut *cut, int64_t r, int64_t last,
+    float *out);
+/* The table of group g as bytes; returns its step. */
+float code_round_table(const struct tensor *t, int64_t g, uint8_t *out);
+/* init and sum of struct code_block, for rows [i0, i0 + tokens) of x. */
+void code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
+    int64_t i0, int tokens, int32_t *init, float *sum);
 
 /*
  * int8 of n floats, rounded to the nearest even, so that v ~ scale * q with q in

@@ -266,7 +266,8 @@ lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 }
 
 const struct code_level code_level_avx2 = {
-	.lift = 128, .lookup = lookup, .turn = turn, .block = block
+	.lift = 128, .lookup = lookup, .scales = code_scales_plain,
+	.turn = turn, .block = block
 };
 
 #endif

@@ -19,6 +19,25 @@ lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 		out[i] = table[code[i]];
 }
 
+void
+code_scales_plain(const uint16_t *half, int64_t ld, int64_t last,
+    int64_t spans, float mult, float *out)
+{
+	for (int64_t i = 0; i < CODE_HALF; i++) {
+		const uint16_t *row = half + (i < last ? i : last) * ld;
+		float part[32];
+
+		for (int64_t s = 0; s < spans; s += 32) {
+			int64_t n = spans - s < 32 ? spans - s : 32;
+
+			half_to_floats(row + s, n, part);
+			for (int64_t k = 0; k < n; k++)
+				out[(s + k) * CODE_STRIP + i] =
+				    part[k] * mult;
+		}
+	}
+}
+
 static void
 turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 {
@@ -79,5 +98,5 @@ block(const struct code_block *b, int tokens)
 }
 
 const struct code_level code_level_scalar = {
-	.lookup = lookup, .turn = turn, .block = block
+	.lookup = lookup, .scales = code_scales_plain, .turn = turn, .block = block
 };

@@ -237,6 +237,39 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 	}
 }
 
+VNNI static void
+scales(const uint16_t *half, int64_t ld, int64_t last, int64_t spans,
+    float mult, float *out)
+{
+	/* One a row, side by side. */
+	if (spans == 1 && ld == 1 && last >= 15) {
+		_mm512_storeu_ps(out, _mm512_mul_ps(_mm512_set1_ps(mult),
+		    _mm512_cvtph_ps(_mm256_loadu_si256(
+		    (const __m256i *)half))));
+		return;
+	}
+	for (int64_t s = 0; s < spans; s += 16) {
+		int n = spans - s < 16 ? (int)(spans - s) : 16;
+		__mmask16 m = (__mmask16)((1u << n) - 1);
+		__m512i r[16];
+
+		UNROLL
+		for (int i = 0; i < 16; i++) {
+			__m256i h = _mm256_maskz_loadu_epi16(m, half + s +
+			    (i < last ? i : last) * ld);
+
+			r[i] = _mm512_castps_si512(_mm512_mul_ps(
+			    _mm512_cvtph_ps(h), _mm512_set1_ps(mult)));
+		}
+		transpose(r);
+		UNROLL
+		for (int i = 0; i < 16; i++)
+			if (i < n)
+				_mm512_storeu_si512(out + (s + i) * CODE_STRIP,
+				    r[i]);
+	}
+}
+
 static void
 lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
     uint8_t *out)
@@ -246,120 +279,162 @@ lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 }
 
 const struct code_level code_level_vnni = {
-	.lookup = lookup, .turn = turn, .block = block
+	.lookup = lookup, .scales = scales, .turn = turn, .block = block
 };
 
 /* ---- packed rows to strips, with VBMI ---- */
 
 /*
  * A piece of a packed row is 64 bytes, or as many as the codes of 16 words take:
- * `codes` to a word, so that a word begins at most half a byte off. Sixteen rows
- * of words are turned, and then every word is spread to units: vpmultishiftqb
- * takes eight bits from any position of a quadword to each byte of it.
+ * a word has SPREAD_CODES, so that it begins at most half a byte off. Sixteen
+ * rows of words are turned, and then every word is spread to units: from any
+ * position of a quadword vpmultishiftqb takes eight bits to each byte of it.
  */
+#define SPREAD_CODES(bits) ((bits) > 4 ? 4 : (bits) == 3 ? 8 : 32 / (bits))
+#define SPREAD_BYTES(bits) (2 * SPREAD_CODES(bits) * (bits))
+#define SPREAD_UNITS(bits) (16 * SPREAD_CODES(bits) / CODE_UNIT)
+
 struct spread {
 	__m512i gather;		/* words of a piece */
 	__m512i shift[8];	/* unit j of even words; of odd ones from 4 */
 	__m512i mask;
-	int bits, codes, bytes;	/* of a code, a word, a piece */
-	bool gathers, halves;	/* words need gathering; odd ones begin at 4 */
 };
 
-static void
-spread_shift(uint8_t *to, int bits, int from)
+/* Words that do not fill whole bytes. */
+static inline bool
+spread_halves(int bits)
 {
-	for (int i = 0; i < 64; i++)
-		to[i] = (uint8_t)((from + i % 4 * bits + (i & 4) * 8) & 63);
+	return SPREAD_CODES(bits) * bits % 8 != 0;
 }
 
-VBMI static struct spread
-spread_make(int bits, int times)
+/* For each byte of a quadword, of two rows, the position of its code in their
+ * words, the first being at `from`; positions go around. */
+static uint64_t
+spread_shift(int bits, int from)
 {
-	struct spread s = { .bits = bits };
-	uint8_t at[64];
+	const uint64_t each = UINT64_C(0x0101010101010101);
+	uint64_t codes = (uint64_t)bits * UINT64_C(0x0302010003020100);
 
-	s.codes = bits > 4 ? 4 : bits == 3 ? 8 : 32 / bits;
-	s.bytes = 16 * s.codes * bits / 8;
-	s.gathers = s.bytes < 64;
-	s.halves = s.codes * bits % 8 != 0;
-	for (int i = 0; i < 64; i++)
-		at[i] = (uint8_t)(i / 4 * s.codes * bits / 8 + i % 4);
-	s.gather = _mm512_loadu_si512(at);
+	return (codes + (uint64_t)from * each + UINT64_C(0x2020202000000000)) &
+	    63 * each;
+}
+
+VBMI static void
+spread_make(struct spread *s, int bits, int times)
+{
+	const __m512i word = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+	    10, 11, 12, 13, 14, 15);
+	__m512i first = _mm512_srli_epi32(_mm512_mullo_epi32(word,
+	    _mm512_set1_epi32(SPREAD_CODES(bits) * bits)), 3);
+
+	s->gather = _mm512_add_epi32(_mm512_set1_epi32(0x03020100),
+	    _mm512_mullo_epi32(first, _mm512_set1_epi32(0x01010101)));
 	for (int j = 0; j < 8; j++) {
-		int from = s.halves ? j / 4 * 4 : j * 4 * bits;
+		int from = spread_halves(bits) ? j / 4 * 4 : j * 4 * bits & 31;
 
-		spread_shift(at, bits, from - (times == 2));
-		s.shift[j] = _mm512_loadu_si512(at);
+		if (times == 2)
+			from += 63;
+		s->shift[j] = _mm512_set1_epi64((int64_t)spread_shift(bits,
+		    from));
 	}
-	s.mask = _mm512_set1_epi8((char)(((1 << bits) - 1) * times));
-	return s;
+	s->mask = _mm512_set1_epi8((char)(((1 << bits) - 1) * times));
 }
 
-/* One piece of 16 rows: units [0, units) of it. */
+/* Unit j of word k of 16 rows. */
+VBMI INLINE __m512i
+spread_unit(const struct spread *s, __m512i word, int k, int j, const int bits)
+{
+	if (bits == 8)
+		return word;
+	return _mm512_and_si512(s->mask, _mm512_multishift_epi64_epi8(
+	    s->shift[spread_halves(bits) ? (k & 1) * 4 : j], word));
+}
+
+/* One piece of 16 rows: units [0, units) of it, or all. */
 VBMI INLINE void
 unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
-    __mmask64 have, int64_t units, uint8_t *strip, const int per)
+    __mmask64 have, int64_t units, uint8_t *strip, const int bits)
 {
+	const int per = SPREAD_CODES(bits) / CODE_UNIT;
 	__m512i r[16];
 
 	UNROLL
 	for (int i = 0; i < 16; i++) {
 		r[i] = _mm512_maskz_loadu_epi8(have, row[i] + at);
-		if (s->gathers)
+		if (SPREAD_BYTES(bits) < 64)
 			r[i] = _mm512_permutexvar_epi8(s->gather, r[i]);
 	}
 	transpose(r);
+	if (units >= 16 * per) {
+		UNROLL
+		for (int k = 0; k < 16; k++) {
+			UNROLL
+			for (int j = 0; j < per; j++)
+				_mm512_storeu_si512(strip + (k * per + j) *
+				    CODE_UNIT_BYTES,
+				    spread_unit(s, r[k], k, j, bits));
+		}
+		return;
+	}
 	UNROLL
 	for (int k = 0; k < 16; k++) {
 		UNROLL
-		for (int j = 0; j < per; j++) {
-			__m512i v = r[k];
-
-			if (k * per + j >= units)
-				return;
-			if (s->bits < 8)
-				v = _mm512_and_si512(s->mask,
-				    _mm512_multishift_epi64_epi8(s->shift[
-				    s->halves ? (k & 1) * 4 : j], v));
-			_mm512_storeu_si512(strip + (k * per + j) *
-			    CODE_UNIT_BYTES, v);
-		}
+		for (int j = 0; j < per; j++)
+			if (k * per + j < units)
+				_mm512_storeu_si512(strip + (k * per + j) *
+				    CODE_UNIT_BYTES,
+				    spread_unit(s, r[k], k, j, bits));
 	}
 }
 
-#define UNPACK(per) \
-	VBMI static void unpack##per(const struct spread *s, \
-	    const uint8_t *const row[16], int64_t at, __mmask64 have, \
+VBMI INLINE void
+unpack_rows(const struct spread *s, const uint8_t *const row[16], int64_t at,
+    int64_t end, int64_t units, uint8_t *strip, const int bits)
+{
+	for (int64_t u = 0; u < units; u += SPREAD_UNITS(bits)) {
+		int64_t have = end - at < SPREAD_BYTES(bits) ? end - at :
+		    SPREAD_BYTES(bits);
+
+		unpack_piece(s, row, at, have < 64 ? (UINT64_C(1) << have) - 1 :
+		    ~UINT64_C(0), units - u, strip + u * CODE_UNIT_BYTES,
+		    bits);
+		at += SPREAD_BYTES(bits);
+	}
+}
+
+#define UNPACK(bits) \
+	VBMI static void unpack##bits(const struct spread *s, \
+	    const uint8_t *const row[16], int64_t at, int64_t end, \
 	    int64_t units, uint8_t *strip) \
 	{ \
-		unpack_piece(s, row, at, have, units, strip, per); \
+		unpack_rows(s, row, at, end, units, strip, bits); \
 	}
 UNPACK(1)
 UNPACK(2)
+UNPACK(3)
 UNPACK(4)
+UNPACK(5)
+UNPACK(6)
+UNPACK(7)
 UNPACK(8)
 
-VBMI static void
+static void
 unpack(const struct code_plan *p, int64_t r, int64_t last,
     const struct code_cut *cut, uint8_t *strip)
 {
-	struct spread s = spread_make(p->t->code.bits, p->times);
-	void (*piece)(const struct spread *, const uint8_t *const [16],
-	    int64_t, __mmask64, int64_t, uint8_t *) = s.codes == 4 ? unpack1 :
-	    s.codes == 8 ? unpack2 : s.codes == 16 ? unpack4 : unpack8;
-	int64_t bytes = value_row_bytes(p->t), at = cut->c0 * s.bits / 8;
+	static void (*const of[])(const struct spread *, const uint8_t *const
+	    [16], int64_t, int64_t, int64_t, uint8_t *) = { unpack1, unpack2,
+		unpack3, unpack4, unpack5, unpack6, unpack7, unpack8 };
+	int64_t bytes = value_row_bytes(p->t);
+	int bits = p->t->code.bits;
 	const uint8_t *row[16];
-	int64_t per = 16 * s.codes / CODE_UNIT;
+	struct spread s;
 
+	spread_make(&s, bits, p->times);
 	for (int i = 0; i < 16; i++)
 		row[i] = (const uint8_t *)p->t->part[PART_DATA].p +
 		    (r + i < last ? r + i : last) * bytes;
-	for (int64_t u = 0; u < cut->units; u += per, at += s.bytes) {
-		int64_t have = bytes - at < s.bytes ? bytes - at : s.bytes;
-
-		piece(&s, row, at, have < 64 ? (UINT64_C(1) << have) - 1 :
-		    ~UINT64_C(0), cut->units - u, strip + u * CODE_UNIT_BYTES);
-	}
+	of[bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units, strip);
 }
 
 /* ---- tables ---- */
@@ -418,7 +493,8 @@ lookup_vbmi(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 }
 
 const struct code_level code_level_vbmi = {
-	.lookup = lookup_vbmi, .turn = turn, .unpack = unpack, .block = block
+	.lookup = lookup_vbmi, .scales = scales, .turn = turn,
+	.unpack = unpack, .block = block
 };
 
 #endif

@@ -287,7 +287,8 @@ half_strip(const struct code_plan *p, const struct code_level *v,
     uint8_t *strip, float *step, float *base)
 {
 	bool table = p->t->values == FORM_TABLE;
-	bool direct = !table && p->even && v->unpack != NULL;
+	bool direct = p->even && v->unpack != NULL &&
+	    (!table || p->t->code.group == 0);
 
 	if (direct)
 		v->unpack(p, r, last, cut, strip);
@@ -295,6 +296,10 @@ half_strip(const struct code_plan *p, const struct code_level *v,
 		code_half_scales(p, v, PART_SCALE, cut, r, last, step);
 	if (base != NULL)
 		code_half_scales(p, v, PART_MIN, cut, r, last, base);
+	for (int64_t i = 0; direct && table && i < cut->spans * CODE_STRIP;
+	     i += CODE_STRIP)
+		for (int k = 0; k < CODE_HALF; k++)
+			step[i + k] = p->table_step;
 	if (direct)
 		return;
 	for (int i = 0; i < CODE_HALF; i++) {

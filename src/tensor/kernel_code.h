@@ -93,8 +93,9 @@ struct code_level {
 	/* Half of a strip, from the bytes of CODE_HALF rows, ld apart. */
 	void (*turn)(const uint8_t *rows, int64_t ld, int64_t units,
 	    uint8_t *strip);
-	/* Half of a strip of INT, even, straight from the packed rows; NULL:
-	 * there is no such. Rows from `last` on are that row again. */
+	/* Half of a strip of INT, or of TABLE with one table, even, straight
+	 * from the packed rows; NULL: there is no such. Rows from `last` on are
+	 * that row again. */
 	void (*unpack)(const struct code_plan *p, int64_t r, int64_t last,
 	    const struct code_cut *cut, uint8_t *strip);
 	void (*block)(const struct code_block *b, int tokens);

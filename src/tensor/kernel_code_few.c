@@ -42,13 +42,15 @@ struct few {
 	int64_t spans;			/* of a block: 1, 2 or 4 */
 	__m512i gather, shift, mask;	/* 64 codes from their bytes */
 	__m512i table[QUAD][4];
-	const int8_t *q;		/* at the chunk's first column */
-	int64_t ldq;
+	const int8_t *q[FEW];		/* at the chunk's first column */
 	int64_t stride;			/* spans of a token in D */
 };
 
 /* How codes become bytes; the number is the most bits. */
 enum kind { RAW8, CODES4, CODES7, TABLE4, TABLE6, TABLE7, TABLE8 };
+
+/* Spans of at most a block, or of whole blocks. */
+enum spans { LONG, SHORT };
 
 /* ---- dots ---- */
 
@@ -59,8 +61,7 @@ struct unpack {
 	const __m512i (*table)[4];
 	const uint8_t *row[QUAD];
 	int64_t ahead;
-	const int8_t *q;
-	int64_t ldq;
+	const int8_t *q[FEW];
 };
 
 VBMI INLINE __m512i
@@ -160,7 +161,7 @@ dot_block(const struct unpack *u, int64_t at, __mmask64 m, int64_t c,
 		UNROLL
 		for (int k = 0; k < tokens; k++)
 			acc[k][i] = _mm512_dpbusd_epi32(acc[k][i], v,
-			    _mm512_loadu_si512(u->q + k * u->ldq + c));
+			    _mm512_loadu_si512(u->q[k] + c));
 	}
 }
 
@@ -191,21 +192,22 @@ end_spans(__m512i acc[FEW][QUAD], int64_t width, int64_t stride, int32_t *d,
  * block. */
 VBMI INLINE void
 dots_quad(const struct few *f, const struct unpack *u, int32_t *d,
-    const int tokens, const enum kind kind, const bool shorter)
+    const int tokens, const enum kind kind, const enum spans spans)
 {
 	const int64_t whole = f->whole, step = f->step, width = f->cut.width;
 	const int64_t stride = f->stride * CODE_STRIP;
-	const int64_t spans = f->spans * CODE_STRIP;
+	const int64_t next = f->spans * CODE_STRIP;
 	const __mmask64 full = f->full, rest = f->rest;
 	int64_t at = f->at, c = 0;
 	__m512i acc[FEW][QUAD];
 
 	clear(acc, tokens);
-	for (; shorter && c < whole; c += BLOCK, at += step, d += spans) {
+	for (; spans == SHORT && c < whole; c += BLOCK, at += step, d += next) {
 		dot_block(u, at, full, c, acc, tokens, kind);
 		end_spans(acc, width, stride, d, tokens);
 	}
-	for (int64_t end = width; !shorter && c < whole; end += width) {
+	for (int64_t end = width; spans == LONG && c < whole;
+	     end += width) {
 		end = end < whole ? end : whole;
 		for (; c < end; c += BLOCK, at += step)
 			dot_block(u, at, full, c, acc, tokens, kind);
@@ -223,59 +225,69 @@ dots_quad(const struct few *f, const struct unpack *u, int32_t *d,
 /* D of rows [0, rows) behind `first`; those from last on are that one again. */
 VBMI INLINE void
 dots_of(const struct few *f, const uint8_t *first, int64_t last, int rows,
-    int32_t *d, const int tokens, const enum kind kind, const bool shorter)
+    int32_t *d, const int tokens, const enum kind kind, const enum spans spans)
 {
 	struct unpack u = { .gather = f->gather, .shift = f->shift,
-		.mask = f->mask, .table = f->table, .ahead = f->ahead,
-		.q = f->q, .ldq = f->ldq };
+		.mask = f->mask, .table = f->table, .ahead = f->ahead };
 
+	UNROLL
+	for (int k = 0; k < tokens; k++)
+		u.q[k] = f->q[k];
 	for (int r = 0; r < rows; r += QUAD, d += QUAD) {
 		UNROLL
 		for (int i = 0; i < QUAD; i++)
 			u.row[i] = first + f->row_bytes *
 			    (r + i < last ? r + i : last);
-		dots_quad(f, &u, d, tokens, kind, shorter);
+		dots_quad(f, &u, d, tokens, kind, spans);
 	}
 }
 
 typedef void dots_fn(const struct few *f, const uint8_t *first, int64_t last,
     int rows, int32_t *d);
 
-#define DOTS(n, kind) \
-	VBMI static void dots##n##_##kind(const struct few *f, \
+#define DOTS(n, kind, spans) \
+	VBMI static void dots##n##_##kind##_##spans(const struct few *f, \
 	    const uint8_t *first, int64_t last, int rows, int32_t *d) \
 	{ \
-		if (f->cut.width <= BLOCK) \
-			dots_of(f, first, last, rows, d, n, kind, true); \
-		else \
-			dots_of(f, first, last, rows, d, n, kind, false); \
+		dots_of(f, first, last, rows, d, n, kind, spans); \
 	}
-#define DOTS_FEW(kind) \
-	DOTS(1, kind) \
-	DOTS(2, kind) \
-	DOTS(3, kind) \
-	DOTS(4, kind) \
-	static dots_fn *const dots_##kind[] = { dots1_##kind, dots2_##kind, \
-		dots3_##kind, dots4_##kind };
-DOTS_FEW(RAW8)
-DOTS_FEW(CODES4)
-DOTS_FEW(CODES7)
-DOTS_FEW(TABLE4)
-DOTS_FEW(TABLE6)
-DOTS_FEW(TABLE7)
-DOTS_FEW(TABLE8)
+/* Three rows of x are four, of which two are one. */
+#define DOTS_FEW(kind, spans) \
+	DOTS(1, kind, spans) \
+	DOTS(2, kind, spans) \
+	DOTS(4, kind, spans) \
+	static dots_fn *const dots_##kind##_##spans[FEW] = { \
+		dots1_##kind##_##spans, dots2_##kind##_##spans, \
+		dots4_##kind##_##spans, dots4_##kind##_##spans };
+DOTS_FEW(RAW8, SHORT)
+DOTS_FEW(CODES4, SHORT)
+DOTS_FEW(CODES7, SHORT)
+DOTS_FEW(RAW8, LONG)
+DOTS_FEW(CODES4, LONG)
+DOTS_FEW(CODES7, LONG)
+DOTS_FEW(TABLE4, LONG)
+DOTS_FEW(TABLE6, LONG)
+DOTS_FEW(TABLE7, LONG)
+DOTS_FEW(TABLE8, LONG)
 
 static dots_fn *
 dots_for(const struct tensor *t, int64_t tokens)
 {
-	static dots_fn *const *const tables[] = { dots_TABLE4, dots_TABLE4,
-		dots_TABLE4, dots_TABLE4, dots_TABLE6, dots_TABLE6,
-		dots_TABLE7, dots_TABLE8 };
+	static dots_fn *const *const tables[] = { dots_TABLE4_LONG,
+		dots_TABLE4_LONG, dots_TABLE4_LONG, dots_TABLE4_LONG,
+		dots_TABLE6_LONG, dots_TABLE6_LONG, dots_TABLE7_LONG,
+		dots_TABLE8_LONG };
+	bool shorter = value_group_cols(t) <= BLOCK;
+	int bits = t->code.bits;
 
 	if (t->values == FORM_TABLE)
-		return tables[t->code.bits - 1][tokens - 1];
-	return (t->code.bits == 8 ? dots_RAW8 : t->code.bits > 4 ? dots_CODES7 :
-	    dots_CODES4)[tokens - 1];
+		return tables[bits - 1][tokens - 1];
+	if (bits == 8)
+		return (shorter ? dots_RAW8_SHORT : dots_RAW8_LONG)[tokens - 1];
+	if (bits > 4)
+		return (shorter ? dots_CODES7_SHORT : dots_CODES7_LONG)[
+		    tokens - 1];
+	return (shorter ? dots_CODES4_SHORT : dots_CODES4_LONG)[tokens - 1];
 }
 
 /* ---- the rest ---- */
@@ -337,6 +349,7 @@ room_make(const struct tensor *t, int64_t n, char *at)
 
 	m.step = (float *)(void *)at;
 	m.base = m.step + spans * CODE_STRIP;
+	n = n == 3 ? 4 : n;
 	m.d = (int32_t *)(m.base + spans * CODE_STRIP);
 	m.init = m.d + n * spans * CODE_STRIP;
 	m.sum = (float *)(m.init + spans * CODE_TOKENS);
@@ -439,8 +452,7 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 {
 	struct code_plan p = code_plan_make(t);
 	struct room m = room_make(t, x->n, scratch);
-	struct few f = { .row_bytes = value_row_bytes(t), .ldq = x->ldq,
-		.stride = m.stride };
+	struct few f = { .row_bytes = value_row_bytes(t), .stride = m.stride };
 	dots_fn *dots = dots_for(t, x->n);
 
 	set_unpack(&f, t->code.bits, p.times);
@@ -453,13 +465,22 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 	}
 	for (int64_t c = 0; c < t->cols; c = f.cut.c1) {
 		set_cut(&f, code_cut_at(&p, c), t->code.bits);
-		f.q = x->q + c;
+		for (int64_t k = 0; k < FEW; k++)
+			f.q[k] = x->q + lesser(k, x->n - 1) * x->ldq + c;
 		code_sums(&f.cut, p.minus, x, 0, (int)x->n, m.init, m.sum);
 		for (int64_t r = r0; r < r1; r += CODE_STRIP)
 			run_strip(&p, &f, dots, x, r, r1, &m, y + (r - r0),
 			    ldy, accumulate);
 		accumulate = true;
 	}
+}
+
+/* Rows of x that are few: adding up at the ends of short spans is done for each
+ * of them, strips are laid out once. */
+static int64_t
+most_rows(int64_t width)
+{
+	return width >= 4 * BLOCK ? FEW : width >= 2 * BLOCK ? 3 : 1;
 }
 
 /* Spans begin at whole blocks, or are whole parts of one; a table is the row's
@@ -469,9 +490,12 @@ fits(const struct tensor *t, int64_t n)
 {
 	int64_t group = value_group_cols(t);
 
-	return t->code.act == 8 && n <= FEW && cpu_has(CPU_VBMI) &&
-	    (group == t->cols || (t->values == FORM_INT &&
-	    (group % BLOCK == 0 || group == 16 || group == 32)));
+	if (t->code.act != 8 || !cpu_has(CPU_VBMI))
+		return false;
+	if (group == t->cols)
+		return n <= FEW;
+	return t->values == FORM_INT && n <= most_rows(group) &&
+	    (group % BLOCK == 0 || group == 16 || group == 32);
 }
 
 static int64_t

@@ -284,6 +284,37 @@ const struct code_level code_level_vnni = {
 
 /* ---- packed rows to strips, with VBMI ---- */
 
+/* Registers of a table of 2^bits bytes. */
+VBMI INLINE void
+load_table(const uint8_t *table, __m512i t[4], const int bits)
+{
+	const int size = 1 << bits;
+
+	UNROLL
+	for (int k = 0; k < 4; k++)
+		t[k] = _mm512_maskz_loadu_epi8(size >= k * 64 + 64 ?
+		    ~UINT64_C(0) : size <= k * 64 ? 0 :
+		    (UINT64_C(1) << (size & 63)) - 1, table + k * 64);
+	if (bits <= 4)
+		t[0] = _mm512_broadcast_i32x4(_mm512_castsi512_si128(t[0]));
+}
+
+VBMI INLINE __m512i
+look_up(__m512i code, const __m512i t[4], const int bits)
+{
+	__m512i lo, hi;
+
+	if (bits <= 4)
+		return _mm512_shuffle_epi8(t[0], code);
+	if (bits <= 6)
+		return _mm512_permutexvar_epi8(code, t[0]);
+	lo = _mm512_permutex2var_epi8(t[0], code, t[1]);
+	if (bits == 7)
+		return lo;
+	hi = _mm512_permutex2var_epi8(t[2], code, t[3]);
+	return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), lo, hi);
+}
+
 /*
  * A piece of a packed row is 64 bytes, or as many as the codes of 16 words take:
  * a word has SPREAD_CODES, so that it begins at most half a byte off. Sixteen
@@ -298,6 +329,7 @@ struct spread {
 	__m512i gather;		/* words of a piece */
 	__m512i shift[8];	/* unit j of even words; of odd ones from 4 */
 	__m512i mask;
+	__m512i table[4];
 };
 
 /* Words that do not fill whole bytes. */
@@ -342,18 +374,20 @@ spread_make(struct spread *s, int bits, int times)
 
 /* Unit j of word k of 16 rows. */
 VBMI INLINE __m512i
-spread_unit(const struct spread *s, __m512i word, int k, int j, const int bits)
+spread_unit(const struct spread *s, __m512i word, int k, int j, const int bits,
+    const bool table)
 {
-	if (bits == 8)
-		return word;
-	return _mm512_and_si512(s->mask, _mm512_multishift_epi64_epi8(
-	    s->shift[spread_halves(bits) ? (k & 1) * 4 : j], word));
+	if (bits < 8)
+		word = _mm512_and_si512(s->mask, _mm512_multishift_epi64_epi8(
+		    s->shift[spread_halves(bits) ? (k & 1) * 4 : j], word));
+	return table ? look_up(word, s->table, bits) : word;
 }
 
 /* One piece of 16 rows: units [0, units) of it, or all. */
 VBMI INLINE void
 unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
-    __mmask64 have, int64_t units, uint8_t *strip, const int bits)
+    __mmask64 have, int64_t units, uint8_t *strip, const int bits,
+    const bool table)
 {
 	const int per = SPREAD_CODES(bits) / CODE_UNIT;
 	__m512i r[16];
@@ -372,7 +406,8 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 			for (int j = 0; j < per; j++)
 				_mm512_storeu_si512(strip + (k * per + j) *
 				    CODE_UNIT_BYTES,
-				    spread_unit(s, r[k], k, j, bits));
+				    spread_unit(s, r[k], k, j, bits,
+				    table));
 		}
 		return;
 	}
@@ -383,13 +418,15 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 			if (k * per + j < units)
 				_mm512_storeu_si512(strip + (k * per + j) *
 				    CODE_UNIT_BYTES,
-				    spread_unit(s, r[k], k, j, bits));
+				    spread_unit(s, r[k], k, j, bits,
+				    table));
 	}
 }
 
 VBMI INLINE void
 unpack_rows(const struct spread *s, const uint8_t *const row[16], int64_t at,
-    int64_t end, int64_t units, uint8_t *strip, const int bits)
+    int64_t end, int64_t units, uint8_t *strip, const int bits,
+    const bool table)
 {
 	for (int64_t u = 0; u < units; u += SPREAD_UNITS(bits)) {
 		int64_t have = end - at < SPREAD_BYTES(bits) ? end - at :
@@ -397,17 +434,23 @@ unpack_rows(const struct spread *s, const uint8_t *const row[16], int64_t at,
 
 		unpack_piece(s, row, at, have < 64 ? (UINT64_C(1) << have) - 1 :
 		    ~UINT64_C(0), units - u, strip + u * CODE_UNIT_BYTES,
-		    bits);
+		    bits, table);
 		at += SPREAD_BYTES(bits);
 	}
 }
 
 #define UNPACK(bits) \
-	VBMI static void unpack##bits(const struct spread *s, \
+	VBMI static void unpack##bits(struct spread *s, \
 	    const uint8_t *const row[16], int64_t at, int64_t end, \
 	    int64_t units, uint8_t *strip) \
 	{ \
-		unpack_rows(s, row, at, end, units, strip, bits); \
+		unpack_rows(s, row, at, end, units, strip, bits, false); \
+	} \
+	VBMI static void table##bits(struct spread *s, \
+	    const uint8_t *const row[16], int64_t at, int64_t end, \
+	    int64_t units, uint8_t *strip) \
+	{ \
+		unpack_rows(s, row, at, end, units, strip, bits, true); \
 	}
 UNPACK(1)
 UNPACK(2)
@@ -418,13 +461,24 @@ UNPACK(6)
 UNPACK(7)
 UNPACK(8)
 
+VBMI static void
+spread_table(struct spread *s, const uint8_t *table, int bits)
+{
+	load_table(table, s->table, bits);
+}
+
 static void
 unpack(const struct code_plan *p, int64_t r, int64_t last,
     const struct code_cut *cut, uint8_t *strip)
 {
-	static void (*const of[])(const struct spread *, const uint8_t *const
-	    [16], int64_t, int64_t, int64_t, uint8_t *) = { unpack1, unpack2,
-		unpack3, unpack4, unpack5, unpack6, unpack7, unpack8 };
+	static void (*const of[][8])(struct spread *, const uint8_t *const
+	    [16], int64_t, int64_t, int64_t, uint8_t *) = {
+		{ unpack1, unpack2, unpack3, unpack4, unpack5, unpack6,
+		    unpack7, unpack8 },
+		{ table1, table2, table3, table4, table5, table6, table7,
+		    table8 }
+	};
+	bool table = p->t->values == FORM_TABLE;
 	int64_t bytes = value_row_bytes(p->t);
 	int bits = p->t->code.bits;
 	const uint8_t *row[16];
@@ -434,41 +488,20 @@ unpack(const struct code_plan *p, int64_t r, int64_t last,
 	for (int i = 0; i < 16; i++)
 		row[i] = (const uint8_t *)p->t->part[PART_DATA].p +
 		    (r + i < last ? r + i : last) * bytes;
-	of[bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units, strip);
+	if (table)
+		spread_table(&s, p->table, bits);
+	of[table][bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units, strip);
 }
 
 /* ---- tables ---- */
-
-VBMI INLINE __m512i
-look_up(__m512i code, const __m512i t[4], const int bits)
-{
-	__m512i lo, hi;
-
-	if (bits <= 4)
-		return _mm512_shuffle_epi8(t[0], code);
-	if (bits <= 6)
-		return _mm512_permutexvar_epi8(code, t[0]);
-	lo = _mm512_permutex2var_epi8(t[0], code, t[1]);
-	if (bits == 7)
-		return lo;
-	hi = _mm512_permutex2var_epi8(t[2], code, t[3]);
-	return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), lo, hi);
-}
 
 VBMI INLINE void
 lookup_of(const uint8_t *table, const uint8_t *code, int64_t n, uint8_t *out,
     const int bits)
 {
-	const int size = 1 << bits;
 	__m512i t[4];
 
-	UNROLL
-	for (int k = 0; k < 4; k++)
-		t[k] = _mm512_maskz_loadu_epi8(size >= k * 64 + 64 ?
-		    ~UINT64_C(0) : size <= k * 64 ? 0 :
-		    (UINT64_C(1) << (size & 63)) - 1, table + k * 64);
-	if (bits <= 4)
-		t[0] = _mm512_broadcast_i32x4(_mm512_castsi512_si128(t[0]));
+	load_table(table, t, bits);
 	for (int64_t i = 0; i < n; i += 64) {
 		__mmask64 m = n - i < 64 ? (UINT64_C(1) << (n - i)) - 1 :
 		    ~UINT64_C(0);

@@ -29,13 +29,15 @@ enum {
 	QUAD = 4,	/* rows of W at a time */
 	BLOCK = 64,	/* columns at a time */
 	OVER = BLOCK / 16,	/* spans that a block may have too many */
+	AHEAD = 4096,	/* bytes, in time for memory and early for L1 */
 	PIECE = 1 << 17	/* weights of a piece, about */
 };
 
 /* What a quad of rows is multiplied with and how. */
 struct few {
 	struct code_cut cut;
-	int64_t row_bytes, ahead;	/* of a packed row, of a quad */
+	int64_t row_bytes;
+	int64_t ahead;			/* bytes fetched ahead, or 0 */
 	int64_t at, step;		/* of the chunk in a row, of a block */
 	int64_t whole;			/* columns in whole blocks */
 	__mmask64 full, rest;		/* bytes of a block, of what is left */
@@ -60,7 +62,7 @@ struct unpack {
 	__m512i gather, shift, mask;
 	const __m512i (*table)[4];
 	const uint8_t *row[QUAD];
-	int64_t ahead;
+	const char *fetch;
 	const int8_t *q[FEW];
 };
 
@@ -145,6 +147,21 @@ end_span(const __m512i acc[QUAD], int64_t width, int32_t *d)
 	    _mm256_extracti128_si256(half, 1)));
 }
 
+/* Memory is fetched in its order, which the rows of a quad are not read in:
+ * as many lines as a block of them has, or one more. */
+VBMI INLINE void
+fetch(const struct unpack *u, int64_t c, int64_t step, const enum kind kind)
+{
+	const char *p = u->fetch + c / BLOCK * step * QUAD;
+
+	_mm_prefetch(p, _MM_HINT_T0);
+	_mm_prefetch(p + 64, _MM_HINT_T0);
+	if (kind == CODES4 || kind == TABLE4)
+		return;
+	_mm_prefetch(p + 128, _MM_HINT_T0);
+	_mm_prefetch(p + 192, _MM_HINT_T0);
+}
+
 /* One block of a quad, bytes m of whose rows are there. */
 VBMI INLINE void
 dot_block(const struct unpack *u, int64_t at, __mmask64 m, int64_t c,
@@ -152,12 +169,8 @@ dot_block(const struct unpack *u, int64_t at, __mmask64 m, int64_t c,
 {
 	UNROLL
 	for (int i = 0; i < QUAD; i++) {
-		__m512i v = load(u->row[i] + at, m, kind);
+		__m512i v = bytes_of(u, i, load(u->row[i] + at, m, kind), kind);
 
-		/* The quad after this one. */
-		_mm_prefetch((const char *)u->row[i] + at + u->ahead,
-		    _MM_HINT_T0);
-		v = bytes_of(u, i, v, kind);
 		UNROLL
 		for (int k = 0; k < tokens; k++)
 			acc[k][i] = _mm512_dpbusd_epi32(acc[k][i], v,
@@ -203,14 +216,17 @@ dots_quad(const struct few *f, const struct unpack *u, int32_t *d,
 
 	clear(acc, tokens);
 	for (; spans == SHORT && c < whole; c += BLOCK, at += step, d += next) {
+		fetch(u, c, step, kind);
 		dot_block(u, at, full, c, acc, tokens, kind);
 		end_spans(acc, width, stride, d, tokens);
 	}
 	for (int64_t end = width; spans == LONG && c < whole;
 	     end += width) {
 		end = end < whole ? end : whole;
-		for (; c < end; c += BLOCK, at += step)
+		for (; c < end; c += BLOCK, at += step) {
+			fetch(u, c, step, kind);
 			dot_block(u, at, full, c, acc, tokens, kind);
+		}
 		if (c == whole && rest != 0)
 			break;
 		end_spans(acc, width, stride, d, tokens);
@@ -228,7 +244,7 @@ dots_of(const struct few *f, const uint8_t *first, int64_t last, int rows,
     int32_t *d, const int tokens, const enum kind kind, const enum spans spans)
 {
 	struct unpack u = { .gather = f->gather, .shift = f->shift,
-		.mask = f->mask, .table = f->table, .ahead = f->ahead };
+		.mask = f->mask, .table = f->table };
 
 	UNROLL
 	for (int k = 0; k < tokens; k++)
@@ -238,6 +254,7 @@ dots_of(const struct few *f, const uint8_t *first, int64_t last, int rows,
 		for (int i = 0; i < QUAD; i++)
 			u.row[i] = first + f->row_bytes *
 			    (r + i < last ? r + i : last);
+		u.fetch = (const char *)u.row[0] + f->ahead;
 		dots_quad(f, &u, d, tokens, kind, spans);
 	}
 }
@@ -318,12 +335,12 @@ set_table(struct few *f, int i, const uint8_t table[256], int bits)
 }
 
 static void
-set_cut(struct few *f, struct code_cut cut, int bits)
+set_cut(struct few *f, struct code_cut cut, int64_t cols, int bits)
 {
 	int64_t left = (cut.c1 - cut.c0) % BLOCK;
 
 	f->cut = cut;
-	f->ahead = QUAD * f->row_bytes;
+	f->ahead = cut.c1 - cut.c0 == cols ? AHEAD : 0;
 	f->at = cut.c0 * bits / 8;
 	f->step = BLOCK * bits / 8;
 	f->whole = cut.c1 - cut.c0 - left;
@@ -464,7 +481,7 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 			m.step[i] = p.table_step;
 	}
 	for (int64_t c = 0; c < t->cols; c = f.cut.c1) {
-		set_cut(&f, code_cut_at(&p, c), t->code.bits);
+		set_cut(&f, code_cut_at(&p, c), t->cols, t->code.bits);
 		for (int64_t k = 0; k < FEW; k++)
 			f.q[k] = x->q + lesser(k, x->n - 1) * x->ldq + c;
 		code_sums(&f.cut, p.minus, x, 0, (int)x->n, m.init, m.sum);

@@ -2,10 +2,12 @@
 /*
  * What x is turned into before it is multiplied.
  */
+#include "tensor/kernel_code.h"
 #include "tensor/kernel_panel.h"
 
-#include <math.h>
 #include <string.h>
+
+enum { SUM_OF = 32 };	/* int8 of a sum */
 
 static int64_t
 int8_width(int64_t cols)
@@ -16,7 +18,10 @@ int8_width(int64_t cols)
 static size_t
 int8_bytes(int64_t n, int64_t cols)
 {
-	return (size_t)(n * int8_width(cols)) + (size_t)n * sizeof(float);
+	int64_t ldq = int8_width(cols);
+
+	return (size_t)(n * ldq) + (size_t)(n * ldq / SUM_OF) *
+	    sizeof(int16_t) + (size_t)n * sizeof(float);
 }
 
 static void
@@ -24,23 +29,22 @@ int8_point(void *memory, struct kernel_x *x)
 {
 	x->ldq = int8_width(x->cols);
 	x->q = memory;
-	x->scale = (const float *)(x->q + x->n * x->ldq);
+	x->sum = (const int16_t *)(x->q + x->n * x->ldq);
+	x->scale = (const float *)(x->sum + x->n * x->ldq / SUM_OF);
 }
 
-/* The largest value becomes 127; rounded to nearest even. */
 static void
-int8_row(const float *f, int64_t cols, int64_t ldq, int8_t *q, float *scale)
+int8_row(const struct kernel_x *x, int64_t i)
 {
-	uint32_t bits = value_max_bits(f, cols);
-	float most, times;
+	int8_t *q = (int8_t *)x->q + i * x->ldq;
+	int16_t *sum = (int16_t *)x->sum + i * x->ldq / SUM_OF;
+	int64_t sums = (x->cols + SUM_OF - 1) / SUM_OF;
 
-	memcpy(&most, &bits, sizeof(most));
-	*scale = most / 127.0f;
-	times = most > 0.0f && *scale > 0.0f ? 127.0f / most : 0.0f;
-	times = times < INFINITY ? times : 0.0f;
-	for (int64_t c = 0; c < cols; c++)
-		q[c] = (int8_t)lrintf(f[c] * times);
-	memset(q + cols, 0, (size_t)(ldq - cols));
+	((float *)x->scale)[i] = code_round(x->f + i * x->cols, x->cols, q,
+	    sum);
+	memset(q + x->cols, 0, (size_t)(x->ldq - x->cols));
+	memset(sum + sums, 0, (size_t)(x->ldq / SUM_OF - sums) *
+	    sizeof(*sum));
 }
 
 static size_t
@@ -90,8 +94,7 @@ prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 	if (kind != PREP_INT8)
 		return;
 	for (int64_t i = i0; i < i0 + n; i++)
-		int8_row(x->f + i * x->cols, x->cols, x->ldq,
-		    (int8_t *)x->q + i * x->ldq, (float *)x->scale + i);
+		int8_row(x, i);
 }
 
 void
@@ -101,6 +104,7 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 	x->n = n;
 	if (kind == PREP_INT8) {
 		x->q += i0 * x->ldq;
+		x->sum += i0 * x->ldq / SUM_OF;
 		x->scale += i0;
 	}
 	if (kind == PREP_BLOCKS)

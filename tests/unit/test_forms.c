@@ -232,7 +232,7 @@ static void
 select_refuses(void **state)
 {
 	struct tensor *t = fix_random(2, 6, 8, 1), *q;
-	struct quant_spec spec = { QUANT_SYMMETRIC, 4, 4 };
+	struct quant_spec spec = { QUANT_SYMMETRIC, 4, 4, 0 };
 	struct pare_err err;
 
 	assert_null(tensor_select(t, 0, (int64_t[]) { 2, 1 }, 2, &fix_real,
@@ -753,7 +753,7 @@ names_find_forms(void **state)
 {
 	enum form_kind k;
 	char text[64];
-	struct quant_spec spec = { QUANT_SYMMETRIC, 4, 13 };
+	struct quant_spec spec = { QUANT_SYMMETRIC, 4, 13, 0 };
 	struct tensor *t = fix_random(2, 129, 65, 1), *q;
 
 	for (int i = 0; i < FORM_COUNT; i++) {

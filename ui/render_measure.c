@@ -137,9 +137,14 @@ eval_cost(struct str *b, const struct look *l, const json_t *doc)
 
 	number_seconds(seconds, doc_real(doc, "seconds"));
 	number_count(rate, doc_real(doc, "tokens_per_second"));
-	line = doc_true(doc, "cached") ?
-	    str_format("  recalled: measured before, in %s", seconds) :
-	    str_format("  in %s, %s tokens/s", seconds, rate);
+	if (doc_true(doc, "cached"))
+		line = str_format("  recalled: measured before, in %s",
+		    seconds);
+	else if (doc_int(doc, "from_layer") > 0)
+		line = str_format("  in %s, %s tokens/s, from layer %lld on",
+		    seconds, rate, (long long)doc_int(doc, "from_layer"));
+	else
+		line = str_format("  in %s, %s tokens/s", seconds, rate);
 	look_paint(b, l, PAINT_DIM, line);
 	str_addc(b, '\n');
 	free(line);
@@ -190,11 +195,14 @@ render_eval(struct str *b, const struct look *l, const json_t *doc)
 
 	render_metric(a, sizeof(a), metric, doc_real(doc, "value"));
 	str_addf(&line, "%s ", a);
+	str_addc(&line, '(');
 	if (interval(ci, sizeof(ci), doc, metric))
-		str_addf(&line, "(95 %% interval %s, n %lld)", ci,
-		    (long long)doc_int(doc, "n"));
-	else
-		str_addf(&line, "(n %lld)", (long long)doc_int(doc, "n"));
+		str_addf(&line, "95 %% interval %s, ", ci);
+	str_addf(&line, "n %lld", (long long)doc_int(doc, "n"));
+	if (doc_true(doc, "partial"))
+		str_addf(&line, " of %lld: partial",
+		    (long long)doc_int(doc, "total"));
+	str_addc(&line, ')');
 	eval_others(&line, doc);
 	look_paint(b, l, PAINT_TITLE, metric);
 	str_addc(b, ' ');

@@ -204,6 +204,10 @@ info_machine(struct str *b, const struct look *l, const json_t *doc)
 		number_bytes(a, doc_real(doc, "scratch_bytes"));
 		str_addf(&v, ", %s of it scratch", a);
 	}
+	if (doc_int(doc, "cache_bytes") > 0) {
+		number_bytes(a, doc_real(doc, "cache_bytes"));
+		str_addf(&v, ", %s cache", a);
+	}
 	render_field(b, l, "memory", v.s);
 	str_clear(&v);
 	if (doc_int(doc, "states") > 1)

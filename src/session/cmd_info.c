@@ -142,7 +142,9 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	result_put_text(doc, "blas", kernel_blas_name());
 	put_forms(m, seq, doc);
 	result_put_int(doc, "scratch_bytes",
-	    (int64_t)engine_scratch(s->engine));
+	    (int64_t)engine_scratch(s->engine) +
+	    evaluator_scratch(s->evaluator));
+	result_put_int(doc, "cache_bytes", evaluator_cached(s->evaluator));
 	result_put_int(doc, "resident_bytes", resident_bytes());
 	result_put_int(doc, "states", s->history.n);
 	account_free(&a);

@@ -462,7 +462,7 @@ live_runs(const struct session *s, int64_t seq)
 {
 	const struct model *m = session_model(s);
 	const struct evaluation *v = memory_evaluation(s->memory,
-	    work_known_hash(m), s->data[ROLE_EVAL]->hash, work_metric(m));
+	    work_known_hash(m), s->data[ROLE_EVAL], work_metric(m));
 	double pass, runs;
 
 	if (v == NULL || v->tokens <= 0 || v->seconds <= 0)
@@ -478,6 +478,7 @@ work_live(struct session *s, bool with_latency, json_t *doc,
 {
 	const struct model *m = session_model(s);
 	struct latency_options o = { .batch = 1 };
+	struct eval_ask ask = { .against = 0 };
 	struct pare_err err;
 	struct latency l;
 	json_t *eval, *lat;
@@ -489,8 +490,9 @@ work_live(struct session *s, bool with_latency, json_t *doc,
 	    (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS))
 		return;
 	eval = json_object();
-	if (work_eval_doc(s, s->history.current, 0, work_metric(m), false,
-	    eval, notes, task, &err) != PARE_OK) {
+	ask.metric = work_metric(m);
+	if (work_eval_doc(s, s->history.current, &ask, eval, notes, task,
+	    &err) != PARE_OK) {
 		json_decref(eval);
 		notes_add(notes, "the change is made, its evaluation is not: "
 		    "%s", err.rc == PARE_ECANCELED ? "stopped" : err.msg);

@@ -20,7 +20,8 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, scratch_bytes, resident_bytes, states,
+ *          kernels[] {form, kernel}, scratch_bytes, cache_bytes (inputs of
+ *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
@@ -41,7 +42,9 @@
  * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path,
  *          a, b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
  *          each null or {heads, ffn}, where they differ
- * eval     metric, value, ci95[low, high], n, loss, seconds, tokens_per_second,
+ * eval     metric, value, ci95[low, high], n, total (labelled samples), partial
+ *          (stopped after n of them), loss, seconds, tokens_per_second,
+ *          from_layer (the first that was computed; the input of it was known),
  *          cached, metrics {name: value}; against another state (the original
  *          unless said): against, delta, fixed, broke, changed, mcnemar_p,
  *          verdict

@@ -4,9 +4,10 @@
  * every change.
  *
  * While lines run or wait the session is lent (app->p->lent > 0); the loop then
- * touches nothing of it. An evaluation works on a reference to the model and on
- * the samples; only a line can replace the samples, and a line runs after the
- * evaluation in the same thread.
+ * touches nothing of it. An evaluation works on a reference to the model, on
+ * the samples and with the session's evaluator; only a line can replace the
+ * samples or evaluate too, and a line runs after the evaluation in the same
+ * thread.
  */
 #include "ui/tui/app_private.h"
 
@@ -310,12 +311,15 @@ struct eval_job {
 	struct job job;
 	struct model *model;
 	const struct dataset *data;
-	struct engine *engine;
+	struct evaluator *evaluator;	/* the session's */
+	int64_t cache;		/* bytes that it may cache */
 	enum metric metric;
 	int state;
 	int32_t *base;		/* the original's predictions; NULL */
 	int64_t total;
 	struct snap_partial partial;	/* under the worker's lock */
+	bool hashed;		/* it only told the model's hash: the result
+				 * may be known from an earlier sitting */
 	struct evaluation out;
 };
 
@@ -358,11 +362,18 @@ on_partial(const struct evaluation_partial *p, void *ctx)
 static enum pare_rc
 eval_run(struct job *job, struct task *task, struct pare_err *err)
 {
-	enum { ORDER_SEED = 1 };
 	struct eval_job *j = (struct eval_job *)job;
+	struct evaluate_options o = { .metric = j->metric,
+		.watch = on_partial, .ctx = j };
 
-	return evaluate_live(j->engine, j->model, j->data, j->metric,
-	    ORDER_SEED, on_partial, j, &j->out, task, err);
+	if (atomic_load(&j->model->hash) == 0) {
+		model_hash(j->model);
+		j->hashed = true;
+		return PARE_OK;
+	}
+	evaluator_limit(j->evaluator, j->cache);
+	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
+	    task, err);
 }
 
 static void
@@ -426,7 +437,8 @@ eval_done(struct app *app, struct job *job, enum pare_rc rc,
 		say_damage(app);
 		app->p->held = true;
 	} else if (rc == PARE_OK) {
-		keep_evaluation(app, &j->out);
+		if (!j->hashed)
+			keep_evaluation(app, &j->out);
 	} else if (mine && rc == PARE_ECANCELED) {
 		app_message(app, STYLE_WARN, "evaluation stopped; e starts "
 		    "it again");
@@ -464,7 +476,8 @@ eval_new(struct app *app, int state)
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
 	j->data = app->snap.data;
-	j->engine = app->p->engine;
+	j->evaluator = app->p->session->evaluator;
+	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->n;

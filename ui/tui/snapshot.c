@@ -61,8 +61,8 @@ take_eval(struct snap_state *t, const struct session *s, enum metric metric)
 	const struct evaluation *v = NULL;
 
 	if (hash != 0 && s->data[ROLE_EVAL] != NULL)
-		v = memory_evaluation(s->memory, hash,
-		    s->data[ROLE_EVAL]->hash, metric);
+		v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
+		    metric);
 	if (v != NULL && t->eval != NULL &&
 	    v->data_hash == t->eval->data_hash &&
 	    v->seconds == t->eval->seconds && v->value == t->eval->value)

@@ -33,7 +33,7 @@ struct kernel_x {
 				 * rounded up to 64, padding 0 */
 	int64_t ldq;
 	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
-	const int16_t *sum;	/* PREP_INT8: (n, ldq / 32), of 32 q each */
+	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
 };
 
 struct kernel {

@@ -18,8 +18,7 @@
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
-	PIECES = 3,	/* a thread, at least, where there are rows enough */
-	SUM_OF = 32	/* of q in kernel_x.sum */
+	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
 /* ---- how a tensor is cut ---- */
@@ -336,12 +335,12 @@ fill_panel(const struct code_plan *p, const struct code_level *v,
 static int32_t
 sum_span(const struct kernel_x *x, int64_t i, int64_t a, int64_t b)
 {
-	const int16_t *sum = x->sum + i * (x->ldq / SUM_OF);
+	const int16_t *sum = x->sum + i * (x->ldq / CODE_SUM);
 	const int8_t *q = x->q + i * x->ldq;
 	int32_t s = 0;
 
-	if (a % SUM_OF == 0 && (b % SUM_OF == 0 || b == x->cols))
-		for (int64_t k = a / SUM_OF; k < (b + SUM_OF - 1) / SUM_OF;
+	if (a % CODE_SUM == 0 && (b % CODE_SUM == 0 || b == x->cols))
+		for (int64_t k = a / CODE_SUM; k < (b + CODE_SUM - 1) / CODE_SUM;
 		     k++)
 			s += sum[k];
 	else

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
@@ -85,13 +84,12 @@ add_span(const struct code_block *b, int64_t s, int i,
 	UNROLL
 	for (int k = 0; k < PARTS; k++) {
 		int64_t at = s * CODE_STRIP + k * LANES;
-		__m256 v = _mm256_mul_ps(_mm256_loadu_ps(b->step + at),
-		    _mm256_cvtepi32_ps(acc[k]));
 
+		f[k] = _mm256_fmadd_ps(_mm256_loadu_ps(b->step + at),
+		    _mm256_cvtepi32_ps(acc[k]), f[k]);
 		if (b->base != NULL)
-			v = _mm256_add_ps(v, _mm256_mul_ps(
-			    _mm256_loadu_ps(b->base + at), x));
-		f[k] = _mm256_add_ps(f[k], v);
+			f[k] = _mm256_fmadd_ps(_mm256_loadu_ps(b->base + at),
+			    x, f[k]);
 	}
 }
 
@@ -107,11 +105,9 @@ store_token(const struct code_block *b, int i, const __m256 f[PARTS])
 		memcpy(part, y, (size_t)b->rows * sizeof(*y));
 	UNROLL
 	for (int k = 0; k < PARTS; k++) {
-		__m256 v = _mm256_mul_ps(scale, f[k]);
-
-		if (b->accumulate)
-			v = _mm256_add_ps(_mm256_loadu_ps(to + k * LANES), v);
-		_mm256_storeu_ps(to + k * LANES, v);
+		_mm256_storeu_ps(to + k * LANES, !b->accumulate ?
+		    _mm256_mul_ps(scale, f[k]) : _mm256_fmadd_ps(scale, f[k],
+		    _mm256_loadu_ps(to + k * LANES)));
 	}
 	if (!whole)
 		memcpy(y, part, (size_t)b->rows * sizeof(*y));

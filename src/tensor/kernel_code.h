@@ -50,6 +50,8 @@ struct code_plan {
 	int64_t step;		/* columns of a chunk, likewise */
 	bool even;		/* spans begin on units, chunks on bytes */
 	bool wide;		/* bytes above 127 occur */
+	int run;		/* units whose products, two and two, stay in 16
+				 * bits when they are added up; 0 where wide */
 	bool affine;		/* there is a base */
 	int minus, times;	/* byte = code * times */
 	float table_step;	/* TABLE with one table: its step and bytes */
@@ -66,6 +68,7 @@ struct code_cut {
 struct code_block {
 	struct code_cut cut;
 	bool wide;
+	int run;		/* both as in the plan */
 	const uint8_t *strip;	/* (units, CODE_STRIP, CODE_UNIT) */
 	const float *step;	/* (spans, CODE_STRIP) */
 	const float *base;	/* the same, or NULL */

@@ -118,15 +118,21 @@ await '^:prnue heads L0.h1'
 resize 80 24
 await '^:prnue heads L0.h1'
 # A search that was given up runs nothing.
-enter C-u C-r 'prune'
-await 'prune heads L0.h0'
+enter C-c
+await '^canceled'
+enter ':'
+await '^:$'
+enter C-r 'prnue'
+await 'i-search.*prnue heads L0.h1'
 enter C-c
 await '^canceled'
 enter ':'
 await '^:$'
 enter Enter
 await_gone '^:'
-await '^reviews .*state 0 of 1'
+if screen | grep -q 'there is no command'; then
+	fail 'what was searched for ran'
+fi
 enter ':'
 await '^:$'
 enter 'undo' Enter

@@ -25,6 +25,13 @@ tty_is_sane() {
 	    = '0 1' ] || fail "the alternate screen is still on after $1"
 }
 
+# Until the server is gone as well: a new one cannot start before.
+kill_server() {
+	server=$(t display-message -p '#{pid}')
+	t kill-server
+	gone "$server"
+}
+
 run() {
 	type 'clear; "$PARE" tiny.json'
 	await '^tiny  state 0 of 1'
@@ -89,12 +96,12 @@ await 'shell\$$'
 # The terminal goes away, even where SIGHUP is ignored.
 run
 gone_pid=$pid
-t kill-server
+kill_server
 gone "$gone_pid"
 start 90 26
 type "trap '' HUP"
 run
 gone_pid=$pid
-t kill-server
+kill_server
 gone "$gone_pid"
 start 20 5

@@ -123,7 +123,7 @@ await 'state 2 of 3'
 
 # Too small says so, and q still quits.
 resize 20 3
-await 'needs [0-9]+x[0-9]+'
+await 'needs 20x5, has 20x3'
 resize 80 24
 await 'state 2 of 3'
 resize 12 3

@@ -657,6 +657,10 @@ key_view(struct app *app, int key)
 void
 app_key(struct app *app, int key)
 {
+	if (key == K_CTRL('C')) {
+		app_interrupt(app);
+		return;
+	}
 	switch (app->p->mode) {
 	case MODE_FIND: key_find_mode(app, key); break;
 	case MODE_CONFIRM: key_confirm(app, key); break;

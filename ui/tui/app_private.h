@@ -77,7 +77,8 @@ const struct view *app_view(const struct app *app);
 
 /* prompt.c: readline in the message line */
 void prompt_open(struct app *app, const char *text);
-void prompt_byte(struct app *app, int c);
+/* true: the line has ended, and was run. */
+bool prompt_byte(struct app *app, int c);
 void prompt_cancel(struct app *app);
 /* Nothing was typed, or everything was erased. */
 bool prompt_empty(void);

@@ -195,15 +195,19 @@ finish(struct app *app)
 	free(text);
 }
 
-void
+bool
 prompt_byte(struct app *app, int c)
 {
+	bool done;
+
 	str_clear(&prompt.matches);
 	prompt.byte = c;
 	rl_callback_read_char();
 	app_dirty(app);
-	if (prompt.done)
+	done = prompt.done;
+	if (done)
 		finish(app);
+	return done;
 }
 
 bool

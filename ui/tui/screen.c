@@ -383,6 +383,20 @@ leave_screen(void)
 
 static void define_keys(void);
 
+/* Ctrl-C as a key among others: a signal would overtake what was typed before
+ * it, or come after what was typed behind it. */
+static void
+take_interrupt_key(void)
+{
+	struct termios tty;
+
+	if (tcgetattr(STDIN_FILENO, &tty) != 0)
+		return;
+	tty.c_cc[VINTR] = _POSIX_VDISABLE;
+	tcsetattr(STDIN_FILENO, TCSANOW, &tty);
+	def_prog_mode();
+}
+
 static void
 setup(enum look_color color)
 {
@@ -398,6 +412,7 @@ setup(enum look_color color)
 	leaveok(stdscr, FALSE);
 	curs_set(0);
 	define_keys();
+	take_interrupt_key();
 	scr.choice = color;
 	set_styles();
 	set_modes(true);
@@ -760,12 +775,22 @@ screen_raw(bool on)
 		set_modes(true);
 }
 
-/* The mouse is off in the prompt, but a report may have been under way. Looks
- * behind an Esc; what is no report is held for the next bytes. */
+/* Bytes that were looked at and not taken. */
 static struct {
-	int c[2], n;
+	int c[3], n;
 } held;
 
+/* In front of those. */
+static void
+hold_first(int c)
+{
+	memmove(held.c + 1, held.c, sizeof(held.c) - sizeof(*held.c));
+	held.c[0] = c;
+	held.n++;
+}
+
+/* The mouse is off in the prompt, but a report may have been under way. Looks
+ * behind an Esc; what is no report is held. */
 static bool
 skip_report(void)
 {
@@ -795,7 +820,7 @@ screen_byte(bool *gone)
 	*gone = false;
 	if (held.n > 0) {
 		c = held.c[0];
-		held.c[0] = held.c[1];
+		memmove(held.c, held.c + 1, sizeof(held.c) - sizeof(*held.c));
 		held.n--;
 		return c;
 	}
@@ -804,6 +829,20 @@ screen_byte(bool *gone)
 	while (c == K_ESC && skip_report());
 	*gone = c == ERR && is_gone();
 	return c == ERR || c > 255 ? -1 : c;
+}
+
+int
+screen_peek(void)
+{
+	bool gone;
+	int c;
+
+	if (held.n == 0 && !screen_pending(0))
+		return -1;
+	c = screen_byte(&gone);
+	if (c >= 0)
+		hold_first(c);
+	return c;
 }
 
 bool

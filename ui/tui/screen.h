@@ -40,7 +40,8 @@ void screen_suspend(void);
 /* After SIGCONT: the terminal as we want it again. */
 void screen_resume(void);
 
-/* The next key; K_NONE: none is there. *gone: the terminal went away. */
+/* The next key, Ctrl-C being one; K_NONE: none is there. *gone: the terminal
+ * went away. */
 int screen_key(bool *gone);
 /* After K_MOUSE: what it did. */
 struct mouse screen_mouse_event(void);
@@ -51,6 +52,8 @@ void screen_paste(struct str *out);
 void screen_raw(bool on);
 /* The next byte; -1: none. */
 int screen_byte(bool *gone);
+/* The same, and it stays there. */
+int screen_peek(void);
 /* Whether something follows within ms milliseconds. */
 bool screen_pending(int ms);
 

@@ -102,43 +102,42 @@ handle_signals(struct tui *t)
 	}
 }
 
-static bool
-signal_waits(void)
-{
-	struct pollfd p = { signals_fd(), POLLIN, 0 };
-
-	return poll(&p, 1, 0) > 0;
-}
-
 /* ---- keys ---------------------------------------------------------------- */
 
 /* Bytes that readline was given, by the loop or because it asked for more. */
 static unsigned long taken;
 
+/* readline does not take a Ctrl-C along with what was typed before it. */
 static int
 more_bytes(bool take)
 {
 	bool gone;
 
-	if (!screen_pending(take ? 100 : 0))
-		return take ? -1 : 0;
-	taken += take;
-	return take ? screen_byte(&gone) : 1;
+	if (!take)
+		return screen_peek() >= 0 && screen_peek() != K_CTRL('C');
+	if (!screen_pending(100))
+		return -1;
+	taken++;
+	return screen_byte(&gone);
 }
 
-/* An Esc that nothing follows ends the prompt; others begin a key. */
+/* An Esc that nothing follows ends the prompt; others begin a key. *ended: a
+ * line has. */
 static bool
-read_byte(struct tui *t)
+read_byte(struct tui *t, bool *ended)
 {
 	int c = screen_byte(&t->gone);
 
+	*ended = false;
 	if (c < 0)
 		return false;
 	taken++;
-	if (c == K_ESC && !screen_pending(25))
+	if (c == K_CTRL('C'))
+		app_interrupt(t->app);
+	else if (c == K_ESC && !screen_pending(25))
 		prompt_cancel(t->app);
 	else
-		prompt_byte(t->app, c);
+		*ended = prompt_byte(t->app, c);
 	return true;
 }
 
@@ -191,35 +190,24 @@ next_line(struct tui *t, struct burst *b)
 		b->prompted = false;
 }
 
-static struct burst
-new_burst(const struct tui *t)
-{
-	return (struct burst){ .prompted = prompt_wants_byte(t->app),
-		.begin = taken };
-}
-
-/* All that was typed, so that one drawing serves a burst. What stands behind a
- * Ctrl-C was typed after it, and must not be what it cancels. */
+/* All that was typed, so that one drawing serves a burst. */
 static void
 read_keys(struct tui *t)
 {
-	struct burst b = new_burst(t);
-	bool more = true;
+	struct burst b = { .prompted = prompt_wants_byte(t->app),
+		.begin = taken };
+	bool more = true, ended;
 
 	while (more && !t->gone && !t->app->p->quit) {
-		bool raw;
+		bool raw = prompt_wants_byte(t->app);
 
-		if (signal_waits()) {
-			handle_signals(t);
-			b = new_burst(t);
-		}
-		raw = prompt_wants_byte(t->app);
 		if (raw != t->raw) {
 			screen_raw(raw);
 			t->raw = raw;
 		}
-		more = raw ? read_byte(t) : read_key(t);
-		if (raw && more && !prompt_wants_byte(t->app))
+		ended = false;
+		more = raw ? read_byte(t, &ended) : read_key(t);
+		if (ended)
 			next_line(t, &b);
 	}
 	if (b.pasting && prompt_wants_byte(t->app) && prompt_empty())

@@ -394,7 +394,9 @@ setup(enum look_color color)
 	nonl();
 	nodelay(stdscr, TRUE);
 	keypad(stdscr, TRUE);
-	intrflush(stdscr, FALSE);
+	/* What was typed before a Ctrl-C goes with it: read later, it would
+	 * act as keys on what the Ctrl-C left. */
+	intrflush(stdscr, TRUE);
 	leaveok(stdscr, FALSE);
 	curs_set(0);
 	define_keys();

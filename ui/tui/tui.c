@@ -81,8 +81,11 @@ static void
 handle_signals(struct tui *t)
 {
 	signals_drain();
-	if (signals_take_interrupt())
+	/* The terminal may have thrown away a part of what was drawn. */
+	if (signals_take_interrupt()) {
 		app_interrupt(t->app);
+		redraw(t);
+	}
 	if (signals_take_resize()) {
 		screen_resize();
 		app_dirty(t->app);

@@ -25,6 +25,7 @@ struct quant {
 	enum quant_scheme scheme;
 	enum group_kind kind;
 	int64_t group;
+	int act;		/* of codes, as struct quant_spec */
 	enum form_kind cast;	/* bits == 16 */
 	int kept, twice;	/* left as they are; rounded before */
 	char first_kept[64];
@@ -33,7 +34,8 @@ struct quant {
 static struct quant_spec
 spec_for(const struct quant *q, const struct tensor *t)
 {
-	struct quant_spec s = { .scheme = q->scheme, .bits = q->bits };
+	struct quant_spec s = { .scheme = q->scheme, .bits = q->bits,
+		.act = q->act };
 
 	if (q->kind == GROUP_SIZE)
 		s.group = q->group;
@@ -197,6 +199,7 @@ read_numbers(struct quant *q, struct pare_err *err)
 
 	q->bits = (int)arg_int(a, "bits");
 	q->scheme = (enum quant_scheme)arg_get(a, "scheme")->i;
+	q->act = strcmp(arg_choice(a, "activations"), "int8") == 0 ? 8 : 0;
 	if (q->bits > 8 && q->bits != 16) {
 		err_set(err, PARE_EUSER,
 		    "bits: %d is not 1 to 8 (codes) or 16 (float)", q->bits);
@@ -329,6 +332,7 @@ static const char *const scheme[] = { "symmetric", "affine", "kmeans",
     "binary", NULL };
 static const char *const method[] = { "rtn", NULL };
 static const char *const floats[] = { "f16", "bf16", NULL };
+static const char *const activations[] = { "int8", "float", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
@@ -343,6 +347,9 @@ static const struct arg_spec args[] = {
 	    .choices = scheme, .text = "which values the codes stand for" },
 	{ .name = "method", .type = ARG_CHOICE, .dflt = "rtn",
 	    .choices = method, .text = "how values are rounded" },
+	{ .name = "activations", .type = ARG_CHOICE, .dflt = "int8",
+	    .choices = activations, .text = "what the codes are multiplied "
+	    "with: int8 is faster, float exact; nothing with bits=16" },
 	{ .name = "float", .type = ARG_CHOICE, .dflt = "f16",
 	    .choices = floats, .text = "the format of bits=16" },
 	{ .name = NULL }
@@ -367,6 +374,12 @@ const struct op op_quantize = {
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
 	    "one of two means. Each row has its own step unless group says "
 	    "otherwise; method=rtn rounds each weight to the nearest value.\n"
+	    "With activations=int8 the inputs of a product are rounded to int8 "
+	    "as well, with a scale for each token, and multiplied in integer "
+	    "arithmetic; tables are rounded to 8 bits there. "
+	    "activations=float keeps them as they are, at about the speed of "
+	    "float32. Sparse matrices are multiplied with floats in any case, "
+	    "and bits=16 takes no notice of it.\n"
 	    "Bytes shrink to about bits/32 of float32 plus the steps or "
 	    "tables, and the matrices stay packed while the model runs. "
 	    "Parameters and multiply-adds stay what they were. Pruned weights "

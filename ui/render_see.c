@@ -204,6 +204,10 @@ info_machine(struct str *b, const struct look *l, const json_t *doc)
 		number_bytes(a, doc_real(doc, "scratch_bytes"));
 		str_addf(&v, ", %s of it scratch", a);
 	}
+	if (doc_int(doc, "cache_bytes") > 0) {
+		number_bytes(a, doc_real(doc, "cache_bytes"));
+		str_addf(&v, ", %s cache", a);
+	}
 	render_field(b, l, "memory", v.s);
 	str_clear(&v);
 	if (doc_int(doc, "states") > 1)
@@ -254,6 +258,7 @@ show_columns(struct table *t, const char *by)
 	table_column(t, "bytes", TABLE_RIGHT, 0);
 	table_column(t, "bits", TABLE_RIGHT, 4);
 	table_column(t, "MACs/token", TABLE_RIGHT, 2);
+	table_column(t, "ms", TABLE_RIGHT, 2);
 	table_column(t, "form", TABLE_LEFT, 1);
 	table_column(t, "shape", TABLE_LEFT, 6);
 	table_column(t, "heads", TABLE_RIGHT, 9);
@@ -281,6 +286,15 @@ share_cells(struct table *t, const struct look *l, double share, bool bar)
 	table_cell(t, PAINT_NONE, isfinite(share) ? a : "");
 	table_cell(t, PAINT_BAR, drawn);
 	free(drawn);
+}
+
+static void
+ms_cell(struct table *t, double ms)
+{
+	char a[NUMBER_MAX];
+
+	number_ms(a, ms);
+	table_cell(t, PAINT_NONE, isfinite(ms) ? a : "");
 }
 
 static void
@@ -328,6 +342,7 @@ show_row(struct table *t, const struct look *l, const json_t *row, bool total)
 	number_plain(a, doc_real(row, "bits_per_param"));
 	table_cell(t, PAINT_NONE, doc_has(row, "bits_per_param") ? a : "");
 	count_cell(t, row, "macs_per_token");
+	ms_cell(t, doc_real(row, "ms"));
 	table_cell(t, PAINT_NONE, doc_text(row, "form"));
 	shape_cell(t, row);
 	if (doc_int(row, "heads") > 0 && !total)
@@ -342,6 +357,25 @@ show_row(struct table *t, const struct look *l, const json_t *row, bool total)
 		table_cell(t, PAINT_NONE, "");
 	table_cell(t, PAINT_DIM, doc_text(row, "tied_to"));
 	table_cell(t, PAINT_DIM, doc_text(row, "file_name"));
+}
+
+/* What the column ms is of. */
+static void
+show_latency(struct str *b, const struct look *l, const json_t *latency)
+{
+	struct str line = STR_INIT;
+	char embed[NUMBER_MAX];
+
+	if (!json_is_object(latency))
+		return;
+	number_ms(embed, doc_real(latency, "embed_ms"));
+	str_addf(&line, "ms: latency of batch %lld, %lld tokens, %lld threads; "
+	    "the embeddings together %s",
+	    (long long)doc_int(latency, "batch"),
+	    (long long)doc_int(latency, "seq"),
+	    (long long)doc_int(latency, "threads"), embed);
+	look_wrap(b, l, 0, 2, line.s);
+	str_free(&line);
 }
 
 void
@@ -361,6 +395,7 @@ render_show(struct str *b, const struct look *l, const json_t *doc)
 	}
 	table_draw(t, b, l, 0);
 	table_free(t);
+	show_latency(b, l, doc_get(doc, "latency"));
 }
 
 /* ---- inspect ------------------------------------------------------------- */

@@ -213,23 +213,35 @@ model_slot_path(struct slot_ref ref, char *out, size_t n)
 		snprintf(out, n, "%s", f->name);
 }
 
+/* Architecture and hyper-parameters, with a number of layers. */
 static uint64_t
-hash_shape(const struct model *m)
+hash_numbers(const struct model *m, int nlayers)
 {
 	const struct hparams *p = &m->hp;
 	int64_t v[] = { p->hidden, p->embed, p->vocab, p->positions, p->types,
 		p->labels, p->position_offset, p->act, p->head_act, p->head,
-		m->nlayers, m->ghost };
+		nlayers, m->ghost };
 	uint64_t h = hash_text(m->arch->model_type, 1);
 
 	h = hash_bytes(v, sizeof(v), h);
-	h = hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
-	for (int l = 0; l < m->nlayers; l++) {
-		const struct layer *y = &m->layer[l];
-		int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
+	return hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
+}
 
-		h = hash_bytes(w, sizeof(w), h);
-	}
+static uint64_t
+hash_layer_shape(const struct layer *y, uint64_t h)
+{
+	int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
+
+	return hash_bytes(w, sizeof(w), h);
+}
+
+static uint64_t
+hash_shape(const struct model *m)
+{
+	uint64_t h = hash_numbers(m, m->nlayers);
+
+	for (int l = 0; l < m->nlayers; l++)
+		h = hash_layer_shape(&m->layer[l], h);
 	return h;
 }
 
@@ -257,6 +269,51 @@ model_hash(const struct model *m)
 		h = 1;
 	atomic_store_explicit(&w->hash, h, memory_order_relaxed);
 	return h;
+}
+
+static uint64_t
+hash_slot(const struct tensor *t, enum slot s, uint64_t h)
+{
+	return hash_mix(h, t != NULL ? hash_mix((uint64_t)s, tensor_hash(t)) :
+	    0);
+}
+
+/* What comes before the layers; how many follow does not matter. */
+static uint64_t
+hash_embedding(const struct model *m)
+{
+	uint64_t h = hash_numbers(m, 0);
+
+	for (int s = SLOT_LAYER_COUNT; s < SLOT_FINAL_W; s++)
+		h = hash_slot(m->t[s - SLOT_LAYER_COUNT], (enum slot)s, h);
+	return h;
+}
+
+static uint64_t
+hash_layer(const struct layer *y, uint64_t h)
+{
+	h = hash_layer_shape(y, h);
+	for (int s = 0; s < SLOT_LAYER_COUNT; s++)
+		h = hash_slot(y->t[s], (enum slot)s, h);
+	return h;
+}
+
+uint64_t
+model_prefix_hash(const struct model *m, int l)
+{
+	uint64_t h = hash_embedding(m);
+
+	for (int i = 0; i < l; i++)
+		h = hash_layer(&m->layer[i], h);
+	return h;
+}
+
+void
+model_prefix_hashes(const struct model *m, uint64_t *out)
+{
+	out[0] = hash_embedding(m);
+	for (int l = 0; l < m->nlayers; l++)
+		out[l + 1] = hash_layer(&m->layer[l], out[l]);
 }
 
 void

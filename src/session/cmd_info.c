@@ -38,9 +38,10 @@ resident_bytes(void)
 /* The rows of forms[] and kernels[]: what the model is stored in. A tensor that
  * several slots hold counts once. */
 static void
-put_forms(const struct model *m, json_t *doc)
+put_forms(const struct model *m, int64_t seq, json_t *doc)
 {
 	int64_t tensors[FORM_COUNT] = { 0 }, bytes[FORM_COUNT] = { 0 };
+	const struct tensor *of[FORM_COUNT] = { NULL };
 	json_t *forms = json_array(), *kernels = json_array();
 	struct slot_ref ref = SLOT_REF_START;
 
@@ -51,6 +52,7 @@ put_forms(const struct model *m, json_t *doc)
 		if (owner.layer != ref.layer || owner.slot != ref.slot)
 			continue;
 		tensors[t->form]++;
+		of[t->form] = t;
 		bytes[t->form] += tensor_bytes(t);
 	}
 	for (int k = 0; k < FORM_COUNT; k++) {
@@ -65,7 +67,7 @@ put_forms(const struct model *m, json_t *doc)
 		json_array_append_new(forms, o);
 		p = json_object();
 		result_put_text(p, "form", form_table[k].name);
-		result_put_text(p, "kernel", kernel_table[k].name);
+		result_put_text(p, "kernel", kernel_of(of[k], seq)->name);
 		json_array_append_new(kernels, p);
 	}
 	json_object_set_new(doc, "forms", forms);
@@ -138,9 +140,11 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	put_samples(s, doc);
 	result_put_int(doc, "threads", kernel_threads());
 	result_put_text(doc, "blas", kernel_blas_name());
-	put_forms(m, doc);
+	put_forms(m, seq, doc);
 	result_put_int(doc, "scratch_bytes",
-	    (int64_t)engine_scratch(s->engine));
+	    (int64_t)engine_scratch(s->engine) +
+	    evaluator_scratch(s->evaluator));
+	result_put_int(doc, "cache_bytes", evaluator_cached(s->evaluator));
 	result_put_int(doc, "resident_bytes", resident_bytes());
 	result_put_int(doc, "states", s->history.n);
 	account_free(&a);

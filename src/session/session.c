@@ -34,6 +34,7 @@ session_new(void)
 	s->settings = settings_new();
 	s->memory = memory_new();
 	s->engine = engine_new();
+	s->evaluator = evaluator_new();
 	err_set(&s->tokenizer_why, PARE_EUSER, "no model is open");
 	return s;
 }
@@ -53,6 +54,7 @@ session_free(struct session *s)
 	settings_free(s->settings);
 	memory_free(s->memory);
 	engine_free(s->engine);
+	evaluator_free(s->evaluator);
 	free(s->record);
 	free(s);
 }

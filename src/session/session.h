@@ -44,7 +44,8 @@ struct session {
 	struct settings *settings;
 	struct memory *memory;
 	struct journal *journal;	/* NULL: not kept */
-	struct engine *engine;
+	struct engine *engine;	/* of predict */
+	struct evaluator *evaluator;
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */

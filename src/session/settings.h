@@ -34,6 +34,8 @@ void settings_apply(const struct settings *s);
 
 int64_t settings_int(const struct settings *s, enum setting k);
 bool settings_bool(const struct settings *s, enum setting k);
+/* Bytes that `cache` leaves to the inputs of layers; 0 when it is off. */
+int64_t settings_cache(const struct settings *s);
 /* The value as it would be typed, borrowed. */
 const char *settings_text(const struct settings *s, enum setting k);
 

@@ -506,6 +506,10 @@ check_spec(const struct tensor *t, const struct quant_spec *spec,
 	if (spec->bits < 1 || spec->bits > 8)
 		return err_set(err, PARE_EUSER,
 		    "bits=%d is outside 1 to 8", spec->bits);
+	if (spec->act != 0 && spec->act != 8)
+		return err_set(err, PARE_EUSER,
+		    "activations of %d bits: 8, or 0 for float, are possible",
+		    spec->act);
 	if (spec->scheme == QUANT_BINARY && spec->bits != 1)
 		return err_set(err, PARE_EUSER,
 		    "bits=%d: binary codes have one bit", spec->bits);
@@ -557,6 +561,7 @@ tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
 	j.facts.code = (struct tensor_code) { .bits = (uint8_t)spec->bits,
 		.scheme = spec->scheme == QUANT_AFFINE ? CODE_AFFINE :
 		    CODE_SYMMETRIC,
+		.act = form_table[t->form].is_sparse ? 0 : (uint8_t)spec->act,
 		.group = spec->group < 0 ? t->cols : spec->group, .mult = 1 };
 	if (table)
 		j.facts.code.scheme = 0;

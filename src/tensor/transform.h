@@ -46,6 +46,8 @@ struct quant_spec {
 	enum quant_scheme scheme;
 	int bits;		/* 1 to 8 */
 	int64_t group;		/* as struct tensor_code.group */
+	int act;		/* as struct tensor_code.act: 0 or 8; a sparse
+				 * tensor gets 0 */
 };
 
 /*
@@ -66,8 +68,8 @@ struct tensor *tensor_quantize(const struct tensor *t,
  * sparse form is smaller). mask is one byte a weight, rows*cols, 1 keeps; NULL in
  * estimates and for ghosts, where `kept` counts what would be kept. Values keep
  * their form: F32, F16, BF16, INT or TABLE (full INT and TABLE cannot express a
- * pruned weight, so they always become sparse). A weight that is zero already is
- * never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
+ * pruned weight, so they always become sparse, and meet float activations from
+ * then on). A weight that is zero already is never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
  */
 struct tensor *tensor_sparsify(const struct tensor *t, const uint8_t *mask,
     int64_t kept, const struct transform_ctx *ctx, struct pare_err *err);

@@ -33,7 +33,7 @@ await_detail() {
 
 start 100 30
 type '"$PARE" --no-state samples/reviews'
-await '^reviews  BERT, 4 layers  state 0 of 1'
+await '^reviews  state 0 of 1'
 await '\? help  q quit'
 await_mouse 0 'at first'
 type ':set mouse on'
@@ -97,7 +97,7 @@ await_mouse 0 'after the end'
 # Also when it crashes, in the prompt or not.
 for keys in j ':'; do
 	type 'clear; "$PARE" --no-state tiny.json'
-	await '^tiny  BERT, 3 layers.* state 0 of 1'
+	await '^tiny  state 0 of 1'
 	type ':set mouse on'
 	await_mouse 1 'before the crash'
 	enter "$keys"

@@ -24,7 +24,7 @@ await_gone() {
 
 start 100 24
 type '"$PARE" --no-state tiny.json'
-await '^tiny  BERT, 3 layers.* state 0 of 1'
+await '^tiny  state 0 of 1'
 await '\? help  q quit'
 
 # Without marks, several lines with an end: all run, then the prompt closes.

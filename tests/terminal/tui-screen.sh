@@ -38,6 +38,35 @@ await_detail head
 enter g
 await_detail emb
 
+# Keys as terminals send them.
+enter NPage
+await_detail head
+enter PPage
+await_detail emb
+enter End
+await_detail head
+enter Home
+await_detail emb
+enter Tab
+enter BTab
+enter j
+await_detail 'L0  layer 1 of 4'
+enter g
+for key in F2:'L2 norm of a head' F3:'^State +1|as opened' \
+    F4:'no samples are loaded' F5:'^Apply to'; do
+	enter "${key%%:*}"
+	await "${key#*:}"
+	enter Escape
+	await '^module '
+done
+# A sequence that means nothing does nothing.
+enter g
+await_detail emb
+t send-keys -t t -l "$(printf '\033[99;5~')"
+enter j
+await_detail 'L0  layer 1 of 4'
+enter g
+
 # ? tells the keys of the view: every one that the table has for all views.
 enter '?'
 await '^─ Keys: Modules'
@@ -88,7 +117,18 @@ enter ':' Up
 await '^:prnue heads L0.h1'
 resize 80 24
 await '^:prnue heads L0.h1'
-enter C-u
+# A search that was given up runs nothing.
+enter C-u C-r 'prune'
+await 'prune heads L0.h0'
+enter C-c
+await '^canceled'
+enter ':'
+await '^:$'
+enter Enter
+await_gone '^:'
+await '^reviews .*state 0 of 1'
+enter ':'
+await '^:$'
 enter 'undo' Enter
 await 'there is nothing to undo|nothing'
 await '^reviews .*state 0 of 1'

@@ -201,6 +201,34 @@ test_help(void **state)
 		check_help((enum view_id)v);
 }
 
+/* Whatever the table says a key does, something takes it. */
+static void
+test_every_key(void **state)
+{
+	app_command(app, "prune heads L1.h1");
+	app_command(app, "eval");
+	for (int v = 0; v < VIEW_COUNT; v++)
+		for (const struct key_row *k = key_table; k->key != K_NONE;
+		    k++) {
+			if ((k->views & 1u << v) == 0)
+				continue;
+			app_push(app, VIEW_TREE);
+			app_push(app, (enum view_id)v);
+			draw(30, 120);
+			app_key(app, k->key);
+			if (app->p->message.n > 0 && strstr(
+			    app->p->message.s, "does nothing here") != NULL)
+				fail_msg("%s: %s", view_table[v]->name,
+				    app->p->message.s);
+			if (app->p->mode == MODE_PROMPT)
+				prompt_cancel(app);
+			app->p->mode = MODE_KEYS;
+			app->p->quit = false;
+			draw(30, 120);
+		}
+	prompt_close();
+}
+
 /* What does not fit says so, and all of it can be reached. */
 static void
 check_scrolling(enum view_id v, int rows, int cols)
@@ -776,6 +804,7 @@ main(void)
 #define WORKER(f) cmocka_unit_test_setup_teardown(f, setup_worker, teardown)
 	const struct CMUnitTest tests[] = {
 		PLAIN(test_help),
+		PLAIN(test_every_key),
 		PLAIN(test_help_scrolls),
 		PLAIN(test_output_width),
 		PLAIN(test_output_sideways),

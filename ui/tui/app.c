@@ -722,7 +722,6 @@ app_new(struct session *s, bool worker)
 	p->find = (struct str)STR_INIT;
 	p->saved = -1;
 	p->patience = 2;
-	p->engine = engine_new();
 	p->worker = worker ? worker_new() : NULL;
 	app->snap.partial.state = -1;
 	app->look = (struct look){ .fd = -1, .width = 80 };
@@ -746,7 +745,6 @@ app_free(struct app *app)
 		if (detail_table[i]->drop != NULL)
 			detail_table[i]->drop(app->detail_state[i]);
 	snapshot_free(&app->snap);
-	engine_free(app->p->engine);
 	str_free(&app->p->message);
 	str_free(&app->p->find);
 	free(app->p->line);

@@ -68,6 +68,9 @@ struct snapshot {
 	/* Settings that views read. */
 	char columns[COLUMNS_TEXT];
 	uint64_t seed;
+	/* What the parts of the current state took in the latency measured
+	 * last, owned; NULL: none was. */
+	struct latency_parts *parts;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

@@ -16,7 +16,6 @@ struct eval_job;
 struct app_private {
 	struct session *session;
 	struct worker *worker;	/* NULL: jobs run at once */
-	struct engine *engine;	/* of evaluations; the worker's */
 	enum app_mode mode;
 	struct str message;
 	enum style message_style;

@@ -4,9 +4,10 @@
  * every change.
  *
  * While lines run or wait the session is lent (app->p->lent > 0); the loop then
- * touches nothing of it. An evaluation works on a reference to the model and on
- * the samples; only a line can replace the samples, and a line runs after the
- * evaluation in the same thread.
+ * touches nothing of it. An evaluation works on a reference to the model, on
+ * the samples and with the session's evaluator; only a line can replace the
+ * samples or evaluate too, and a line runs after the evaluation in the same
+ * thread.
  */
 #include "ui/tui/app_private.h"
 
@@ -183,7 +184,9 @@ say_result(struct app *app, struct line_job *j)
 	bool brief = is_brief(j);
 	struct str b = STR_INIT;
 
-	if (!is_setting(j))
+	if (brief && strcmp(j->result.kind, "latency") == 0)
+		render_latency_line(&b, &j->look, j->result.doc);
+	else if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
 	add_notes(j, &b, brief ? "!" : "warning:");
 	if (j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {
@@ -344,12 +347,15 @@ struct eval_job {
 	struct job job;
 	struct model *model;
 	const struct dataset *data;
-	struct engine *engine;
+	struct evaluator *evaluator;	/* the session's */
+	int64_t cache;		/* bytes that it may cache */
 	enum metric metric;
 	int state;
 	int32_t *base;		/* the original's predictions; NULL */
 	int64_t total;
 	struct snap_partial partial;	/* under the worker's lock */
+	bool hashed;		/* it only told the model's hash: the result
+				 * may be known from an earlier sitting */
 	struct evaluation out;
 };
 
@@ -392,11 +398,18 @@ on_partial(const struct evaluation_partial *p, void *ctx)
 static enum pare_rc
 eval_run(struct job *job, struct task *task, struct pare_err *err)
 {
-	enum { ORDER_SEED = 1 };
 	struct eval_job *j = (struct eval_job *)job;
+	struct evaluate_options o = { .metric = j->metric,
+		.watch = on_partial, .ctx = j };
 
-	return evaluate_live(j->engine, j->model, j->data, j->metric,
-	    ORDER_SEED, on_partial, j, &j->out, task, err);
+	if (atomic_load(&j->model->hash) == 0) {
+		model_hash(j->model);
+		j->hashed = true;
+		return PARE_OK;
+	}
+	evaluator_limit(j->evaluator, j->cache);
+	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
+	    task, err);
 }
 
 static void
@@ -460,7 +473,8 @@ eval_done(struct app *app, struct job *job, enum pare_rc rc,
 		say_damage(app);
 		app->p->held = true;
 	} else if (rc == PARE_OK) {
-		keep_evaluation(app, &j->out);
+		if (!j->hashed)
+			keep_evaluation(app, &j->out);
 		if (mine && app->p->stopping > 0)
 			app_message(app, STYLE_NORMAL, "the evaluation was "
 			    "over before it could stop");
@@ -501,7 +515,8 @@ eval_new(struct app *app, int state)
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
 	j->data = app->snap.data;
-	j->engine = app->p->engine;
+	j->evaluator = app->p->session->evaluator;
+	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->n;

@@ -394,9 +394,7 @@ setup(enum look_color color)
 	nonl();
 	nodelay(stdscr, TRUE);
 	keypad(stdscr, TRUE);
-	/* What was typed before a Ctrl-C goes with it: read later, it would
-	 * act as keys on what the Ctrl-C left. */
-	intrflush(stdscr, TRUE);
+	intrflush(stdscr, FALSE);
 	leaveok(stdscr, FALSE);
 	curs_set(0);
 	define_keys();
@@ -815,4 +813,10 @@ screen_pending(int ms)
 
 	return held.n > 0 ||
 	    (poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0);
+}
+
+void
+screen_drop_input(void)
+{
+	flushinp();
 }

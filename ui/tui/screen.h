@@ -54,4 +54,7 @@ int screen_byte(bool *gone);
 /* Whether something follows within ms milliseconds. */
 bool screen_pending(int ms);
 
+/* Forgets what was typed and not read yet. */
+void screen_drop_input(void);
+
 #endif

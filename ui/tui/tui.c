@@ -81,10 +81,11 @@ static void
 handle_signals(struct tui *t)
 {
 	signals_drain();
-	/* The terminal may have thrown away a part of what was drawn. */
 	if (signals_take_interrupt()) {
+		/* The rest of a line that is cancelled is no keys of a view. */
+		if (prompt_wants_byte(t->app))
+			screen_drop_input();
 		app_interrupt(t->app);
-		redraw(t);
 	}
 	if (signals_take_resize()) {
 		screen_resize();

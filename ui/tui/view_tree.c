@@ -215,15 +215,6 @@ fill_from(struct tree *t, int node, const struct account *a, int *at)
 		take_row(&t->node[node], r);
 }
 
-/* A map's milliseconds, and those of everything it is in. */
-static void
-add_time(struct tree *t, int node, double ms)
-{
-	for (; isfinite(ms) && node >= 0; node = t->node[node].parent)
-		t->node[node].ms = ms + (isfinite(t->node[node].ms) ?
-		    t->node[node].ms : 0);
-}
-
 static void
 add_tensor(struct making *k, int parent, struct slot_ref slot)
 {
@@ -240,7 +231,7 @@ add_tensor(struct making *k, int parent, struct slot_ref slot)
 		label = path + strlen(k->t->node[parent].path) + 1;
 	node = add_node(k->t, parent, label, &target, path);
 	fill_from(k->t, node, &k->tensor, &k->at_tensor);
-	add_time(k->t, node, timings_get(k->t->timings, k->m, slot));
+	k->t->node[node].ms = timings_get(k->t->timings, k->m, slot);
 }
 
 /* A head has its part of the matrices of its attention; KV heads that are
@@ -363,6 +354,50 @@ add_groups(struct making *k, enum slot from, enum slot to)
 	}
 }
 
+/* Milliseconds of a module; the pooler is in the head. */
+static double
+module_ms(const struct latency_parts *p, const struct target *t)
+{
+	static const enum engine_part part[] = { [TARGET_ATTENTION] =
+	    ENGINE_ATTENTION, [TARGET_FFN] = ENGINE_FFN,
+	    [TARGET_NORM] = ENGINE_NORM };
+
+	if (p == NULL || t->layer >= p->layers)
+		return NAN;
+	switch (t->kind) {
+	case TARGET_EMBEDDING: return p->embed_ms;
+	case TARGET_OUTPUT: return p->head_ms;
+	case TARGET_LAYER: return latency_layer_ms(p, t->layer);
+	case TARGET_ATTENTION:
+	case TARGET_FFN:
+	case TARGET_NORM:
+		return t->layer < 0 ? NAN : p->layer_ms[t->layer][part[
+		    t->kind]];
+	default: return NAN;
+	}
+}
+
+/* Tensors keep theirs. False when nothing is new. */
+static bool
+time_modules(struct app *app, struct tree *t)
+{
+	const struct latency_parts *p = timings_parts(app, t->timings,
+	    app_model(app));
+	bool news = false;
+
+	for (int i = 0; i < t->n; i++) {
+		struct node *n = &t->node[i];
+		double ms = module_ms(p, &n->target);
+
+		if (n->target.kind == TARGET_TENSOR)
+			continue;
+		news |= isfinite(ms) != isfinite(n->ms) || (isfinite(ms) &&
+		    ms != n->ms);
+		n->ms = ms;
+	}
+	return news;
+}
+
 static void
 make_nodes(struct app *app, struct tree *t)
 {
@@ -384,6 +419,7 @@ make_nodes(struct app *app, struct tree *t)
 	/* Accounts are of a sequence; columns are per token, as in `show`. */
 	for (int i = 0; i < t->n; i++)
 		t->node[i].macs /= (double)seq;
+	time_modules(app, t);
 	account_free(&k.layer);
 	account_free(&k.module);
 	account_free(&k.tensor);
@@ -1141,6 +1177,9 @@ tree_update(struct app *app, unsigned change)
 		if (app->target.kind == TARGET_MODEL)
 			select_cursor(app);
 		want_columns(app);
+	} else if ((change & CHANGE_LATENCY) != 0 && time_modules(app, t)) {
+		show_nodes(t);
+		reveal(app, t);
 	} else if ((change & CHANGE_TARGET) != 0) {
 		const struct node *n = node_at(t, t->cursor);
 

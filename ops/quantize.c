@@ -28,6 +28,7 @@ struct quant {
 	int act;		/* of codes, as struct quant_spec */
 	enum form_kind cast;	/* bits == 16 */
 	int kept, twice;	/* left as they are; rounded before */
+	int other;		/* given other activations only */
 	char first_kept[64];
 };
 
@@ -86,6 +87,23 @@ is_coded(const struct tensor *t)
 	return t->values == FORM_INT || t->values == FORM_TABLE;
 }
 
+/* Whether t has the codes the line asks for; its activations may be others. */
+static bool
+has_codes(const struct quant *q, const struct tensor *t)
+{
+	struct quant_spec s = spec_for(q, t);
+	bool table = q->scheme == QUANT_KMEANS || q->scheme == QUANT_BINARY;
+
+	if (q->bits == 16)
+		return false;
+	if (t->form == FORM_LOWRANK)
+		return has_codes(q, t->kid[0]) && has_codes(q, t->kid[1]);
+	return t->form == (table ? FORM_TABLE : FORM_INT) &&
+	    t->code.bits == q->bits && t->code.group == s.group &&
+	    (table || t->code.scheme == (q->scheme == QUANT_AFFINE ?
+	    CODE_AFFINE : CODE_SYMMETRIC));
+}
+
 /* The transform of one tensor; one that would grow, or that is packed and would
  * not get smaller, stays. */
 static struct tensor *
@@ -97,6 +115,8 @@ quantize_one(const struct tensor *t, void *arg,
 	struct tensor *ghost;
 	bool stays;
 
+	if (has_codes(q, t))
+		return tensor_activations(t, q->act, err);
 	look.estimate = true;
 	ghost = convert(q, t, &look, err);
 	if (ghost == NULL)
@@ -273,7 +293,10 @@ map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 	if (rc != PARE_OK || q->slots.first[i] != i)
 		return rc;
 	if (edit_get(e, ref) != was) {
-		q->twice += is_coded(was);
+		if (has_codes(q, was))
+			q->other++;
+		else
+			q->twice += is_coded(was);
 		return PARE_OK;
 	}
 	if (q->kept++ == 0)
@@ -299,6 +322,10 @@ check_change(const struct quant *q, struct str *note, struct pare_err *err)
 		ops_note(note, "%d of %d matrices (%s%s) stay as they are: "
 		    "they would not get smaller", q->kept, distinct,
 		    q->first_kept, q->kept > 1 ? ", ..." : "");
+	if (q->other > 0)
+		ops_note(note, "%d matrices keep their codes and are "
+		    "multiplied with %s activations", q->other,
+		    q->act == 8 ? "int8" : "float");
 	if (q->twice > 0)
 		ops_note(note, "%d matrices were packed before and are rounded "
 		    "a second time", q->twice);

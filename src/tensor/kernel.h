@@ -36,7 +36,7 @@ struct kernel_x {
 	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
 	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
 				 * aligned to 64; rows past n are 0 */
-	const int16_t *sum;	/* PREP_INT8: (n, ldq / 32), of 32 q each */
+	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
 };
 
 struct kernel {

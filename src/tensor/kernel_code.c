@@ -18,8 +18,7 @@
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
-	PIECES = 3,	/* a thread, at least, where there are rows enough */
-	SUM_OF = 32	/* of q in kernel_x.sum */
+	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
 /* ---- how a tensor is cut ---- */
@@ -58,10 +57,12 @@ plan_bytes(struct code_plan *p)
 	}
 	p->wide = c->bits == 8;
 	p->affine = c->scheme == CODE_AFFINE;
-	if (p->affine)
-		return;
-	p->times = c->bits == 1 ? 2 : 1;
-	p->minus = 1 << (c->bits - 1);
+	if (!p->affine) {
+		p->times = c->bits == 1 ? 2 : 1;
+		p->minus = 1 << (c->bits - 1);
+	}
+	if (!p->wide)
+		p->run = 32767 / (2 * 127 * p->times * ((1 << c->bits) - 1));
 }
 
 struct code_plan
@@ -216,6 +217,14 @@ code_round_table(const struct tensor *t, int64_t g, uint8_t *out)
 	return step;
 }
 
+VALUE_SIMD static void
+twice(uint8_t *code, int64_t n)
+{
+#pragma omp simd
+	for (int64_t i = 0; i < n; i++)
+		code[i] = (uint8_t)(code[i] << 1);
+}
+
 /* Bytes of the columns of a chunk of row r, and the steps of a TABLE. */
 static void
 row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
@@ -226,8 +235,8 @@ row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
 	uint8_t own[256];
 
 	value_codes(p->t, r, cut->c0, n, out);
-	for (int64_t i = 0; p->times > 1 && i < n; i++)
-		out[i] = (uint8_t)(out[i] * p->times);
+	if (p->times == 2)
+		twice(out, n);
 	if (p->t->values != FORM_TABLE)
 		return;
 	for (int64_t s = 0; s < cut->spans; s++) {
@@ -336,12 +345,12 @@ fill_panel(const struct code_plan *p, const struct code_level *v,
 static int32_t
 sum_span(const struct kernel_x *x, int64_t i, int64_t a, int64_t b)
 {
-	const int16_t *sum = x->sum + i * (x->ldq / SUM_OF);
+	const int16_t *sum = x->sum + i * (x->ldq / CODE_SUM);
 	const int8_t *q = x->q + i * x->ldq;
 	int32_t s = 0;
 
-	if (a % SUM_OF == 0 && (b % SUM_OF == 0 || b == x->cols))
-		for (int64_t k = a / SUM_OF; k < (b + SUM_OF - 1) / SUM_OF;
+	if (a % CODE_SUM == 0 && (b % CODE_SUM == 0 || b == x->cols))
+		for (int64_t k = a / CODE_SUM; k < (b + CODE_SUM - 1) / CODE_SUM;
 		     k++)
 			s += sum[k];
 	else
@@ -382,7 +391,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 		for (int64_t k = 0, r = r0; r < r1; k++, r += CODE_STRIP) {
 			int64_t at = k * w->spans * CODE_STRIP;
 			struct code_block b = {
-				.cut = *cut, .wide = p->wide,
+				.cut = *cut, .wide = p->wide, .run = p->run,
 				.strip = w->strip + k * w->strip_bytes,
 				.step = w->step + at,
 				.base = w->base != NULL ? w->base + at : NULL,

@@ -10,11 +10,11 @@
  *	D = sum (byte - minus) * q,  X = sum q	over the columns of the span
  *
  * where a span is a run of columns that share step and base: a group, or a piece
- * of a long one. D and X are exact integers. The float part is done in one fixed
- * order, products and sums rounded one by one: (step * D + base * X) of one span
- * after the other, then times the scale; long rows in chunks of CODE_CHUNK
- * columns, each added to y. So all levels of instructions, numbers of rows of x
- * and numbers of threads give the same bits.
+ * of a long one. D and X are exact integers. The floats are added up in one
+ * fixed order, each product fused with its sum: step * D, then base * X, of one
+ * span after the other, at last times the scale; long rows in chunks of
+ * CODE_CHUNK columns, each added to y. So all levels of instructions, numbers of
+ * rows of x and numbers of threads give the same bits.
  *
  * Bytes: INT has its codes (times 2 at one bit), TABLE the values of the table
  * rounded to int8 relative to the group's largest, plus 128.
@@ -34,6 +34,7 @@ enum {
 	CODE_STRIP = 32,
 	CODE_HALF = CODE_STRIP / 2,
 	CODE_UNIT_BYTES = CODE_UNIT * CODE_STRIP,
+	CODE_SUM = 16,		/* int8 that share a sum in kernel_x.sum */
 	CODE_TOKENS = 6,	/* most rows of x of one block */
 	CODE_CHUNK = 4096,	/* most columns of a chunk, */
 	CODE_UNITS = 1024,	/* units */
@@ -49,6 +50,8 @@ struct code_plan {
 	int64_t step;		/* columns of a chunk, likewise */
 	bool even;		/* spans begin on units, chunks on bytes */
 	bool wide;		/* bytes above 127 occur */
+	int run;		/* units whose products, two and two, stay in 16
+				 * bits when they are added up; 0 where wide */
 	bool affine;		/* there is a base */
 	int minus, times;	/* byte = code * times */
 	float table_step;	/* TABLE with one table: its step and bytes */
@@ -65,6 +68,7 @@ struct code_cut {
 struct code_block {
 	struct code_cut cut;
 	bool wide;
+	int run;		/* both as in the plan */
 	const uint8_t *strip;	/* (units, CODE_STRIP, CODE_UNIT) */
 	const float *step;	/* (spans, CODE_STRIP) */
 	const float *base;	/* the same, or NULL */
@@ -143,8 +147,8 @@ void code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
  * int8 of n floats, rounded to the nearest even, so that v ~ scale * q with q in
  * -127..127; returns the scale. Where all |v| are under 2^-100, q and scale are
  * 0; where one is not finite, q is 0 and the scale NaN. sum, if not NULL, gets
- * the sums of each 32 of q, the last of what is left. The same bits on every
- * level.
+ * the sums of each CODE_SUM of q, the last of what is left, and has room for
+ * those of 64. The same bits on every level.
  */
 float code_round(const float *v, int64_t n, int8_t *q, int16_t *sum);
 

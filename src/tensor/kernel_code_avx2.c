@@ -3,8 +3,10 @@
  * Packed codes times int8 with AVX2, which has no instruction for it: products
  * of bytes are added in pairs to 16 bits, with saturation, then in pairs to 32.
  *
- * Two products of bytes up to 127 with q stay below 2^15. Bytes above that are
- * taken less 128: their absolute value, up to 128, meets q with their sign.
+ * Two products of bytes up to 127 with q stay below 2^15, and so do the sums of
+ * several such pairs where the bytes are smaller: those are added up in 16 bits
+ * first. Bytes above 127 are taken less 128: their absolute value, up to 128,
+ * meets q with their sign.
  */
 #include "tensor/kernel_code.h"
 
@@ -14,7 +16,6 @@
 #include <string.h>
 
 #ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
@@ -28,20 +29,6 @@ enum { LANES = 8, PARTS = CODE_STRIP / LANES, PAIR = 2 };
 /* ---- products ---- */
 
 AVX2 INLINE __m256i
-dot(__m256i acc, __m256i w, __m256i x, const bool wide)
-{
-	const __m256i ones = _mm256_set1_epi16(1);
-	__m256i p;
-
-	if (wide)
-		p = _mm256_maddubs_epi16(_mm256_abs_epi8(w),
-		    _mm256_sign_epi8(x, w));
-	else
-		p = _mm256_maddubs_epi16(w, x);
-	return _mm256_add_epi32(acc, _mm256_madd_epi16(p, ones));
-}
-
-AVX2 INLINE __m256i
 broadcast(const int8_t *q)
 {
 	int32_t four;
@@ -51,10 +38,11 @@ broadcast(const int8_t *q)
 }
 
 AVX2 INLINE void
-dot_units(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
-    __m256i acc[PAIR][PARTS], const int tokens, const bool wide)
+dot_wide(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
+    __m256i acc[PAIR][PARTS], const int tokens)
 {
 	const __m256i half = _mm256_set1_epi8((char)128);
+	const __m256i ones = _mm256_set1_epi16(1);
 
 	for (int64_t u = 0; u < units; u++, q += CODE_UNIT) {
 		__m256i x[PAIR];
@@ -64,13 +52,60 @@ dot_units(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 			x[i] = broadcast(q + i * ldq);
 		UNROLL
 		for (int k = 0; k < PARTS; k++, w += 32) {
-			__m256i v = _mm256_loadu_si256((const __m256i *)w);
+			__m256i v = _mm256_xor_si256(half,
+			    _mm256_loadu_si256((const __m256i *)w));
+			__m256i size = _mm256_abs_epi8(v);
 
-			if (wide)
-				v = _mm256_xor_si256(v, half);
 			UNROLL
 			for (int i = 0; i < tokens; i++)
-				acc[i][k] = dot(acc[i][k], v, x[i], wide);
+				acc[i][k] = _mm256_add_epi32(acc[i][k],
+				    _mm256_madd_epi16(ones,
+				    _mm256_maddubs_epi16(size,
+				    _mm256_sign_epi8(x[i], v))));
+		}
+	}
+}
+
+/* Runs of units whose sums of products stay in 16 bits. */
+AVX2 INLINE void
+dot_runs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
+    int64_t run, __m256i acc[PAIR][PARTS], const int tokens)
+{
+	const __m256i ones = _mm256_set1_epi16(1);
+
+	for (int64_t u = 0; u < units; u += run) {
+		int64_t end = units - u < run ? units - u : run;
+		__m256i s[PAIR][PARTS];
+
+		UNROLL
+		for (int i = 0; i < tokens; i++) {
+			UNROLL
+			for (int k = 0; k < PARTS; k++)
+				s[i][k] = _mm256_setzero_si256();
+		}
+		for (; end > 0; end--, q += CODE_UNIT, w += CODE_UNIT_BYTES) {
+			__m256i x[PAIR];
+
+			UNROLL
+			for (int i = 0; i < tokens; i++)
+				x[i] = broadcast(q + i * ldq);
+			UNROLL
+			for (int k = 0; k < PARTS; k++) {
+				__m256i v = _mm256_loadu_si256(
+				    (const __m256i *)(w + 32 * k));
+
+				UNROLL
+				for (int i = 0; i < tokens; i++)
+					s[i][k] = _mm256_add_epi16(s[i][k],
+					    _mm256_maddubs_epi16(v, x[i]));
+			}
+		}
+		UNROLL
+		for (int i = 0; i < tokens; i++) {
+			UNROLL
+			for (int k = 0; k < PARTS; k++)
+				acc[i][k] = _mm256_add_epi32(acc[i][k],
+				    _mm256_madd_epi16(ones, s[i][k]));
 		}
 	}
 }
@@ -85,13 +120,12 @@ add_span(const struct code_block *b, int64_t s, int i,
 	UNROLL
 	for (int k = 0; k < PARTS; k++) {
 		int64_t at = s * CODE_STRIP + k * LANES;
-		__m256 v = _mm256_mul_ps(_mm256_loadu_ps(b->step + at),
-		    _mm256_cvtepi32_ps(acc[k]));
 
+		f[k] = _mm256_fmadd_ps(_mm256_loadu_ps(b->step + at),
+		    _mm256_cvtepi32_ps(acc[k]), f[k]);
 		if (b->base != NULL)
-			v = _mm256_add_ps(v, _mm256_mul_ps(
-			    _mm256_loadu_ps(b->base + at), x));
-		f[k] = _mm256_add_ps(f[k], v);
+			f[k] = _mm256_fmadd_ps(_mm256_loadu_ps(b->base + at),
+			    x, f[k]);
 	}
 }
 
@@ -107,11 +141,9 @@ store_token(const struct code_block *b, int i, const __m256 f[PARTS])
 		memcpy(part, y, (size_t)b->rows * sizeof(*y));
 	UNROLL
 	for (int k = 0; k < PARTS; k++) {
-		__m256 v = _mm256_mul_ps(scale, f[k]);
-
-		if (b->accumulate)
-			v = _mm256_add_ps(_mm256_loadu_ps(to + k * LANES), v);
-		_mm256_storeu_ps(to + k * LANES, v);
+		_mm256_storeu_ps(to + k * LANES, !b->accumulate ?
+		    _mm256_mul_ps(scale, f[k]) : _mm256_fmadd_ps(scale, f[k],
+		    _mm256_loadu_ps(to + k * LANES)));
 	}
 	if (!whole)
 		memcpy(y, part, (size_t)b->rows * sizeof(*y));
@@ -139,7 +171,10 @@ block_of(const struct code_block *b, int i0, const int tokens, const bool wide)
 				acc[i][k] = _mm256_set1_epi32(
 				    b->init[s * CODE_TOKENS + i0 + i]);
 		}
-		dot_units(w, q, b->ldq, n, acc, tokens, wide);
+		if (wide)
+			dot_wide(w, q, b->ldq, n, acc, tokens);
+		else
+			dot_runs(w, q, b->ldq, n, b->run, acc, tokens);
 		for (int i = 0; i < tokens; i++)
 			add_span(b, s, i0 + i, acc[i], f[i]);
 		w += n * CODE_UNIT_BYTES;

@@ -15,7 +15,6 @@
 #include <string.h>
 
 #ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
@@ -424,20 +423,18 @@ finish_half(const struct few *f, const struct room *m, int h, int rows,
 			__m512i d = _mm512_add_epi32(_mm512_set1_epi32(
 			    m->init[of]), _mm512_loadu_si512(m->d +
 			    k * m->stride * CODE_STRIP + at));
-			__m512 v = _mm512_mul_ps(_mm512_loadu_ps(m->step + at),
-			    _mm512_cvtepi32_ps(d));
 
+			sum = _mm512_fmadd_ps(_mm512_loadu_ps(m->step + at),
+			    _mm512_cvtepi32_ps(d), sum);
 			if (affine)
-				v = _mm512_add_ps(v, _mm512_mul_ps(
+				sum = _mm512_fmadd_ps(
 				    _mm512_loadu_ps(m->base + at),
-				    _mm512_set1_ps(m->sum[of])));
-			sum = _mm512_add_ps(sum, v);
+				    _mm512_set1_ps(m->sum[of]), sum);
 		}
-		sum = _mm512_mul_ps(_mm512_set1_ps(scale[k]), sum);
-		if (accumulate)
-			sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y),
-			    sum);
-		_mm512_mask_storeu_ps(y, mask, sum);
+		_mm512_mask_storeu_ps(y, mask, !accumulate ?
+		    _mm512_mul_ps(_mm512_set1_ps(scale[k]), sum) :
+		    _mm512_fmadd_ps(_mm512_set1_ps(scale[k]), sum,
+		    _mm512_maskz_loadu_ps(mask, y)));
 	}
 }
 

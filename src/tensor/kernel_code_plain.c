@@ -5,11 +5,8 @@
  */
 #include "tensor/kernel_code.h"
 
+#include <math.h>
 #include <string.h>
-
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#endif
 
 static void
 lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
@@ -75,19 +72,15 @@ block_token(const struct code_block *b, int i)
 		dot_units(w, b->q + i * b->ldq + u * CODE_UNIT, n, d);
 		w += n * CODE_UNIT_BYTES;
 		for (int r = 0; r < CODE_STRIP; r++) {
-			float v = step[r] * (float)d[r];
-
+			f[r] = fmaf(step[r], (float)d[r], f[r]);
 			if (b->base != NULL)
-				v += b->base[s * CODE_STRIP + r] *
-				    b->sum[s * CODE_TOKENS + i];
-			f[r] += v;
+				f[r] = fmaf(b->base[s * CODE_STRIP + r],
+				    b->sum[s * CODE_TOKENS + i], f[r]);
 		}
 	}
-	for (int r = 0; r < b->rows; r++) {
-		float v = b->scale[i] * f[r];
-
-		y[r] = b->accumulate ? y[r] + v : v;
-	}
+	for (int r = 0; r < b->rows; r++)
+		y[r] = b->accumulate ? fmaf(b->scale[i], f[r], y[r]) :
+		    b->scale[i] * f[r];
 }
 
 static void

@@ -17,8 +17,6 @@
 #define ROUND_MAGIC 12582912.0f
 #define ROUND_BITS 0x4b400000
 
-enum { SUM_OF = 32 };
-
 /* Below this 127 / max is no float. */
 static const float round_least = 0x1p-100f;
 
@@ -38,14 +36,14 @@ round_plain(const float *v, int64_t n, float times, int8_t *q)
 VALUE_SIMD static void
 sum_plain(const int8_t *q, int64_t n, int16_t *sum)
 {
-	for (int64_t i = 0; i < n; i += SUM_OF) {
-		int64_t m = n - i < SUM_OF ? n - i : SUM_OF;
+	for (int64_t i = 0; i < n; i += CODE_SUM) {
+		int64_t m = n - i < CODE_SUM ? n - i : CODE_SUM;
 		int s = 0;
 
 #pragma omp simd reduction(+ : s)
 		for (int64_t j = 0; j < m; j++)
 			s += q[i + j];
-		sum[i / SUM_OF] = (int16_t)s;
+		sum[i / CODE_SUM] = (int16_t)s;
 	}
 }
 
@@ -74,24 +72,47 @@ max_avx512(const float *v, int64_t n)
 	return _mm512_reduce_max_epu32(_mm512_max_epu32(a, b));
 }
 
+/* The sums of four registers, one after the other. */
+CPU_TARGET(CPU_FEATURES_AVX512) static inline __m128i
+sums_of(const __m512i a[4])
+{
+	__m512i u = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
+	    _mm512_unpackhi_epi32(a[0], a[1]));
+	__m512i v = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
+	    _mm512_unpackhi_epi32(a[2], a[3]));
+	__m256i half;
+
+	u = _mm512_add_epi32(_mm512_unpacklo_epi64(u, v),
+	    _mm512_unpackhi_epi64(u, v));
+	half = _mm256_add_epi32(_mm512_castsi512_si256(u),
+	    _mm512_extracti64x4_epi64(u, 1));
+	return _mm_add_epi32(_mm256_castsi256_si128(half),
+	    _mm256_extracti128_si256(half, 1));
+}
+
+/* 64 at a time; sum has room for the sums of 64. */
 CPU_TARGET(CPU_FEATURES_AVX512) static void
 round_avx512(const float *v, int64_t n, float times, int8_t *q, int16_t *sum)
 {
 	const __m512 t = _mm512_set1_ps(times);
 
-	for (int64_t i = 0; i < n; i += SUM_OF) {
-		uint32_t m = n - i < SUM_OF ? (1u << (n - i)) - 1 : UINT32_MAX;
-		__mmask16 lo = (__mmask16)m, hi = (__mmask16)(m >> 16);
-		__m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(t,
-		    _mm512_maskz_loadu_ps(lo, v + i)));
-		__m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(t,
-		    _mm512_maskz_loadu_ps(hi, v + i + 16)));
+	for (int64_t i = 0; i < n; i += 64) {
+		uint64_t m = n - i < 64 ? (UINT64_C(1) << (n - i)) - 1 :
+		    UINT64_MAX;
+		__m512i a[4];
 
-		_mm512_mask_cvtepi32_storeu_epi8(q + i, lo, a);
-		_mm512_mask_cvtepi32_storeu_epi8(q + i + 16, hi, b);
+		for (int k = 0; k < 4; k++) {
+			__mmask16 part = (__mmask16)(m >> (16 * k));
+
+			a[k] = _mm512_cvtps_epi32(_mm512_mul_ps(t,
+			    _mm512_maskz_loadu_ps(part, v + i + 16 * k)));
+			_mm512_mask_cvtepi32_storeu_epi8(q + i + 16 * k, part,
+			    a[k]);
+		}
 		if (sum != NULL)
-			sum[i / SUM_OF] = (int16_t)_mm512_reduce_add_epi32(
-			    _mm512_add_epi32(a, b));
+			_mm_storel_epi64((__m128i *)(sum + i / CODE_SUM),
+			    _mm_packs_epi32(sums_of(a),
+			    _mm_setzero_si128()));
 	}
 }
 
@@ -117,7 +138,7 @@ code_round(const float *v, int64_t n, int8_t *q, int16_t *sum)
 	if (!value_bits_finite(bits) || most < round_least) {
 		memset(q, 0, (size_t)n);
 		if (sum != NULL)
-			memset(sum, 0, (size_t)((n + SUM_OF - 1) / SUM_OF) *
+			memset(sum, 0, (size_t)((n + CODE_SUM - 1) / CODE_SUM) *
 			    sizeof(*sum));
 		return value_bits_finite(bits) ? 0.0f : NAN;
 	}

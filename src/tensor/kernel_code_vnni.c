@@ -15,7 +15,6 @@
 #include <string.h>
 
 #ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
@@ -84,22 +83,16 @@ add_span(const struct code_block *b, int64_t s, int h, __m512i acc[][2],
 	int64_t at = s * CODE_STRIP + h * CODE_HALF;
 	__m512 step = _mm512_loadu_ps(b->step + at);
 
-	if (b->base == NULL) {
-		UNROLL
-		for (int i = 0; i < tokens; i++)
-			f[i][h] = _mm512_add_ps(f[i][h], _mm512_mul_ps(step,
-			    _mm512_cvtepi32_ps(acc[i][h])));
-		return;
-	}
 	UNROLL
-	for (int i = 0; i < tokens; i++) {
-		__m512 v = _mm512_mul_ps(step, _mm512_cvtepi32_ps(acc[i][h]));
-		__m512 x = _mm512_set1_ps(b->sum[s * CODE_TOKENS + i]);
-
-		v = _mm512_add_ps(v, _mm512_mul_ps(
-		    _mm512_loadu_ps(b->base + at), x));
-		f[i][h] = _mm512_add_ps(f[i][h], v);
-	}
+	for (int i = 0; i < tokens; i++)
+		f[i][h] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(acc[i][h]),
+		    f[i][h]);
+	if (b->base == NULL)
+		return;
+	UNROLL
+	for (int i = 0; i < tokens; i++)
+		f[i][h] = _mm512_fmadd_ps(_mm512_loadu_ps(b->base + at),
+		    _mm512_set1_ps(b->sum[s * CODE_TOKENS + i]), f[i][h]);
 }
 
 VNNI INLINE void
@@ -112,11 +105,11 @@ store_half(const struct code_block *b, int h, __m512 f[][2], const int tokens)
 	UNROLL
 	for (int i = 0; i < tokens; i++) {
 		float *y = b->y + i * b->ldy + h * CODE_HALF;
-		__m512 v = _mm512_mul_ps(_mm512_set1_ps(b->scale[i]), f[i][h]);
+		__m512 scale = _mm512_set1_ps(b->scale[i]);
 
-		if (b->accumulate)
-			v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, y), v);
-		_mm512_mask_storeu_ps(y, m, v);
+		_mm512_mask_storeu_ps(y, m, !b->accumulate ?
+		    _mm512_mul_ps(scale, f[i][h]) : _mm512_fmadd_ps(scale,
+		    f[i][h], _mm512_maskz_loadu_ps(m, y)));
 	}
 }
 

@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-enum { SUM_OF = 32 };	/* int8 of a sum */
-
 static int64_t
 int8_width(int64_t cols)
 {
@@ -20,7 +18,7 @@ int8_bytes(int64_t n, int64_t cols)
 {
 	int64_t ldq = int8_width(cols);
 
-	return (size_t)(n * ldq) + (size_t)(n * ldq / SUM_OF) *
+	return (size_t)(n * ldq) + (size_t)(n * ldq / CODE_SUM) *
 	    sizeof(int16_t) + (size_t)n * sizeof(float);
 }
 
@@ -30,20 +28,20 @@ int8_point(void *memory, struct kernel_x *x)
 	x->ldq = int8_width(x->cols);
 	x->q = memory;
 	x->sum = (const int16_t *)(x->q + x->n * x->ldq);
-	x->scale = (const float *)(x->sum + x->n * x->ldq / SUM_OF);
+	x->scale = (const float *)(x->sum + x->n * x->ldq / CODE_SUM);
 }
 
 static void
 int8_row(const struct kernel_x *x, int64_t i)
 {
 	int8_t *q = (int8_t *)x->q + i * x->ldq;
-	int16_t *sum = (int16_t *)x->sum + i * x->ldq / SUM_OF;
-	int64_t sums = (x->cols + SUM_OF - 1) / SUM_OF;
+	int16_t *sum = (int16_t *)x->sum + i * x->ldq / CODE_SUM;
+	int64_t sums = (x->cols + CODE_SUM - 1) / CODE_SUM;
 
 	((float *)x->scale)[i] = code_round(x->f + i * x->cols, x->cols, q,
 	    sum);
 	memset(q + x->cols, 0, (size_t)(x->ldq - x->cols));
-	memset(sum + sums, 0, (size_t)(x->ldq / SUM_OF - sums) *
+	memset(sum + sums, 0, (size_t)(x->ldq / CODE_SUM - sums) *
 	    sizeof(*sum));
 }
 
@@ -104,7 +102,7 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 	x->n = n;
 	if (kind == PREP_INT8) {
 		x->q += i0 * x->ldq;
-		x->sum += i0 * x->ldq / SUM_OF;
+		x->sum += i0 * x->ldq / CODE_SUM;
 		x->scale += i0;
 	}
 	if (kind == PREP_BLOCKS)

@@ -63,6 +63,13 @@ struct tensor *tensor_quantize(const struct tensor *t,
     struct pare_err *err);
 
 /*
+ * t with other activations (0 or 8), its codes shared; t itself where it has
+ * them, or has no codes to be multiplied as integers. LOWRANK: both factors.
+ */
+struct tensor *tensor_activations(const struct tensor *t, int act,
+    struct pare_err *err);
+
+/*
  * The weights of t where keep(r, c) holds, the others zero, in the smallest of
  * BITMAP, INDEX and full form (full float with zeros inside only when neither
  * sparse form is smaller). mask is one byte a weight, rows*cols, 1 keeps; NULL in

@@ -94,16 +94,16 @@ step512(const int form, const int rows, const int tokens,
 {
 	__m512 v[4];
 
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		v[i] = mask == 0xffff ? _mm512_loadu_ps(x + i * ldx) :
 		    _mm512_maskz_loadu_ps(mask, x + i * ldx);
-#pragma GCC unroll 8
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++) {
 		__m512 a = weights512(form, w + r * ldw, mask);
 
 		_mm_prefetch(w + r * ldw + ahead, _MM_HINT_T1);
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[r][i] = _mm512_fmadd_ps(a, v[i], acc[r][i]);
 	}
@@ -119,9 +119,9 @@ dot512(const int form, const int rows, const int tokens, const char *w,
 	__m512 acc[DOT_ROWS][4];
 	int64_t k;
 
-#pragma GCC unroll 8
+	KERNEL_UNROLL
 	for (int r = 0; r < DOT_ROWS; r++)
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[r][i] = _mm512_setzero_ps();
 	for (k = 0; k + 16 <= cols; k += 16)
@@ -130,9 +130,9 @@ dot512(const int form, const int rows, const int tokens, const char *w,
 	if (k < cols)
 		step512(form, rows, tokens, acc, w + k * size, ldw, 0, x + k,
 		    cols, (__mmask16)((1u << (cols - k)) - 1));
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int r = 0; r < rows; r += 4)
 			put4(sum4(fold512(acc[r][i]), fold512(acc[r + 1][i]),
 			    fold512(acc[r + 2][i]), fold512(acc[r + 3][i])),
@@ -176,16 +176,16 @@ step256(const int form, const int rows, const int tokens, const int half,
 {
 	__m256 v[4];
 
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		v[i] = _mm256_loadu_ps(x + i * ldx);
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++) {
 		__m256 a = weights256(form, w + r * ldw);
 
 		if (half == 0)
 			_mm_prefetch(w + r * ldw + ahead, _MM_HINT_T1);
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[r][i][half] = _mm256_fmadd_ps(a, v[i],
 			    acc[r][i][half]);
@@ -200,18 +200,18 @@ rest256(const int form, const int rows, const int tokens,
 {
 	const int size = form == FORM_F32 ? 4 : 2;
 
-#pragma GCC unroll 2
+	KERNEL_UNROLL
 	for (int h = 0; h < 2; h++) {
 		int64_t m = n - 8 * h < 8 ? n - 8 * h : 8;
 
 		if (m <= 0)
 			return;
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int r = 0; r < rows; r++) {
 			__m256 a = m == 8 ? weights256(form, w + r * ldw) :
 			    few_weights256(form, w + r * ldw, m);
 
-#pragma GCC unroll 4
+			KERNEL_UNROLL
 			for (int i = 0; i < tokens; i++)
 				acc[r][i][h] = _mm256_fmadd_ps(a, m == 8 ?
 				    _mm256_loadu_ps(x + i * ldx) :
@@ -233,9 +233,9 @@ dot256(const int form, const int rows, const int tokens, const char *w,
 	__m256 acc[4][4][2];
 	int64_t k;
 
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int r = 0; r < 4; r++)
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[r][i][0] = acc[r][i][1] = _mm256_setzero_ps();
 	for (k = 0; k + 16 <= cols; k += 16) {
@@ -246,11 +246,11 @@ dot256(const int form, const int rows, const int tokens, const char *w,
 	}
 	rest256(form, rows, tokens, acc, w + k * size, ldw, x + k, cols,
 	    cols - k);
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++) {
 		__m128 s[4];
 
-#pragma GCC unroll 4
+		KERNEL_UNROLL
 		for (int r = 0; r < 4; r++)
 			s[r] = fold256(_mm256_add_ps(acc[r][i][0],
 			    acc[r][i][1]));

@@ -46,7 +46,7 @@ put_lanes512(__m512 v, float *y, int64_t ldy, bool add)
 	p[1] = _mm512_extractf32x4_ps(v, 1);
 	p[2] = _mm512_extractf32x4_ps(v, 2);
 	p[3] = _mm512_extractf32x4_ps(v, 3);
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < 4; i++, y += 4 * ldy)
 		_mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), p[i]) :
 		    p[i]);
@@ -72,6 +72,21 @@ put_rows512(__m512 a, __m512 b, __m512 c, __m512 d, float *y, int64_t ldy,
 	    y + 3 * ldy, ldy, add);
 }
 
+/* All rows of one vector of tokens. No loop: clang keeps the sums in memory when
+ * one picks them four at a time. */
+INLINE512 void
+put_tile512(const int rows, const int v, __m512 acc[PANEL_ROWS][2], float *y,
+    int64_t ldy, bool add)
+{
+	put_rows512(acc[0][v], acc[1][v], acc[2][v], acc[3][v], y, ldy, add);
+	if (rows > 4)
+		put_rows512(acc[4][v], acc[5][v], acc[6][v], acc[7][v], y + 4,
+		    ldy, add);
+	if (rows > 8)
+		put_rows512(acc[8][v], acc[9][v], acc[10][v], acc[11][v],
+		    y + 8, ldy, add);
+}
+
 /* One column: acc[r][v] += tile[r] * block[v]. */
 INLINE512 void
 column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
@@ -79,16 +94,16 @@ column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
 {
 	__m512 b[2];
 
-#pragma GCC unroll 2
+	KERNEL_UNROLL
 	for (int v = 0; v < vecs; v++) {
 		b[v] = _mm512_load_ps(block + 16 * v);
 		_mm_prefetch(block + 16 * v + BLOCK_AHEAD, _MM_HINT_T1);
 	}
-#pragma GCC unroll 12
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++) {
 		__m512 a = _mm512_set1_ps(tile[r * PANEL_RUN]);
 
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
 			acc[r][v] = _mm512_fmadd_ps(a, b[v], acc[r][v]);
 	}
@@ -103,9 +118,9 @@ multiply512(const int rows, const int vecs, const float *tile,
 	const char *next = ahead->p;
 	int64_t k;
 
-#pragma GCC unroll 12
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
 			acc[r][v] = _mm512_setzero_ps();
 	for (k = 0; k + PANEL_RUN <= cols; k += PANEL_RUN) {
@@ -121,19 +136,15 @@ multiply512(const int rows, const int vecs, const float *tile,
 	for (; k < cols; k++, tile++, block += PANEL_TOKENS)
 		column512(rows, vecs, acc, tile, block);
 	if (tokens == 16 * vecs && real == rows) {
-#pragma GCC unroll 2
-		for (int v = 0; v < vecs; v++)
-#pragma GCC unroll 3
-			for (int r = 0; r < rows; r += 4)
-				put_rows512(acc[r][v], acc[r + 1][v],
-				    acc[r + 2][v], acc[r + 3][v],
-				    y + 16 * v * ldy + r, ldy, add);
+		put_tile512(rows, 0, acc, y, ldy, add);
+		if (vecs == 2)
+			put_tile512(rows, 1, acc, y + 16 * ldy, ldy, add);
 	} else {
 		float sum[PANEL_ROWS * PANEL_TOKENS];
 
-#pragma GCC unroll 12
+		KERNEL_UNROLL
 		for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+			KERNEL_UNROLL
 			for (int v = 0; v < vecs; v++)
 				_mm512_storeu_ps(sum + r * PANEL_TOKENS +
 				    16 * v, acc[r][v]);
@@ -180,15 +191,15 @@ column256(const int rows, const int vecs, __m256 acc[6][2], const float *tile,
 {
 	__m256 b[2];
 
-#pragma GCC unroll 2
+	KERNEL_UNROLL
 	for (int v = 0; v < vecs; v++)
 		b[v] = _mm256_load_ps(block + 8 * v);
 	_mm_prefetch(block + BLOCK_AHEAD, _MM_HINT_T1);
-#pragma GCC unroll 6
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++) {
 		__m256 a = _mm256_broadcast_ss(tile + r * PANEL_RUN);
 
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
 			acc[r][v] = _mm256_fmadd_ps(a, b[v], acc[r][v]);
 	}
@@ -204,9 +215,9 @@ multiply256(const int rows, const int vecs, const float *tile, int64_t step,
 	const char *next = ahead->p;
 	int64_t k;
 
-#pragma GCC unroll 6
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
 			acc[r][v] = _mm256_setzero_ps();
 	for (k = 0; k + PANEL_RUN <= cols; k += PANEL_RUN, tile += step) {
@@ -216,9 +227,9 @@ multiply256(const int rows, const int vecs, const float *tile, int64_t step,
 	}
 	for (; k < cols; k++, tile++, block += PANEL_TOKENS)
 		column256(rows, vecs, acc, tile, block);
-#pragma GCC unroll 6
+	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
 			_mm256_storeu_ps(sum + r * PANEL_TOKENS + 8 * v,
 			    acc[r][v]);
@@ -253,7 +264,7 @@ put_rows256(const float *sum, float *y, int64_t ldy, bool add)
 	o[1] = _mm256_shuffle_ps(ab0, cd0, 0xee);
 	o[2] = _mm256_shuffle_ps(ab2, cd2, 0x44);
 	o[3] = _mm256_shuffle_ps(ab2, cd2, 0xee);
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < 4; i++) {
 		float *lo = y + i * ldy, *hi = lo + 4 * ldy;
 		__m128 l = _mm256_castps256_ps128(o[i]);
@@ -315,22 +326,22 @@ turn8(const float *x, int64_t ldx, float *out)
 {
 	__m256 a[8], b[8];
 
-#pragma GCC unroll 8
+	KERNEL_UNROLL
 	for (int i = 0; i < 8; i++)
 		a[i] = _mm256_loadu_ps(x + i * ldx);
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < 8; i += 2) {
 		b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
 		b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
 	}
-#pragma GCC unroll 2
+	KERNEL_UNROLL
 	for (int i = 0; i < 8; i += 4) {
 		a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
 		a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
 		a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
 		a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
 	}
-#pragma GCC unroll 4
+	KERNEL_UNROLL
 	for (int i = 0; i < 4; i++) {
 		_mm256_store_ps(out + i * PANEL_TOKENS,
 		    _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
@@ -364,7 +375,7 @@ panel_turn256(const float *x, int64_t ldx, int64_t tokens, int64_t cols,
 INLINE256 void
 put_run256(const int form, const char *w, float *to)
 {
-#pragma GCC unroll 2
+	KERNEL_UNROLL
 	for (int h = 0; h < 2; h++) {
 		__m256i wide;
 

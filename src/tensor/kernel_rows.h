@@ -30,6 +30,16 @@ extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
 /* The sum of a[i] * b[i], always in the same order. */
 float kernel_dot(const float *a, const float *b, int64_t n);
 
+/* Before a loop whose turns must all be written out, for its index picks
+ * registers. */
+#if defined(__clang__)
+#define KERNEL_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define KERNEL_UNROLL _Pragma("GCC unroll 32")
+#else
+#define KERNEL_UNROLL
+#endif
+
 /* What to bring near while something is multiplied: for each 16 columns a line
  * of each of `rows` rows, ld bytes apart, then `step` bytes on. */
 struct kernel_ahead {

@@ -414,6 +414,17 @@ do_line(const char *fmt, ...)
 	result_free(&r);
 }
 
+static void
+open_app(bool worker)
+{
+	session = session_new();
+	do_line("set threads 1");
+	do_line("open %s/small", root);
+	do_line("data %s/eval.tsv", root);
+	app = app_new(session, worker);
+	app_refresh(app, 0);
+}
+
 static int
 setup_app(bool worker)
 {
@@ -424,13 +435,8 @@ setup_app(bool worker)
 	dir = io_join(root, "small");
 	write_model(dir);
 	write_data();
-	session = session_new();
-	do_line("set threads 1");
-	do_line("open %s", dir);
-	do_line("data %s/eval.tsv", root);
 	free(dir);
-	app = app_new(session, worker);
-	app_refresh(app, 0);
+	open_app(worker);
 	return 0;
 }
 
@@ -724,6 +730,26 @@ test_live(void **state)
 	assert_null(app->p->eval);
 }
 
+/* What an earlier sitting measured is there without being measured again. */
+static void
+test_earlier_sitting(void **state)
+{
+	double seconds;
+
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	seconds = app_now(app)->eval->seconds;
+	app_free(app);
+	session_free(session);
+	open_app(true);
+	assert_null(app_now(app)->eval);
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	assert_true(app_now(app)->eval->seconds == seconds);
+}
+
 static void
 test_live_off(void **state)
 {
@@ -809,6 +835,8 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_live, setup_worker,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_earlier_sitting,
+		    setup_worker, teardown),
 		cmocka_unit_test_setup_teardown(test_live_off, setup_worker,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup_worker,

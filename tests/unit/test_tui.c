@@ -811,6 +811,26 @@ test_live(void **state)
 	assert_null(app->p->eval);
 }
 
+/* What an earlier sitting measured is there without being measured again. */
+static void
+test_earlier_sitting(void **state)
+{
+	double seconds;
+
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	seconds = app_now(app)->eval->seconds;
+	app_free(app);
+	session_free(session);
+	reopen_app("small", true);
+	assert_null(app_now(app)->eval);
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	assert_true(app_now(app)->eval->seconds == seconds);
+}
+
 static void
 test_live_off(void **state)
 {
@@ -925,6 +945,8 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_live, setup_worker,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_earlier_sitting,
+		    setup_worker, teardown),
 		cmocka_unit_test_setup_teardown(test_live_off, setup_worker,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_columns_let_it_run,

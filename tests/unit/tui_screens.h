@@ -54,6 +54,18 @@ write_model(const char *dir)
 	tiny_dir_free(t);
 }
 
+/* What is under root already, in a workbench. */
+static inline void
+reopen_app(const char *name, bool worker)
+{
+	session = session_new();
+	do_line("set threads 1");
+	do_line("open %s/%s", root, name);
+	do_line("data %s/eval.tsv", root);
+	app = app_new(session, worker);
+	app_refresh(app, 0);
+}
+
 /* The model under root/name and the samples, in a workbench. */
 static int
 open_app(const char *name, const char *samples, bool worker)
@@ -65,13 +77,8 @@ open_app(const char *name, const char *samples, bool worker)
 	dir = io_join(root, name);
 	write_model(dir);
 	tiny_put_text(root, "eval.tsv", samples);
-	session = session_new();
-	do_line("set threads 1");
-	do_line("open %s", dir);
-	do_line("data %s/eval.tsv", root);
 	free(dir);
-	app = app_new(session, worker);
-	app_refresh(app, 0);
+	reopen_app(name, worker);
 	return 0;
 }
 

@@ -109,7 +109,7 @@ number_ms(char out[NUMBER_MAX], double ms)
 		snprintf(out, NUMBER_MAX, "-");
 	else
 		snprintf(out, NUMBER_MAX, ms < 9.9995 ? "%.3f" : ms < 99.995 ?
-		    "%.2f" : "%.1f", ms);
+		    "%.2f" : ms < 999.95 ? "%.1f" : "%.0f", ms);
 }
 
 static void

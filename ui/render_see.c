@@ -180,11 +180,33 @@ data_name(const json_t *v, char *out, size_t n)
 	return out;
 }
 
+/* What is resident, and what of it has a name. The rest is the tokenizer, the
+ * samples and what the libraries took meanwhile. */
+static void
+add_memory(struct str *v, const json_t *doc)
+{
+	static const char *const named[][2] = { { "held_bytes", "tensors" },
+		{ "scratch_bytes", "scratch" }, { "cache_bytes", "cache" },
+		{ "program_bytes", "program" } };
+	char a[NUMBER_MAX];
+
+	if (!doc_has(doc, "resident_bytes"))
+		return;
+	number_bytes(a, doc_real(doc, "resident_bytes"));
+	str_addf(v, "%s resident", a);
+	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+		if (doc_int(doc, named[i][0]) <= 0)
+			continue;
+		number_bytes(a, doc_real(doc, named[i][0]));
+		str_addf(v, ", %s %s", named[i][1], a);
+	}
+}
+
 static void
 info_machine(struct str *b, const struct look *l, const json_t *doc)
 {
 	const json_t *data = doc_get(doc, "data");
-	char text[300], a[NUMBER_MAX];
+	char text[300];
 	struct str v = STR_INIT;
 
 	render_field(b, l, "eval set",
@@ -196,18 +218,7 @@ info_machine(struct str *b, const struct look *l, const json_t *doc)
 		str_addf(&v, ", %s", doc_text(doc, "blas"));
 	render_field(b, l, "threads", v.s);
 	str_clear(&v);
-	if (doc_has(doc, "resident_bytes")) {
-		number_bytes(a, doc_real(doc, "resident_bytes"));
-		str_addf(&v, "%s resident", a);
-	}
-	if (doc_int(doc, "scratch_bytes") > 0) {
-		number_bytes(a, doc_real(doc, "scratch_bytes"));
-		str_addf(&v, ", %s of it scratch", a);
-	}
-	if (doc_int(doc, "cache_bytes") > 0) {
-		number_bytes(a, doc_real(doc, "cache_bytes"));
-		str_addf(&v, ", %s cache", a);
-	}
+	add_memory(&v, doc);
 	render_field(b, l, "memory", v.s);
 	str_clear(&v);
 	if (doc_int(doc, "states") > 1)

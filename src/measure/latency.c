@@ -36,6 +36,8 @@ struct patience {
 };
 static const struct patience one_cell = { 10, 200, 2 };
 static const struct patience each_cell = { 5, 100, 1 };
+/* Of passes of seconds, fewer will do. */
+static const struct patience slow_cell = { 5, 0, 10 };
 static const double warm_seconds = 0.1, short_pass = 0.02;
 
 struct side {
@@ -383,7 +385,8 @@ is_done(const struct bench *b, const struct cell *c)
 	if (b->runs > 0)
 		return c->runs >= b->runs;
 	return c->runs >= p->most ||
-	    (c->runs >= p->least && c->spent >= p->seconds);
+	    (c->runs >= p->least && c->spent >= p->seconds) ||
+	    (c->runs >= slow_cell.least && c->spent >= slow_cell.seconds);
 }
 
 /* How many turns it will have, as far as one can tell. */

@@ -18,7 +18,8 @@ enum { LATENCY_TOKENS_MAX = 1 << 24, LATENCY_BATCH_MAX = 1 << 20,
 
 struct latency_options {
 	int64_t batch, seq;
-	int runs;		/* counted pairs; 0: until 2 s or 200, at least 10 */
+	int runs;		/* counted pairs; 0: until 2 s or 200, at least 10, or
+				 * 5 that take over 10 s */
 	uint64_t seed;		/* of the token ids */
 	int threads;		/* 0: as kernel_threads() says */
 };

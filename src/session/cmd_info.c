@@ -21,8 +21,8 @@ static const struct arg_spec info_args[] = {
 
 static const char *const info_examples[] = { "info", "info seq=512", NULL };
 
-static int64_t
-resident_bytes(void)
+int64_t
+work_resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
 	long long size, resident = -1;
@@ -141,11 +141,13 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	result_put_int(doc, "threads", kernel_threads());
 	result_put_text(doc, "blas", kernel_blas_name());
 	put_forms(m, seq, doc);
+	result_put_int(doc, "held_bytes", history_held_bytes(&s->history));
 	result_put_int(doc, "scratch_bytes",
 	    (int64_t)engine_scratch(s->engine) +
 	    evaluator_scratch(s->evaluator));
 	result_put_int(doc, "cache_bytes", evaluator_cached(s->evaluator));
-	result_put_int(doc, "resident_bytes", resident_bytes());
+	result_put_int(doc, "program_bytes", s->began_bytes);
+	result_put_int(doc, "resident_bytes", work_resident_bytes());
 	result_put_int(doc, "states", s->history.n);
 	account_free(&a);
 	return PARE_OK;
@@ -154,7 +156,11 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 const struct command command_info = {
 	.name = "info",
 	.group = GROUP_SEE,
-	.help = "Show what is open: sizes, forms, samples and machine.",
+	.help = "Show what is open: sizes, forms, samples and machine.\n"
+	    "Memory is what the process has, and of that the tensors of all "
+	    "states, the scratch of passes, the cache of evaluations, and the "
+	    "program before a model was open; the rest is the tokenizer and "
+	    "the samples.",
 	.examples = info_examples,
 	.args = info_args,
 	.flags = CMD_NEEDS_MODEL | CMD_LONG | CMD_DRY,

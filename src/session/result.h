@@ -20,7 +20,9 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, scratch_bytes, cache_bytes (inputs of
+ *          kernels[] {form, kernel}, held_bytes (tensors of all states, each
+ *          once), program_bytes (resident before a model was opened; -1:
+ *          unknown, as resident_bytes), scratch_bytes, cache_bytes (inputs of
  *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,

@@ -35,6 +35,7 @@ session_new(void)
 	s->memory = memory_new();
 	s->engine = engine_new();
 	s->evaluator = evaluator_new();
+	s->began_bytes = work_resident_bytes();
 	err_set(&s->tokenizer_why, PARE_EUSER, "no model is open");
 	return s;
 }

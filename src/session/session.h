@@ -49,6 +49,7 @@ struct session {
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */
+	int64_t began_bytes;	/* resident when the session began; -1: unknown */
 
 	/* Set by front ends. */
 	bool want_hash;		/* documents always carry the hash (JSON, batch);

@@ -11,6 +11,8 @@
 #include "session/result.h"
 #include "session/settings.h"
 
+/* What the process has in memory now; -1: unknown. */
+int64_t work_resident_bytes(void);
 /* The hash when it was computed before, else 0. */
 uint64_t work_known_hash(const struct model *m);
 /* Error when a mapped file became shorter since the last question. */

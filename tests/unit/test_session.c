@@ -476,6 +476,7 @@ test_config_alone(void **state)
 
 	DO(s, "open %s/config.json", model_dir);
 	expect_answer(s, "info", "weights", "false");
+	expect_answer(s, "info", "held_bytes", "0");
 	DO(s, "show");
 	DO(s, "prune heads L0.h1");
 	expect_error(s, "eval", PARE_EUSER, "weights=random");

@@ -25,15 +25,18 @@ struct quant {
 	enum quant_scheme scheme;
 	enum group_kind kind;
 	int64_t group;
+	int act;		/* of codes, as struct quant_spec */
 	enum form_kind cast;	/* bits == 16 */
 	int kept, twice;	/* left as they are; rounded before */
+	int other;		/* given other activations only */
 	char first_kept[64];
 };
 
 static struct quant_spec
 spec_for(const struct quant *q, const struct tensor *t)
 {
-	struct quant_spec s = { .scheme = q->scheme, .bits = q->bits };
+	struct quant_spec s = { .scheme = q->scheme, .bits = q->bits,
+		.act = q->act };
 
 	if (q->kind == GROUP_SIZE)
 		s.group = q->group;
@@ -84,6 +87,23 @@ is_coded(const struct tensor *t)
 	return t->values == FORM_INT || t->values == FORM_TABLE;
 }
 
+/* Whether t has the codes the line asks for; its activations may be others. */
+static bool
+has_codes(const struct quant *q, const struct tensor *t)
+{
+	struct quant_spec s = spec_for(q, t);
+	bool table = q->scheme == QUANT_KMEANS || q->scheme == QUANT_BINARY;
+
+	if (q->bits == 16)
+		return false;
+	if (t->form == FORM_LOWRANK)
+		return has_codes(q, t->kid[0]) && has_codes(q, t->kid[1]);
+	return t->form == (table ? FORM_TABLE : FORM_INT) &&
+	    t->code.bits == q->bits && t->code.group == s.group &&
+	    (table || t->code.scheme == (q->scheme == QUANT_AFFINE ?
+	    CODE_AFFINE : CODE_SYMMETRIC));
+}
+
 /* The transform of one tensor; one that would grow, or that is packed and would
  * not get smaller, stays. */
 static struct tensor *
@@ -95,6 +115,8 @@ quantize_one(const struct tensor *t, void *arg,
 	struct tensor *ghost;
 	bool stays;
 
+	if (has_codes(q, t))
+		return tensor_activations(t, q->act, err);
 	look.estimate = true;
 	ghost = convert(q, t, &look, err);
 	if (ghost == NULL)
@@ -197,6 +219,7 @@ read_numbers(struct quant *q, struct pare_err *err)
 
 	q->bits = (int)arg_int(a, "bits");
 	q->scheme = (enum quant_scheme)arg_get(a, "scheme")->i;
+	q->act = strcmp(arg_choice(a, "activations"), "int8") == 0 ? 8 : 0;
 	if (q->bits > 8 && q->bits != 16) {
 		err_set(err, PARE_EUSER,
 		    "bits: %d is not 1 to 8 (codes) or 16 (float)", q->bits);
@@ -270,7 +293,10 @@ map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 	if (rc != PARE_OK || q->slots.first[i] != i)
 		return rc;
 	if (edit_get(e, ref) != was) {
-		q->twice += is_coded(was);
+		if (has_codes(q, was))
+			q->other++;
+		else
+			q->twice += is_coded(was);
 		return PARE_OK;
 	}
 	if (q->kept++ == 0)
@@ -296,6 +322,10 @@ check_change(const struct quant *q, struct str *note, struct pare_err *err)
 		ops_note(note, "%d of %d matrices (%s%s) stay as they are: "
 		    "they would not get smaller", q->kept, distinct,
 		    q->first_kept, q->kept > 1 ? ", ..." : "");
+	if (q->other > 0)
+		ops_note(note, "%d matrices keep their codes and are "
+		    "multiplied with %s activations", q->other,
+		    q->act == 8 ? "int8" : "float");
 	if (q->twice > 0)
 		ops_note(note, "%d matrices were packed before and are rounded "
 		    "a second time", q->twice);
@@ -329,6 +359,7 @@ static const char *const scheme[] = { "symmetric", "affine", "kmeans",
     "binary", NULL };
 static const char *const method[] = { "rtn", NULL };
 static const char *const floats[] = { "f16", "bf16", NULL };
+static const char *const activations[] = { "int8", "float", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
@@ -343,6 +374,9 @@ static const struct arg_spec args[] = {
 	    .choices = scheme, .text = "which values the codes stand for" },
 	{ .name = "method", .type = ARG_CHOICE, .dflt = "rtn",
 	    .choices = method, .text = "how values are rounded" },
+	{ .name = "activations", .type = ARG_CHOICE, .dflt = "int8",
+	    .choices = activations, .text = "what the codes are multiplied "
+	    "with: int8 is faster, float exact; nothing with bits=16" },
 	{ .name = "float", .type = ARG_CHOICE, .dflt = "f16",
 	    .choices = floats, .text = "the format of bits=16" },
 	{ .name = NULL }
@@ -367,6 +401,12 @@ const struct op op_quantize = {
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
 	    "one of two means. Each row has its own step unless group says "
 	    "otherwise; method=rtn rounds each weight to the nearest value.\n"
+	    "With activations=int8 the inputs of a product are rounded to int8 "
+	    "as well, with a scale for each token, and multiplied in integer "
+	    "arithmetic; tables are rounded to 8 bits there. "
+	    "activations=float keeps them as they are, at about the speed of "
+	    "float32. Sparse matrices are multiplied with floats in any case, "
+	    "and bits=16 takes no notice of it.\n"
 	    "Bytes shrink to about bits/32 of float32 plus the steps or "
 	    "tables, and the matrices stay packed while the model runs. "
 	    "Parameters and multiply-adds stay what they were. Pruned weights "

@@ -76,6 +76,7 @@ run_prompt(struct console *c, const struct options *o, enum front front)
 	if (front == FRONT_TUI)
 		front = FRONT_REPL;
 	c->session->interactive = true;
+	repl_warn_state(c);
 	if (front == FRONT_REPL)
 		repl_offer_resume(c);
 	session_keep_journal(c->session);

@@ -22,7 +22,7 @@ chart_bar(const struct look *l, double share, int width)
 	struct str b = STR_INIT;
 	int eighths;
 
-	if (!(share > 0))
+	if (!(share > 0) || l->linear)
 		return str_detach(&b);
 	if (share > 1)
 		share = 1;
@@ -82,7 +82,7 @@ chart_columns(struct str *b, const struct look *l, const double *v, int n,
 	int columns = n < width ? n : width, *eighths;
 	double most = 0;
 
-	if (n <= 0 || columns <= 0)
+	if (n <= 0 || columns <= 0 || l->linear)
 		return 0;
 	eighths = xcalloc((size_t)columns, sizeof(*eighths));
 	for (int i = 0; i < n; i++)

@@ -165,12 +165,12 @@ show_json(struct console *c, const json_t *doc)
 static void
 follow_settings(struct console *c)
 {
-	const char *color = settings_text(c->session->settings, SET_COLOR);
-	enum look_color choice = strcmp(color, "always") == 0 ? LOOK_ALWAYS :
-	    strcmp(color, "never") == 0 ? LOOK_NEVER : LOOK_AUTO;
+	enum look_color choice = look_color_named(settings_text(
+	    c->session->settings, SET_COLOR));
 
 	look_choose(&c->out, choice);
 	look_choose(&c->err, choice);
+	look_choose(&c->progress.look, choice);
 }
 
 static void
@@ -228,18 +228,37 @@ on_result(const struct result *r, void *ctx)
 
 /* ---- running ------------------------------------------------------------- */
 
+static void
+note_saved(struct console *c, const char *kind)
+{
+	if (strcmp(kind, "save") == 0)
+		c->saved = c->session->history.current;
+	else if (strcmp(kind, "open") == 0)
+		c->saved = -1;
+}
+
+bool
+console_unsaved(const struct console *c)
+{
+	const struct history *h = &c->session->history;
+
+	return h->n > 0 && h->current != 0 && h->current != c->saved;
+}
+
 static enum pare_rc
 run(struct console *c, const char *line, bool success)
 {
-	struct task task = { 0 };
 	struct result r;
 	enum pare_rc rc;
 
-	progress_attach(&c->progress, &task);
-	signals_watch(&task);
-	rc = session_run(c->session, line, &task, &r);
+	c->task = (struct task){ 0 };
+	progress_attach(&c->progress, &c->task);
+	signals_watch(&c->task);
+	rc = session_run(c->session, line, &c->task, &r);
 	signals_watch(NULL);
 	show(c, &r, success);
+	if (rc == PARE_OK)
+		note_saved(c, r.kind);
 	if (rc == PARE_OK && !success && strcmp(r.kind, "open") == 0) {
 		json_decref(c->opened);
 		c->opened = json_incref(r.doc);
@@ -267,6 +286,25 @@ console_summary(struct console *c)
 
 	if (c->opened != NULL)
 		show(c, &r, true);
+}
+
+char *
+console_state_warning(const struct console *c)
+{
+	const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char *dir = io_state_dir();
+	bool kept = dir != NULL;
+
+	free(dir);
+	if (kept || c->no_state)
+		return NULL;
+	if (xdg != NULL && xdg[0] == '/')
+		return str_format("no history and no journal are kept: "
+		    "XDG_STATE_HOME, '%s', cannot be written", xdg);
+	if (home != NULL && home[0] == '/')
+		return str_format("no history and no journal are kept: "
+		    "'%s/.local/state' cannot be written", home);
+	return NULL;
 }
 
 static bool
@@ -353,11 +391,13 @@ console_init(struct console *c, const struct options *o, struct pare_err *err)
 	bool erases = term != NULL && *term != '\0' &&
 	    strcmp(term, "dumb") != 0;
 
-	*c = (struct console){ .json = o->json, .quiet = o->quiet };
+	*c = (struct console){ .json = o->json, .quiet = o->quiet,
+		.no_state = o->no_state, .saved = -1 };
 	if (o->no_state)
 		io_state_disable();
 	look_init(&c->out, STDOUT_FILENO, o->color, o->ascii);
 	look_init(&c->err, STDERR_FILENO, o->color, o->ascii);
+	c->out.linear = o->front == FRONT_PLAIN;
 	progress_init(&c->progress, &c->err, !o->quiet && erases &&
 	    o->front != FRONT_PLAIN);
 	c->session = session_new();

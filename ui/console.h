@@ -16,10 +16,13 @@ struct console {
 	struct session *session;
 	struct look out, err;
 	struct progress progress;
-	bool json, quiet;
+	struct task task;	/* of the line that runs: not on the stack, for
+				 * a late signal may still find it */
+	bool json, quiet, no_state;
 	bool interactive;	/* a person waits: hints on their own line */
 	bool broken;		/* standard output is gone */
 	bool failed;		/* for another reason than a reader who left */
+	int saved;		/* state written last by `save`; -1: none */
 	json_t *opened;		/* the document of a model opened quietly */
 	const char *where;	/* "script.pare:3", put before messages; NULL */
 };
@@ -33,6 +36,13 @@ void console_free(struct console *c);
 enum pare_rc console_run(struct console *c, const char *line);
 /* The same without showing the result of a success. */
 enum pare_rc console_run_quietly(struct console *c, const char *line);
+
+/* Leaving now would lose a change. */
+bool console_unsaved(const struct console *c);
+
+/* That nothing can be kept between sessions although it should be, malloc'ed;
+ * NULL. */
+char *console_state_warning(const struct console *c);
 
 /* Opens the model and loads the data that the options name. show: the line of
  * the model as well. */

@@ -41,6 +41,13 @@ look_init(struct look *l, int fd, enum look_color color, bool ascii)
 	look_measure(l);
 }
 
+enum look_color
+look_color_named(const char *name)
+{
+	return strcmp(name, "always") == 0 ? LOOK_ALWAYS :
+	    strcmp(name, "never") == 0 ? LOOK_NEVER : LOOK_AUTO;
+}
+
 void
 look_choose(struct look *l, enum look_color color)
 {
@@ -112,6 +119,19 @@ look_columns(const char *s)
 		total += columns;
 	}
 	return total;
+}
+
+const char *
+look_skip(const char *s, int n)
+{
+	int columns;
+	int32_t c;
+
+	while (*s != '\0' && n > 0) {
+		s += next_char(s, &c, &columns);
+		n -= columns;
+	}
+	return s;
 }
 
 /* Characters that could move the cursor, reorder the line or vanish. */

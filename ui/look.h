@@ -22,6 +22,7 @@ struct look {
 	int height;	/* rows of the terminal; 0: no terminal */
 	bool ascii;	/* nothing but 7 bit characters */
 	bool color;
+	bool linear;	/* read aloud: no bars, columns or rules */
 	bool tty;
 };
 
@@ -38,6 +39,8 @@ enum paint {
 
 /* Reads the environment (NO_COLOR, TERM, COLUMNS, the locale) and fd. */
 void look_init(struct look *l, int fd, enum look_color color, bool ascii);
+/* "always", "never"; anything else is LOOK_AUTO. */
+enum look_color look_color_named(const char *name);
 /* Another choice of colour. */
 void look_choose(struct look *l, enum look_color color);
 /* The size again, after a resize. */
@@ -52,6 +55,9 @@ int look_columns(const char *s);
 /* s with control characters, invalid UTF-8 and (for ASCII) everything else that
  * cannot be shown replaced by '?'. Malloc'ed. */
 char *look_clean(const struct look *l, const char *s);
+/* s after its first n columns (a wide character that lies across the border goes
+ * too), s being clean. */
+const char *look_skip(const char *s, int n);
 /* At most width columns of s, which is clean; the cut is marked. */
 void look_cut(struct str *b, const struct look *l, const char *s, int width);
 /* s (cleaned) in lines of the look's width; every line but the first, which

@@ -135,6 +135,8 @@ add_type(struct str *b, const struct arg_spec *a)
 		add_range(b, a);
 	if (a->unit != NULL)
 		str_addf(b, ", in %s", a->unit);
+	if ((a->flags & ARG_LIST) != 0)
+		str_add(b, " or more, joined by commas, of");
 	for (int i = 0; a->type == ARG_CHOICE && a->choices[i] != NULL; i++)
 		str_addf(b, "%s %s", i > 0 ? "," : "", a->choices[i]);
 	if (a->dflt != NULL)

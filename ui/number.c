@@ -102,6 +102,16 @@ number_plain(char out[NUMBER_MAX], double v)
 		snprintf(out, NUMBER_MAX, "%.4g", v);
 }
 
+void
+number_ms(char out[NUMBER_MAX], double ms)
+{
+	if (!isfinite(ms))
+		snprintf(out, NUMBER_MAX, "-");
+	else
+		snprintf(out, NUMBER_MAX, ms < 9.9995 ? "%.3f" : ms < 99.995 ?
+		    "%.2f" : ms < 999.95 ? "%.1f" : "%.0f", ms);
+}
+
 static void
 pair(char out[NUMBER_MAX], double a, double b, double step,
     const char *const *units, int decimals)

@@ -15,6 +15,7 @@ void number_bytes(char out[NUMBER_MAX], double v);
 void number_percent(char out[NUMBER_MAX], double share);	/* "94.1 %" */
 void number_change(char out[NUMBER_MAX], double before, double after);
 void number_seconds(char out[NUMBER_MAX], double s);
+void number_ms(char out[NUMBER_MAX], double ms);	/* "1.234", "12.34" */
 void number_plain(char out[NUMBER_MAX], double v);	/* about 4 digits */
 
 /* "1.21 -> 1.18 M": both in one unit, with as many decimals as it takes to tell

@@ -38,7 +38,7 @@ const struct option_spec option_table[OPTION_COUNT] = {
 	[OPTION_ASCII] = { "ascii", 0, NULL, NULL,
 	    "draw with ASCII characters only" },
 	[OPTION_NO_STATE] = { "no-state", 0, NULL, NULL,
-	    "keep no history and no journal" },
+	    "keep no history, no journal and no results" },
 	[OPTION_QUIET] = { "quiet", 'q', NULL, NULL,
 	    "no warnings and no progress" },
 	[OPTION_HELP] = { "help", 'h', NULL, NULL, "show this and exit" },

@@ -30,6 +30,10 @@ void render_verdict(struct str *b, const struct look *l, const json_t *eval,
 /* " Accuracy 94.1 % (92.5 to 95.5, n 1000)." */
 void render_first_metric(struct str *b, const json_t *eval);
 
+/* A `latency` without its parts. */
+void render_latency_line(struct str *b, const struct look *l,
+    const json_t *doc);
+
 /* The renderers, by file. */
 render_fn render_open, render_data, render_info, render_show, render_inspect;
 render_fn render_op, render_travel, render_resume, render_history, render_diff,

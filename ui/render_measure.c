@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* eval, latency, predict, compare, expect. */
+/* eval, predict, compare, expect. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -137,9 +137,14 @@ eval_cost(struct str *b, const struct look *l, const json_t *doc)
 
 	number_seconds(seconds, doc_real(doc, "seconds"));
 	number_count(rate, doc_real(doc, "tokens_per_second"));
-	line = doc_true(doc, "cached") ?
-	    str_format("  recalled: measured before, in %s", seconds) :
-	    str_format("  in %s, %s tokens/s", seconds, rate);
+	if (doc_true(doc, "cached"))
+		line = str_format("  recalled: measured before, in %s",
+		    seconds);
+	else if (doc_int(doc, "from_layer") > 0)
+		line = str_format("  in %s, %s tokens/s, from layer %lld on",
+		    seconds, rate, (long long)doc_int(doc, "from_layer"));
+	else
+		line = str_format("  in %s, %s tokens/s", seconds, rate);
 	look_paint(b, l, PAINT_DIM, line);
 	str_addc(b, '\n');
 	free(line);
@@ -190,48 +195,20 @@ render_eval(struct str *b, const struct look *l, const json_t *doc)
 
 	render_metric(a, sizeof(a), metric, doc_real(doc, "value"));
 	str_addf(&line, "%s ", a);
+	str_addc(&line, '(');
 	if (interval(ci, sizeof(ci), doc, metric))
-		str_addf(&line, "(95 %% interval %s, n %lld)", ci,
-		    (long long)doc_int(doc, "n"));
-	else
-		str_addf(&line, "(n %lld)", (long long)doc_int(doc, "n"));
+		str_addf(&line, "95 %% interval %s, ", ci);
+	str_addf(&line, "n %lld", (long long)doc_int(doc, "n"));
+	if (doc_true(doc, "partial"))
+		str_addf(&line, " of %lld: partial",
+		    (long long)doc_int(doc, "total"));
+	str_addc(&line, ')');
 	eval_others(&line, doc);
 	look_paint(b, l, PAINT_TITLE, metric);
 	str_addc(b, ' ');
 	look_wrap(b, l, (int)strlen(metric) + 1, 2, line.s);
 	eval_difference(b, l, doc);
 	eval_cost(b, l, doc);
-	str_free(&line);
-}
-
-/* ---- latency ------------------------------------------------------------- */
-
-void
-render_latency(struct str *b, const struct look *l, const json_t *doc)
-{
-	const json_t *r = doc_get(doc, "ratio_to_original");
-	struct str line = STR_INIT;
-
-	str_addf(&line, "%.2f ms median, %.2f ms at 95 %% (batch %lld, "
-	    "%lld tokens, %lld runs, %lld thread%s)%s",
-	    doc_real(doc, "p50_ms"), doc_real(doc, "p95_ms"),
-	    (long long)doc_int(doc, "batch"), (long long)doc_int(doc, "seq"),
-	    (long long)doc_int(doc, "runs"),
-	    (long long)doc_int(doc, "threads"),
-	    doc_int(doc, "threads") == 1 ? "" : "s",
-	    doc_true(doc, "cached") ? ", recalled" : "");
-	look_paint(b, l, PAINT_TITLE, "latency");
-	str_addc(b, ' ');
-	look_wrap(b, l, 8, 2, line.s);
-	str_clear(&line);
-	if (json_is_object(r)) {
-		str_addf(&line, "%.2f x the original's %.2f ms "
-		    "(%.2f to %.2f), taken in turn", doc_real(r, "median"),
-		    doc_real(doc, "original_p50_ms"), doc_real(r, "low"),
-		    doc_real(r, "high"));
-		look_spaces(b, 2);
-		look_wrap(b, l, 2, 2, line.s);
-	}
 	str_free(&line);
 }
 

@@ -180,11 +180,33 @@ data_name(const json_t *v, char *out, size_t n)
 	return out;
 }
 
+/* What is resident, and what of it has a name. The rest is the tokenizer, the
+ * samples and what the libraries took meanwhile. */
+static void
+add_memory(struct str *v, const json_t *doc)
+{
+	static const char *const named[][2] = { { "held_bytes", "tensors" },
+		{ "scratch_bytes", "scratch" }, { "cache_bytes", "cache" },
+		{ "program_bytes", "program" } };
+	char a[NUMBER_MAX];
+
+	if (!doc_has(doc, "resident_bytes"))
+		return;
+	number_bytes(a, doc_real(doc, "resident_bytes"));
+	str_addf(v, "%s resident", a);
+	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+		if (doc_int(doc, named[i][0]) <= 0)
+			continue;
+		number_bytes(a, doc_real(doc, named[i][0]));
+		str_addf(v, ", %s %s", named[i][1], a);
+	}
+}
+
 static void
 info_machine(struct str *b, const struct look *l, const json_t *doc)
 {
 	const json_t *data = doc_get(doc, "data");
-	char text[300], a[NUMBER_MAX];
+	char text[300];
 	struct str v = STR_INIT;
 
 	render_field(b, l, "eval set",
@@ -196,14 +218,7 @@ info_machine(struct str *b, const struct look *l, const json_t *doc)
 		str_addf(&v, ", %s", doc_text(doc, "blas"));
 	render_field(b, l, "threads", v.s);
 	str_clear(&v);
-	if (doc_has(doc, "resident_bytes")) {
-		number_bytes(a, doc_real(doc, "resident_bytes"));
-		str_addf(&v, "%s resident", a);
-	}
-	if (doc_int(doc, "scratch_bytes") > 0) {
-		number_bytes(a, doc_real(doc, "scratch_bytes"));
-		str_addf(&v, ", %s of it scratch", a);
-	}
+	add_memory(&v, doc);
 	render_field(b, l, "memory", v.s);
 	str_clear(&v);
 	if (doc_int(doc, "states") > 1)
@@ -254,6 +269,7 @@ show_columns(struct table *t, const char *by)
 	table_column(t, "bytes", TABLE_RIGHT, 0);
 	table_column(t, "bits", TABLE_RIGHT, 4);
 	table_column(t, "MACs/token", TABLE_RIGHT, 2);
+	table_column(t, "ms", TABLE_RIGHT, 2);
 	table_column(t, "form", TABLE_LEFT, 1);
 	table_column(t, "shape", TABLE_LEFT, 6);
 	table_column(t, "heads", TABLE_RIGHT, 9);
@@ -281,6 +297,15 @@ share_cells(struct table *t, const struct look *l, double share, bool bar)
 	table_cell(t, PAINT_NONE, isfinite(share) ? a : "");
 	table_cell(t, PAINT_BAR, drawn);
 	free(drawn);
+}
+
+static void
+ms_cell(struct table *t, double ms)
+{
+	char a[NUMBER_MAX];
+
+	number_ms(a, ms);
+	table_cell(t, PAINT_NONE, isfinite(ms) ? a : "");
 }
 
 static void
@@ -328,6 +353,7 @@ show_row(struct table *t, const struct look *l, const json_t *row, bool total)
 	number_plain(a, doc_real(row, "bits_per_param"));
 	table_cell(t, PAINT_NONE, doc_has(row, "bits_per_param") ? a : "");
 	count_cell(t, row, "macs_per_token");
+	ms_cell(t, doc_real(row, "ms"));
 	table_cell(t, PAINT_NONE, doc_text(row, "form"));
 	shape_cell(t, row);
 	if (doc_int(row, "heads") > 0 && !total)
@@ -342,6 +368,25 @@ show_row(struct table *t, const struct look *l, const json_t *row, bool total)
 		table_cell(t, PAINT_NONE, "");
 	table_cell(t, PAINT_DIM, doc_text(row, "tied_to"));
 	table_cell(t, PAINT_DIM, doc_text(row, "file_name"));
+}
+
+/* What the column ms is of. */
+static void
+show_latency(struct str *b, const struct look *l, const json_t *latency)
+{
+	struct str line = STR_INIT;
+	char embed[NUMBER_MAX];
+
+	if (!json_is_object(latency))
+		return;
+	number_ms(embed, doc_real(latency, "embed_ms"));
+	str_addf(&line, "ms: latency of batch %lld, %lld tokens, %lld threads; "
+	    "the embeddings together %s",
+	    (long long)doc_int(latency, "batch"),
+	    (long long)doc_int(latency, "seq"),
+	    (long long)doc_int(latency, "threads"), embed);
+	look_wrap(b, l, 0, 2, line.s);
+	str_free(&line);
 }
 
 void
@@ -361,6 +406,7 @@ render_show(struct str *b, const struct look *l, const json_t *doc)
 	}
 	table_draw(t, b, l, 0);
 	table_free(t);
+	show_latency(b, l, doc_get(doc, "latency"));
 }
 
 /* ---- inspect ------------------------------------------------------------- */
@@ -447,7 +493,8 @@ draw_spectrum(struct str *b, const struct look *l, const json_t *s)
 		columns = chart_columns(b, l, v, n, l->width - 4 < 64 ?
 		    l->width - 4 : 64, 5, 2);
 		snprintf(right, sizeof(right), "%d", n);
-		draw_axis(b, l, "1", right, columns, 2);
+		if (columns > 0)
+			draw_axis(b, l, "1", right, columns, 2);
 	}
 	spectrum_facts(b, l, s);
 	free(v);

@@ -31,6 +31,7 @@ static struct {
 	char *line;		/* a finished one, owned */
 	bool has_line, ended;
 	bool hinted;		/* said how to leave */
+	bool asking;		/* whether to leave without saving */
 } repl;
 
 /* ---- the prompt ---------------------------------------------------------- */
@@ -49,7 +50,12 @@ show_prompt(void)
 {
 	const struct look *l = &repl.console->out;
 
-	repl.has_line = false;
+	repl.has_line = repl.ended = false;
+	if (repl.asking) {
+		rl_callback_handler_install("The current state is not saved "
+		    "(save DIR). Leave? y/n ", on_line);
+		return;
+	}
 	/* \001 and \002 tell readline what takes no room. */
 	rl_callback_handler_install(l->color ?
 	    "\001\033[1m\002pare>\001\033[0m\002 " : "pare> ", on_line);
@@ -65,10 +71,11 @@ cancel_line(void)
 	fputs("^C\n", rl_outstream);
 	fflush(rl_outstream);
 	lineedit_abandon();
-	if (empty && !repl.hinted) {
+	if (empty && !repl.asking && !repl.hinted) {
 		fputs("Ctrl-D or quit leaves.\n", rl_outstream);
 		repl.hinted = true;
 	}
+	repl.asking = false;
 	fflush(rl_outstream);
 	show_prompt();
 }
@@ -120,6 +127,25 @@ wait_line(void)
 	return repl.has_line;
 }
 
+/* Leaves, or asks first when that would lose a change. */
+static void
+try_leave(void)
+{
+	if (console_unsaved(repl.console) && !repl.asking)
+		repl.asking = true;
+	else
+		repl.console->session->quit = true;
+}
+
+static bool
+is_word(const char *line, const char *word)
+{
+	size_t n = strlen(word);
+
+	return strncmp(line, word, n) == 0 &&
+	    line[n + strspn(line + n, " \t\r")] == '\0';
+}
+
 static void
 run_one(const char *line)
 {
@@ -129,6 +155,14 @@ run_one(const char *line)
 	if (*p == '\0')
 		return;
 	lineedit_keep(line);
+	if (is_word(p, "quit")) {
+		try_leave();
+		return;
+	}
+	if (is_word(p, "quit!")) {
+		c->session->quit = true;
+		return;
+	}
 	console_run(c, line);
 	/* A Ctrl-C that came too late for the task is not for the prompt. */
 	signals_drain();
@@ -142,13 +176,35 @@ run_lines(char *text)
 {
 	char *save = NULL, *line;
 
+	if (repl.asking) {
+		if (text[0] == 'y' || text[0] == 'Y')
+			try_leave();
+		repl.asking = false;
+		return;
+	}
 	for (line = strtok_r(text, "\n", &save); line != NULL;
 	    line = strtok_r(NULL, "\n", &save)) {
-		if (repl.console->session->quit || repl.console->broken ||
+		if (repl.console->session->quit || repl.asking ||
+		    repl.console->broken ||
 		    signals_exit_status() != 0)
 			break;
 		run_one(line);
 	}
+}
+
+/* Ctrl-D, or nobody is there any more: then the journal is what remains. */
+static void
+end_of_input(void)
+{
+	struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
+	struct session *s = repl.console->session;
+
+	fputc('\n', rl_outstream);
+	fflush(rl_outstream);
+	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) != 0)
+		s->quit = s->keep_journal = true;
+	else
+		try_leave();
 }
 
 void
@@ -159,11 +215,14 @@ repl_run(struct console *c)
 	lineedit_open();
 	lineedit_session(c->session);
 	show_prompt();
-	while (wait_line()) {
+	while (wait_line() || repl.ended) {
 		char *line = repl.line;
 
 		repl.line = NULL;
-		run_lines(line);
+		if (line == NULL)
+			end_of_input();
+		else
+			run_lines(line);
 		free(line);
 		if (c->session->quit || c->broken ||
 		    signals_exit_status() != 0)
@@ -179,6 +238,16 @@ repl_run(struct console *c)
 		fflush(rl_outstream);
 	}
 	lineedit_close();
+}
+
+void
+repl_warn_state(const struct console *c)
+{
+	char *text = console_state_warning(c);
+
+	if (text != NULL)
+		console_warn(c, text);
+	free(text);
 }
 
 static void

@@ -280,7 +280,7 @@ table_draw(const struct table *t, struct str *b, const struct look *l,
 	if (has_titles(t))
 		draw_row(t, NULL, b, l, col, indent);
 	for (int r = 0; r < t->nrows; r++) {
-		if (t->row[r].rule)
+		if (t->row[r].rule && !l->linear)
 			draw_rule(b, l, indent,
 			    total_width(col, t->ncolumns));
 		draw_row(t, &t->row[r], b, l, col, indent);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "ui/version.h"
+#include "ui/tui/screen.h"
 
 #include <stdio.h>
 
@@ -23,6 +24,6 @@ version_text(struct str *b)
 {
 	str_addf(b, "pare %s\n", PACKAGE_VERSION);
 	str_addf(b, "%s\n", openblas_get_config());
-	str_addf(b, "readline %s, Jansson %s, utf8proc %s\n",
-	    rl_library_version, jansson_version_str(), utf8proc_version());
+	str_addf(b, "%s, readline %s, Jansson %s, utf8proc %s\n",
+	    screen_library(), rl_library_version, jansson_version_str(), utf8proc_version());
 }

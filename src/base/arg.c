@@ -185,7 +185,7 @@ say_allowed(const struct arg_spec *s, struct str *b)
 	static const char *const kind[ARG_TYPE_COUNT] = {
 		[ARG_INT] = "a whole number", [ARG_REAL] = "a number",
 		[ARG_AMOUNT] = "a share as 30% (0% to 100%) or a count",
-		[ARG_CHOICE] = "one of ", [ARG_BOOL] = "on or off",
+		[ARG_CHOICE] = "", [ARG_BOOL] = "on or off",
 		[ARG_TEXT] = "a text", [ARG_TARGET] = "a target as L0-5.ffn",
 		[ARG_FILE] = "a file name",
 		[ARG_STATE] = "a state: its number, its mark or original",
@@ -193,8 +193,10 @@ say_allowed(const struct arg_spec *s, struct str *b)
 
 	str_add(b, kind[s->type]);
 	if (s->type == ARG_CHOICE)
-		for (int i = 0; s->choices[i] != NULL; i++)
-			str_addf(b, "%s%s", i == 0 ? "" : ", ", s->choices[i]);
+		str_add(b, (s->flags & ARG_LIST) != 0 ?
+		    "one or more, joined by commas, of " : "one of ");
+	for (int i = 0; s->type == ARG_CHOICE && s->choices[i] != NULL; i++)
+		str_addf(b, "%s%s", i == 0 ? "" : ", ", s->choices[i]);
 	if ((s->type == ARG_INT || s->type == ARG_REAL) && is_bounded(s)) {
 		if (s->max >= unbounded)
 			str_addf(b, ", at least %g", s->min);
@@ -292,17 +294,51 @@ parse_amount(const struct arg_spec *s, const char *text, struct arg_value *v,
 	return PARE_OK;
 }
 
+/* Which of the choices the n bytes at text are; -1: none. */
+static int
+find_choice(const struct arg_spec *s, const char *text, size_t n)
+{
+	for (int i = 0; s->choices[i] != NULL; i++)
+		if (strlen(s->choices[i]) == n &&
+		    memcmp(s->choices[i], text, n) == 0)
+			return i;
+	return -1;
+}
+
+static enum pare_rc
+parse_list(const struct arg_spec *s, const char *text, struct pare_err *err)
+{
+	uint64_t seen = 0;
+
+	for (const char *p = text;; p++) {
+		size_t n = strcspn(p, ",");
+		int i = find_choice(s, p, n);
+
+		if (i < 0)
+			return refuse(s, text, n == 0 ? "has an empty place" :
+			    "has an unknown word", err);
+		if (i < 64 && (seen & 1ull << i) != 0)
+			return refuse(s, text, "has a word twice", err);
+		seen |= i < 64 ? 1ull << i : 0;
+		p += n;
+		if (*p == '\0')
+			return PARE_OK;
+	}
+}
+
 static enum pare_rc
 parse_choice(const struct arg_spec *s, const char *text, struct arg_value *v,
     struct pare_err *err)
 {
 	const char *near;
+	int i = find_choice(s, text, strlen(text));
 
-	for (int i = 0; s->choices[i] != NULL; i++)
-		if (strcmp(s->choices[i], text) == 0) {
-			v->i = i;
-			return PARE_OK;
-		}
+	if ((s->flags & ARG_LIST) != 0)
+		return parse_list(s, text, err);
+	if (i >= 0) {
+		v->i = i;
+		return PARE_OK;
+	}
 	refuse(s, text, "is not known", err);
 	near = str_nearest(text, s->choices);
 	if (near != NULL)

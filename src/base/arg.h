@@ -35,7 +35,9 @@ enum arg_flag {
 			 * key=value is accepted too */
 	ARG_REPEAT = 4,	/* the last ARG_WORD: takes all remaining words, joined
 			 * by one space in arg_value.s */
-	ARG_HIDDEN = 8
+	ARG_HIDDEN = 8,
+	ARG_LIST = 16	/* ARG_CHOICE: one or more of them, joined by commas,
+			 * none twice; read them from arg_value.s */
 };
 
 struct arg_spec {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void (*die_hook)(void);
 static atomic_long fail_at;
@@ -75,6 +76,29 @@ mem_fail_at(long n)
 	atomic_store(&fail_at, n);
 }
 
+/*
+ * Memory of some megabytes asks for large pages where the system has them: with
+ * small ones a pass over weights waits for the tables of pages as long as for
+ * the weights. Only whole large pages are asked for, so none is held for a part.
+ */
+static void *
+alloc_lines(size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+	const size_t large = (size_t)2 << 20;
+	void *p;
+
+	if (bytes < large)
+		return aligned_alloc(64, bytes);
+	p = aligned_alloc(large, (bytes + large - 1) & ~(large - 1));
+	if (p != NULL)
+		(void)madvise(p, bytes & ~(large - 1), MADV_HUGEPAGE);
+	return p;
+#else
+	return aligned_alloc(64, bytes);
+#endif
+}
+
 void *
 mem_big(size_t n, size_t size, struct pare_err *err)
 {
@@ -91,7 +115,7 @@ mem_big(size_t n, size_t size, struct pare_err *err)
 	if (atomic_load(&fail_at) > 0 && atomic_fetch_sub(&fail_at, 1) == 1)
 		p = NULL;
 	else
-		p = aligned_alloc(64, padded);
+		p = alloc_lines(padded);
 	if (p == NULL)
 		err_set(err, PARE_ENOMEM, "out of memory: %zu bytes wanted",
 		    bytes);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * attention: one (sequence, head) pair is one piece of work for one thread. A
- * tile of queries at a time, so that its scores stay in the cache: scores by a
- * small product, softmax by rows, context by a small product. Pieces write to
- * places of their own, so the order in which threads take them changes nothing.
+ * attention: a few (sequence, head) pairs are one piece of work for one thread;
+ * what happens inside a pair is in attention_lanes.h. Pieces write to places of
+ * their own, so the order in which threads take them changes nothing.
  */
 #include <cblas.h>
 #include <math.h>
@@ -11,14 +10,15 @@
 #include <string.h>
 
 #include "engine/attention.h"
+#include "engine/lanes.h"
 #include "tensor/kernel.h"
-
-enum { QUERIES = 64 };	/* rows of a tile of scores */
+#include "tensor/team.h"
 
 size_t
-attention_scratch(int64_t longest)
+attention_scratch(int64_t longest, int dim)
 {
-	return (size_t)kernel_threads() * QUERIES * (size_t)longest;
+	return (size_t)team_threads() * LANES_ATTEND((size_t)longest,
+	    (size_t)dim);
 }
 
 static int64_t
@@ -32,71 +32,66 @@ longest_of(const struct attention *a)
 	return longest;
 }
 
-/* Rows of softmax; row i of a causal tile sees keys 0 .. first + i. */
-static void
-softmax_rows(float *s, int64_t rows, int64_t keys, int64_t first, bool causal)
-{
-	for (int64_t i = 0; i < rows; i++) {
-		float *p = s + i * keys;
-		int64_t n = causal && first + i + 1 < keys ?
-		    first + i + 1 : keys;
-
-		elem_softmax(p, n);
-		for (int64_t j = n; j < keys; j++)
-			p[j] = 0.0f;
-	}
-}
-
-/* Queries [first, first + rows) of a sequence of `keys` tokens; s: (rows, keys). */
-static void
-attend_tile(const struct attention *a, int64_t token, int64_t qrow, int head,
-    int64_t first, int64_t rows, int64_t keys, float *s)
-{
-	const int64_t qw = (int64_t)a->heads * a->dim;
-	const int64_t kw = (int64_t)a->kv_heads * a->dim;
-	const int64_t kv = (int64_t)head / (a->heads / a->kv_heads) * a->dim;
-	const float *q = a->q + (qrow + first) * qw + (int64_t)head * a->dim;
-	float *c = a->ctx + (qrow + first) * qw + (int64_t)head * a->dim;
-	const float *k = a->k + token * kw + kv;
-	const float *v = a->v + token * kw + kv;
-
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows,
-	    (blasint)keys, a->dim, 1.0f / sqrtf((float)a->dim), q,
-	    (blasint)qw, k, (blasint)kw, 0.0f, s, (blasint)keys);
-	softmax_rows(s, rows, keys, first, a->causal);
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)rows,
-	    a->dim, (blasint)keys, 1.0f, s, (blasint)keys, v, (blasint)kw,
-	    0.0f, c, (blasint)qw);
-}
-
 /* One head of one sequence. */
 static void
-attend_pair(const struct attention *a, int seq, int head, float *scratch)
+attend_pair(const struct attention *a, const struct lanes *lane, int seq,
+    int head, float *scratch)
 {
 	const int64_t token = a->start[seq] - a->start[0];
 	const int64_t keys = a->start[seq + 1] - a->start[seq];
-	const int64_t qrow = a->first_only ? seq : token;
-	const int64_t queries = a->first_only ? 1 : keys;
-	const bool want = a->want && a->want_seq == seq &&
-	    a->want_head == head;
+	const int64_t qw = (int64_t)a->heads * a->dim;
+	const int64_t kw = (int64_t)a->kv_heads * a->dim;
+	const int64_t q = (a->first_only ? seq : token) * qw +
+	    (int64_t)head * a->dim;
+	const int64_t kv = token * kw +
+	    (int64_t)(head / (a->heads / a->kv_heads)) * a->dim;
+	const struct attend pair = {
+		.q = a->q + q, .k = a->k + kv, .v = a->v + kv,
+		.ctx = a->ctx + q, .q_step = qw, .k_step = kw,
+		.queries = a->first_only ? 1 : keys, .keys = keys,
+		.dim = a->dim, .scale = 1.0f / sqrtf((float)a->dim),
+		.causal = a->causal, .scratch = scratch,
+		.want = a->want_seq == seq && a->want_head == head ?
+		    a->want : NULL
+	};
 
-	for (int64_t i = 0; i < queries; i += QUERIES)
-		attend_tile(a, token, qrow, head, i,
-		    queries - i < QUERIES ? queries - i : QUERIES, keys,
-		    want ? a->want + i * keys : scratch);
+	lane->attend(&pair);
 }
+
+/* Pieces of work: a few heads of a sequence. */
+struct pieces {
+	const struct attention *a;
+	const struct lanes *lane;
+	size_t scratch;		/* floats a thread */
+	int heads, split;	/* heads of a piece, pieces of a sequence */
+};
+
+static void
+attend_piece(void *arg, int64_t i, int thread)
+{
+	const struct pieces *p = arg;
+	const int first = (int)(i % p->split) * p->heads;
+
+	for (int h = first; h < first + p->heads && h < p->a->heads; h++)
+		attend_pair(p->a, p->lane, (int)(i / p->split), h,
+		    p->a->scratch + (size_t)thread * p->scratch);
+}
+
+/* Multiply-adds a piece should have at least: some 20 us. */
+static const int64_t piece_macs = 1 << 20;
 
 void
 attention_run(const struct attention *a)
 {
-	const int64_t pairs = (int64_t)a->nseq * a->heads;
-	const size_t longest = (size_t)longest_of(a);
+	const int64_t longest = longest_of(a);
+	const int64_t macs = 2 * longest * longest * a->dim + 1;
+	struct pieces p = { .a = a, .lane = lanes(),
+		.scratch = LANES_ATTEND((size_t)longest, (size_t)a->dim) };
 
-#pragma omp parallel for schedule(dynamic) num_threads(kernel_threads())
-	for (int64_t i = 0; i < pairs; i++)
-		attend_pair(a, (int)(i / a->heads), (int)(i % a->heads),
-		    a->scratch + (size_t)omp_get_thread_num() * QUERIES *
-		    longest);
+	p.heads = macs >= piece_macs ? 1 : (int)(piece_macs / macs) + 1;
+	p.heads = p.heads > a->heads ? a->heads : p.heads;
+	p.split = (a->heads + p.heads - 1) / p.heads;
+	team_for((int64_t)a->nseq * p.split, attend_piece, &p);
 }
 
 /* ==== training ==== */
@@ -151,6 +146,19 @@ dropped(const struct attention_tape *t, const struct pair *r, float *scratch)
 	return scratch;
 }
 
+/* Rows of softmax; row i of a causal matrix sees keys 0 to i. */
+static void
+softmax_rows(float *p, int64_t n, bool causal)
+{
+	for (int64_t i = 0; i < n; i++) {
+		const int64_t seen = causal ? i + 1 : n;
+
+		elem_softmax(p + i * n, seen);
+		for (int64_t j = seen; j < n; j++)
+			p[i * n + j] = 0.0f;
+	}
+}
+
 static void
 keep_pair(const struct attention_tape *t, int seq, int head, float *scratch)
 {
@@ -161,7 +169,7 @@ keep_pair(const struct attention_tape *t, int seq, int head, float *scratch)
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, a->dim,
 	    r.scale, a->q + r.q, (blasint)r.qw, a->k + r.k, (blasint)r.kw,
 	    0.0f, r.p, n);
-	softmax_rows(r.p, n, n, 0, a->causal);
+	softmax_rows(r.p, n, a->causal);
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, a->dim, n,
 	    1.0f, dropped(t, &r, scratch), n, a->v + r.k, (blasint)r.kw, 0.0f,
 	    a->ctx + r.q, (blasint)r.qw);

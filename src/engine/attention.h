@@ -28,7 +28,7 @@ struct attention {
 };
 
 /* Floats of scratch when no sequence is longer than longest. */
-size_t attention_scratch(int64_t longest);
+size_t attention_scratch(int64_t longest, int dim);
 
 void attention_run(const struct attention *a);
 

@@ -201,6 +201,23 @@ check_attention(const struct model *m, const struct batch *b,
 	return PARE_OK;
 }
 
+static enum pare_rc
+check_from(const struct model *m, const struct forward *f,
+    struct pare_err *err)
+{
+	const int last = f->input ? engine_last_whole(m) : 0;
+
+	if (f->from < 0 || f->from > last)
+		return err_set(err, PARE_EUSER, f->input ?
+		    "L%d: a pass can begin in layers 0 to %d" :
+		    "L%d: a pass without input begins in layer %d", f->from,
+		    last);
+	if (f->attention && f->attention_layer < f->from)
+		return err_set(err, PARE_EUSER, "L%d: the pass begins in L%d",
+		    f->attention_layer, f->from);
+	return PARE_OK;
+}
+
 /* Multiply-adds of the linear maps of all layers for so many tokens; forms that
  * do less count in full. */
 static double
@@ -234,6 +251,8 @@ engine_forward(struct engine *e, const struct model *m,
 		return err_hint(err, "predict what=hidden");
 	}
 	if (f->attention && (rc = check_attention(m, b, f, err)) != PARE_OK)
+		return rc;
+	if ((rc = check_from(m, f, err)) != PARE_OK)
 		return rc;
 	/* Threads that sleep take longer to wake than a small product takes. */
 	limit = kernel_limit_threads(1);

@@ -40,7 +40,36 @@ struct forward {
 	int attention_layer, attention_head, attention_seq;
 	const struct engine_mask *mask;
 	struct task *task;	/* asked between layers */
+
+	/* Where to begin: the input (tokens, hidden) of layer `from`, 0 to
+	 * engine_last_whole(), as an earlier pass kept it. NULL: with the
+	 * embeddings, and `from` is 0. The outputs are bit-identical to those of
+	 * the full pass over the same batch that asks for the same outputs. */
+	const float *input;
+	int from;
+	/* Per layer l <= engine_last_whole(): where to copy its input (tokens,
+	 * hidden) to when the pass comes by; NULL, or NULL entries: not. */
+	float *const *keep;
+	struct engine_times *times;	/* added to; NULL: not measured */
 };
+
+/* What a layer's time is spent on. */
+enum engine_part {
+	ENGINE_ATTENTION,	/* products of q, k, v, o; scores and context */
+	ENGINE_FFN,		/* its products and the activation */
+	ENGINE_NORM,		/* norms, with the residual sums before them */
+	ENGINE_PARTS
+};
+
+/* Seconds, measured in place. They add up to the pass but for its first checks
+ * and the copies that `keep` asks for. */
+struct engine_times {
+	double embed, head;		/* head: with the norm after all layers */
+	double (*layer)[ENGINE_PARTS];	/* per layer of the model; the caller's */
+};
+
+/* The last layer whose input a pass for logits alone computes for all tokens. */
+int engine_last_whole(const struct model *m);
 
 struct engine;	/* scratch memory, reused from batch to batch; one a thread */
 struct engine *engine_new(void);
@@ -48,7 +77,8 @@ void engine_free(struct engine *e);
 
 /*
  * Runs the batch. PARE_EUSER when the model has no weights, has no head and
- * logits are wanted, or an id, a type or a length is outside its tables;
+ * logits are wanted, or an id, a type or a length is outside its tables, or
+ * `from` is no layer to begin with;
  * PARE_ENOMEM; PARE_ECANCELED; PARE_EFORMAT "non-finite values after layer k".
  * Outputs are undefined on error.
  */

@@ -188,6 +188,9 @@ facts_of(const struct tensor *t)
 		json_object_set_new(o, "group", json_integer(t->code.group));
 		json_object_set_new(o, "mult",
 		    json_real((double)t->code.mult));
+		if (t->code.act != 0)
+			json_object_set_new(o, "activations",
+			    json_integer(t->code.act));
 	}
 	if (t->form == FORM_BLOCK)
 		json_object_set_new(o, "block",

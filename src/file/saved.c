@@ -132,7 +132,7 @@ read_code(const struct loader *d, const char *name, const json_t *facts,
 {
 	static const char *const schemes[] = { "symmetric", "affine", NULL };
 	const char *scheme;
-	int64_t bits, group;
+	int64_t bits, group, act;
 	double mult;
 	int s = 0;
 	enum pare_rc rc;
@@ -140,6 +140,9 @@ read_code(const struct loader *d, const char *name, const json_t *facts,
 	rc = json_int(facts, "bits", 1, 8, 0, &bits, name, d->err);
 	if (rc == PARE_OK)
 		rc = json_int(facts, "group", 0, INT32_MAX, 0, &group, name,
+		    d->err);
+	if (rc == PARE_OK)
+		rc = json_int(facts, "activations", 0, 8, 0, &act, name,
 		    d->err);
 	if (rc == PARE_OK)
 		rc = json_real_of(facts, "mult", 0x1p-149, 0x1p127, 1.0, &mult,
@@ -154,6 +157,7 @@ read_code(const struct loader *d, const char *name, const json_t *facts,
 	t->code.bits = (uint8_t)bits;
 	t->code.scheme = (uint8_t)s;
 	t->code.group = group;
+	t->code.act = (uint8_t)act;
 	t->code.mult = (float)mult;
 	return PARE_OK;
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "measure/evaluate.h"
+#include "measure/score.h"
+#include "measure/sequential.h"
 #include "measure/stats.h"
 
 enum { FLIPS_MIN = 6 };
@@ -24,6 +26,8 @@ count_flips(const struct evaluation *a, const struct evaluation *b,
 		bool was = a->predicted[i] == a->gold[i];
 		bool is = b->predicted[i] == b->gold[i];
 
+		if (b->partial && !b->ran[i])
+			continue;
 		out->changed += a->predicted[i] != b->predicted[i];
 		if (a->gold[i] < 0)
 			continue;
@@ -32,10 +36,25 @@ count_flips(const struct evaluation *a, const struct evaluation *b,
 	}
 }
 
+/* A comparison that was stopped when it was decided. */
 static void
-judge_classes(const struct evaluation *a, struct comparison *c)
+judge_decided(const struct evaluation *b, struct comparison *c)
+{
+	bool differ = b->odds >= SEQUENTIAL_ODDS;
+
+	c->p = b->odds > 1 ? 1 / b->odds : 1;
+	snprintf(c->verdict, sizeof c->verdict, differ ?
+	    "%s, decided after %lld of %lld samples" :
+	    "%s: after %lld of %lld samples hardly a chance to tell", differ ?
+	    c->broke > c->fixed ? "worse" : "better" : "within noise",
+	    (long long)b->n, (long long)b->labelled);
+}
+
+static void
+judge_classes(const struct evaluation *b, struct comparison *c)
 {
 	long long flips = (long long)(c->fixed + c->broke);
+	double level = b->stop == STOP_DECIDED ? SEQUENTIAL_LEVEL : 0.05;
 	size_t n = sizeof c->verdict;
 
 	c->p = stats_mcnemar(c->fixed, c->broke);
@@ -44,13 +63,13 @@ judge_classes(const struct evaluation *a, struct comparison *c)
 	else if (flips == 0)
 		snprintf(c->verdict, n, "%lld predictions changed, none "
 		    "between right and wrong", (long long)c->changed);
-	else if (c->p < 0.05)
+	else if (c->p < level)
 		snprintf(c->verdict, n, "%s (p %.2g)", c->broke > c->fixed ?
 		    "worse" : "better", c->p);
 	else if (flips < FLIPS_MIN)
 		snprintf(c->verdict, n, "within noise: the set is too small: "
 		    "%lld flip%s of %lld cannot tell", flips, flips == 1 ? "" :
-		    "s", (long long)a->n);
+		    "s", (long long)b->n);
 	else
 		snprintf(c->verdict, n, "within noise (p %.2g)", c->p);
 }
@@ -63,7 +82,10 @@ judge_scores(const struct evaluation *a, const struct evaluation *b,
 	size_t n = sizeof c->verdict;
 
 	c->p = NAN;
-	if (isnan(c->delta))
+	if (b->partial)
+		snprintf(c->verdict, n, "not compared: %lld of %lld samples "
+		    "ran", (long long)b->n, (long long)b->labelled);
+	else if (isnan(c->delta))
 		snprintf(c->verdict, n, "undefined: the scores do not vary");
 	else if (memcmp(a->logits, b->logits,
 	    (size_t)a->total * (size_t)a->labels * sizeof *a->logits) == 0)
@@ -83,7 +105,8 @@ evaluation_compare(const struct evaluation *a, const struct evaluation *b,
 	bool scores = metric_table[a->metric].regression || a->labels == 1;
 
 	memset(out, 0, sizeof *out);
-	out->delta = b->value - a->value;
+	out->delta = b->value - (b->partial && a->total == b->total ?
+	    score_part(a, b->metric, b->ran) : a->value);
 	if (a->total != b->total || a->labels != b->labels) {
 		out->p = NAN;
 		snprintf(out->verdict, sizeof out->verdict,
@@ -92,6 +115,9 @@ evaluation_compare(const struct evaluation *a, const struct evaluation *b,
 		judge_scores(a, b, out);
 	} else {
 		count_flips(a, b, out);
-		judge_classes(a, out);
+		if (b->partial && b->stop == STOP_DECIDED)
+			judge_decided(b, out);
+		else
+			judge_classes(b, out);
 	}
 }

@@ -1,87 +1,140 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Samples are run in order of length, in batches of about 4,096 tokens laid end
- * to end, and their results go to the place of the sample: what comes out does
- * not depend on how the batches were cut, but for the rounding of sums in the
- * matrix products.
+ * Each thread is a lane: an engine, and room for one batch. Lanes take batches
+ * in order under a lock and put results to the place of the sample, where no
+ * other lane writes. The lane of the calling thread has the word: between its
+ * own batches it counts those that are done without a gap, and tells about them
+ * one by one, so that what is told does not depend on which lane was faster.
  *
- * A live run takes them in a stratified random order instead: the i-th of a
- * class of n, the class shuffled, goes to (i + u) / n with u uniform, so that every
- * beginning holds the classes in proportion.
+ * Inside a lane products run on its thread alone. Two threads on two batches do
+ * not wait for each other at the end of each product, as they would on one.
  */
 #include "measure/evaluate.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
+#include "engine/blocks.h"
+#include "measure/order.h"
+#include "measure/score.h"
+#include "measure/sequential.h"
 #include "measure/stats.h"
+#include "tensor/kernel.h"
 
-enum { BATCH_TOKENS = 4096, ROUNDS_MAX = 1000, ROUNDS_MIN = 100 };
-/* Tokens of a live run's batches: from the first, doubling, to the rest. */
-enum { LIVE_FIRST = 64, LIVE_MOST = 512 };
+/* Samples before the interval of a bootstrap is to be believed. */
+enum { BOOTSTRAP_MIN = 100 };
 
-const struct metric_facts metric_table[METRIC_COUNT] = {
-	[METRIC_ACCURACY] = { "accuracy", "share of predictions that are right",
-	    true, false },
-	[METRIC_F1] = { "f1",
-	    "harmonic mean of precision and recall of class 1",
-	    true, false },
-	[METRIC_MCC] = { "mcc",
-	    "Matthews correlation of predictions and labels",
-	    false, false },
-	[METRIC_PEARSON] = { "pearson", "linear correlation of scores", false,
-	    true },
-	[METRIC_SPEARMAN] = { "spearman", "rank correlation of scores", false,
-	    true },
-	[METRIC_LOSS] = { "loss", "mean cross-entropy, or mean squared error "
-	    "of scores", false, false },
+struct evaluator {
+	int nengines;
+	struct engine **engine;
+	struct blocks *blocks;
+	uint64_t blas;		/* the hash of its name */
 };
 
-bool
-metric_find(const char *name, enum metric *out)
-{
-	for (int i = 0; i < METRIC_COUNT; i++)
-		if (strcmp(metric_table[i].name, name) == 0) {
-			*out = (enum metric)i;
-			return true;
-		}
-	return false;
-}
-
-/* ---- running ---- */
+struct lane {
+	struct run *run;
+	struct engine *engine;
+	pthread_t thread;
+	int64_t *start;		/* of the sequences of a batch */
+	float *logits;
+	float **keep;		/* per layer: where its input is kept */
+};
 
 struct run {
-	struct engine *e;
 	const struct model *m;
 	const struct dataset *d;
+	const struct evaluate_options *o;
+	struct task *task;
 	struct evaluation *v;
-	int64_t *order;		/* samples by length, or as they are drawn */
-	int64_t *start;		/* of a batch; room for all samples + 1 */
-	int32_t *ids, *types;	/* room for one batch */
-	float *logits;		/* of a batch */
-	int64_t most;		/* tokens of a batch, if more than one sample */
-	/* Of a live run. */
-	bool live;
-	uint64_t seed;
-	uint8_t *ran;		/* per sample */
-	int64_t labelled;	/* samples of the set with a label */
-	evaluation_watch *watch;
-	void *ctx;
+	struct order order;
+	struct blocks_pass *blocks;
+	int nlanes;
+	struct lane *lane;
+	/* Under the lock. */
+	pthread_mutex_t lock;
+	pthread_cond_t finished;	/* a batch of another lane */
+	int64_t next;		/* batch to take */
+	int64_t running;	/* batches taken and not finished */
+	uint8_t *done;		/* per batch */
+	bool halt;		/* take no more */
+	int64_t failed;		/* the first batch that failed, and why */
+	enum pare_rc rc;
+	struct pare_err err;
+	/* Of the calling thread. */
+	int64_t told;		/* batches that were told about */
+	uint8_t *ran;		/* per sample: it was told about */
+	struct score score;
+	int64_t fixed, broke;	/* against o->against */
+	int64_t look;		/* samples at which to ask for the prospect */
+	bool stopped;		/* by the rule */
 };
 
-static bool
-is_gold(const struct model *m, const struct sample *s)
+struct evaluator *
+evaluator_new(void)
 {
-	return m->hp.head == HEAD_REGRESS ? !isnan(s->score) : s->label >= 0;
+	struct evaluator *e = xcalloc(1, sizeof(*e));
+
+	e->blocks = blocks_new();
+	e->blas = hash_text(kernel_blas_name(), 0);
+	return e;
+}
+
+void
+evaluator_free(struct evaluator *e)
+{
+	if (e == NULL)
+		return;
+	for (int i = 0; i < e->nengines; i++)
+		engine_free(e->engine[i]);
+	free(e->engine);
+	blocks_free(e->blocks);
+	free(e);
+}
+
+void
+evaluator_limit(struct evaluator *e, int64_t bytes)
+{
+	blocks_limit(e->blocks, bytes);
+}
+
+int64_t
+evaluator_scratch(const struct evaluator *e)
+{
+	int64_t bytes = 0;
+
+	for (int i = 0; i < e->nengines; i++)
+		bytes += (int64_t)engine_scratch(e->engine[i]);
+	return bytes;
+}
+
+int64_t
+evaluator_cached(const struct evaluator *e)
+{
+	return blocks_bytes(e->blocks);
+}
+
+static struct engine *
+engine_of(struct evaluator *e, int i)
+{
+	if (i >= e->nengines) {
+		e->engine = xrealloc(e->engine, (size_t)(i + 1) *
+		    sizeof(*e->engine));
+		e->engine[e->nengines++] = engine_new();
+	}
+	return e->engine[i];
 }
 
 /* What keeps model and data from being evaluated. */
 static enum pare_rc
-check_input(const struct model *m, const struct dataset *d, enum metric metric,
-    struct pare_err *err)
+check_input(const struct model *m, const struct dataset *d,
+    const struct evaluate_options *o, struct pare_err *err)
 {
+	enum metric metric = o->metric;
 	bool regression = m->hp.head == HEAD_REGRESS;
 	int64_t labelled = 0;
 
@@ -100,13 +153,20 @@ check_input(const struct model *m, const struct dataset *d, enum metric metric,
 		return err_hint(err, "metric=%s", regression ? "pearson" :
 		    "accuracy");
 	}
+	if (o->stop == STOP_DECIDED && (regression || o->against == NULL ||
+	    o->against->partial || o->against->total != d->n)) {
+		err_set(err, PARE_EUSER, regression ? "a model that gives "
+		    "scores has no flips that could decide" :
+		    "there is nothing to compare with on these samples");
+		return err_hint(err, "stop=ci:1.0 stops at a narrow interval");
+	}
 	if (!d->encoded)
 		return err_set(err, PARE_EUSER, "%s: the samples were not "
 		    "tokenized", d->path != NULL ? d->path : "data");
 	for (int64_t i = 0; i < d->n; i++) {
 		const struct sample *s = &d->sample[i];
 
-		labelled += is_gold(m, s);
+		labelled += order_is_gold(m, s);
 		if (regression || s->label < m->hp.labels)
 			continue;
 		err_set(err, PARE_EUSER, "%s:%lld: class %d, but the model has "
@@ -121,508 +181,482 @@ check_input(const struct model *m, const struct dataset *d, enum metric metric,
 	return err_hint(err, "load a labelled file, or use predict out=FILE");
 }
 
-static int64_t
-sample_length(const struct run *r, int64_t i)
-{
-	return r->d->sample[r->order[i]].tokens.n;
-}
-
-struct by_length {
-	int64_t length, at;
-};
-
-static int
-length_compare(const void *pa, const void *pb)
-{
-	const struct by_length *a = pa, *b = pb;
-
-	if (a->length != b->length)
-		return a->length < b->length ? -1 : 1;
-	return (a->at > b->at) - (a->at < b->at);
-}
+/* ---- lanes ---- */
 
 static enum pare_rc
-order_samples(struct run *r, struct pare_err *err)
+lane_open(struct lane *l, struct run *r, struct engine *e,
+    struct pare_err *err)
 {
-	int64_t n = r->d->n;
-	struct by_length *by = mem_big((size_t)n, sizeof *by, err);
+	size_t room = (size_t)r->order.room;
 
-	if (by == NULL)
-		return PARE_ENOMEM;
-	for (int64_t i = 0; i < n; i++)
-		by[i] = (struct by_length){ r->d->sample[i].tokens.n, i };
-	qsort(by, (size_t)n, sizeof *by, length_compare);
-	for (int64_t i = 0; i < n; i++)
-		r->order[i] = by[i].at;
-	free(by);
-	return PARE_OK;
+	l->run = r;
+	l->engine = e;
+	l->keep = xcalloc((size_t)r->m->nlayers + 1, sizeof(*l->keep));
+	l->start = mem_big(room + 1, sizeof(*l->start), err);
+	l->logits = l->start == NULL ? NULL : mem_big(room,
+	    (size_t)r->v->labels * sizeof(*l->logits), err);
+	return l->logits == NULL ? PARE_ENOMEM : PARE_OK;
 }
 
-/* Where a sample comes in a stratified order. */
-struct by_draw {
-	double key;
-	int64_t at;
-};
-
-static int
-draw_compare(const void *pa, const void *pb)
-{
-	const struct by_draw *a = pa, *b = pb;
-
-	if (a->key != b->key)
-		return a->key < b->key ? -1 : 1;
-	return (a->at > b->at) - (a->at < b->at);
-}
-
-/* Gives the samples of a class, list[0..n), their places. */
 static void
-draw_class(struct by_draw *by, int64_t *list, int64_t n, struct rng *rng)
+keep_logits(struct run *r, int64_t batch, const float *logits)
 {
-	rng_shuffle(rng, list, n);
-	for (int64_t i = 0; i < n; i++)
-		by[list[i]] = (struct by_draw){ ((double)i +
-		    rng_uniform(rng)) / (double)n, list[i] };
-}
+	int64_t first = r->order.batch[batch], end = r->order.batch[batch + 1];
+	struct evaluation *v = r->v;
 
-static int
-sample_class(const struct run *r, int64_t i)
-{
-	const struct sample *s = &r->d->sample[i];
+	for (int64_t i = first; i < end; i++, logits += v->labels) {
+		int64_t s = r->order.sample[i];
 
-	if (!is_gold(r->m, s))
-		return -1;
-	return r->m->hp.head == HEAD_REGRESS ? 0 : s->label;
-}
-
-/* r->order serves as the list of each class meanwhile. */
-static enum pare_rc
-draw_samples(struct run *r, struct pare_err *err)
-{
-	int64_t n = r->d->n;
-	struct by_draw *by = mem_big((size_t)n, sizeof *by, err);
-	int classes = r->m->hp.head == HEAD_REGRESS ? 1 : r->v->labels;
-	struct rng rng;
-
-	if (by == NULL)
-		return PARE_ENOMEM;
-	rng_seed(&rng, r->seed);
-	for (int k = -1; k < classes; k++) {
-		int64_t count = 0;
-
-		for (int64_t i = 0; i < n; i++)
-			if (sample_class(r, i) == k)
-				r->order[count++] = i;
-		draw_class(by, r->order, count, &rng);
-		r->labelled += k < 0 ? 0 : count;
+		memcpy(v->logits + s * v->labels, logits,
+		    (size_t)v->labels * sizeof(*logits));
+		v->predicted[s] = score_class(logits, v->labels);
 	}
-	qsort(by, (size_t)n, sizeof *by, draw_compare);
-	for (int64_t i = 0; i < n; i++)
-		r->order[i] = by[i].at;
-	free(by);
+}
+
+static enum pare_rc
+run_batch(struct lane *l, int64_t batch, struct pare_err *err)
+{
+	struct run *r = l->run;
+	struct forward f = { .logits = l->logits, .task = r->task };
+	struct batch b = order_batch(&r->order, batch, l->start);
+	enum pare_rc rc;
+
+	blocks_use(r->blocks, batch, &f, l->keep);
+	rc = engine_forward(l->engine, r->m, &b, &f, err);
+	if (rc != PARE_OK)
+		return rc;
+	blocks_ran(r->blocks, batch);
+	keep_logits(r, batch, l->logits);
 	return PARE_OK;
 }
 
-static enum pare_rc
-run_open(struct run *r, struct pare_err *err)
+/* The next batch; -1: none is left. */
+static int64_t
+take_batch(struct run *r)
+{
+	int64_t batch = -1;
+
+	pthread_mutex_lock(&r->lock);
+	if (!r->halt && r->next < r->order.nbatches) {
+		batch = r->next++;
+		r->running++;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return batch;
+}
+
+/* Of several errors that of the first batch counts, whichever came first. */
+static void
+finish_batch(struct run *r, int64_t batch, enum pare_rc rc,
+    const struct pare_err *err)
+{
+	pthread_mutex_lock(&r->lock);
+	r->running--;
+	r->done[batch] = rc == PARE_OK;
+	if (rc != PARE_OK && (r->rc == PARE_OK || batch < r->failed)) {
+		r->failed = batch;
+		r->rc = rc;
+		r->err = *err;
+	}
+	r->halt = r->halt || rc != PARE_OK;
+	pthread_cond_signal(&r->finished);
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void
+halt(struct run *r, enum pare_rc rc, const struct pare_err *err)
+{
+	pthread_mutex_lock(&r->lock);
+	r->halt = true;
+	if (rc != PARE_OK && r->rc == PARE_OK) {
+		r->rc = rc;
+		r->err = *err;
+	}
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void *
+lane_work(void *arg)
+{
+	struct lane *l = arg;
+	struct pare_err err;
+	int64_t batch;
+
+	kernel_limit_threads(1);
+	while ((batch = take_batch(l->run)) >= 0)
+		finish_batch(l->run, batch, run_batch(l, batch, &err), &err);
+	return NULL;
+}
+
+/* ---- telling ---- */
+
+static void
+tell_partial(struct run *r)
+{
+	const struct evaluate_options *o = r->o;
+	struct evaluation *v = r->v;
+	struct evaluation_partial p;
+
+	if (r->score.n == 0 || (o->watch == NULL && o->stop != STOP_CI))
+		return;
+	score_value(&r->score, r->m, o->metric, true, v);
+	score_interval(&r->score, SCORE_DRAWS_LOOK, v);
+	p = (struct evaluation_partial){ .n = v->n, .total = v->labelled,
+		.value = v->value, .low = v->low, .high = v->high,
+		.ran = r->ran, .predicted = v->predicted, .gold = v->gold };
+	if (o->watch != NULL)
+		o->watch(&p, o->ctx);
+}
+
+/* Whether the interval of the accuracy would be narrow enough. Where all samples
+ * so far are right, a bootstrap of another metric has no width at all. */
+static bool
+is_accuracy_narrow(const struct run *r, double most)
+{
+	double low, high;
+
+	stats_wilson(r->score.right, r->score.n, &low, &high);
+	return high - low <= most;
+}
+
+static bool
+is_narrow(struct run *r)
 {
 	struct evaluation *v = r->v;
-	size_t n = (size_t)r->d->n, room = BATCH_TOKENS;
+	double most = 2 * r->o->half_width;
+	int64_t n = r->score.n;
+
+	if (v->metric == METRIC_ACCURACY)
+		return n > 0 && v->high - v->low <= most;
+	if (n < BOOTSTRAP_MIN || !(v->high - v->low <= 1.2 * most) ||
+	    (v->labels > 1 && v->metric != METRIC_LOSS &&
+	    !is_accuracy_narrow(r, most)))
+		return false;
+	/* A look drew few times, to see when it is worth drawing more. */
+	score_interval(&r->score, SCORE_DRAWS, v);
+	return v->high - v->low <= most;
+}
+
+static bool
+is_decided(struct run *r)
+{
+	struct evaluation *v = r->v;
+	double odds = sequential_odds(r->fixed, r->broke);
+	int64_t n = r->score.n;
+
+	v->odds = odds > v->odds ? odds : v->odds;
+	if (odds >= SEQUENTIAL_ODDS)
+		return true;
+	if (n < r->look)
+		return false;
+	r->look = n + n / 20 + 1;
+	return sequential_prospect(r->fixed, r->broke, n, v->labelled - n) <
+	    SEQUENTIAL_PROSPECT;
+}
+
+static void
+count_flip(struct run *r, int64_t s)
+{
+	const struct evaluation *v = r->v, *base = r->o->against;
+	bool was = base->predicted[s] == v->gold[s];
+	bool is = v->predicted[s] == v->gold[s];
+
+	r->fixed += is && !was;
+	r->broke += was && !is;
+}
+
+static void
+tell_batch(struct run *r, int64_t batch)
+{
+	struct evaluation *v = r->v;
+	enum stop_rule rule = r->o->stop;
+
+	for (int64_t i = r->order.batch[batch]; i < r->order.batch[batch + 1];
+	    i++) {
+		int64_t s = r->order.sample[i];
+		const struct sample *x = &r->d->sample[s];
+
+		r->ran[s] = 1;
+		v->tokens += x->tokens.n;
+		if (v->gold[s] < 0)
+			continue;
+		score_add(&r->score, r->m, x, v->logits + s * v->labels,
+		    v->labels);
+		if (rule == STOP_DECIDED)
+			count_flip(r, s);
+	}
+	tell_partial(r);
+	r->stopped = batch + 1 < r->order.nbatches && (rule == STOP_CI ?
+	    is_narrow(r) : rule == STOP_DECIDED ? is_decided(r) : false);
+	if (r->stopped)
+		halt(r, PARE_OK, NULL);
+}
+
+/* Tells about the batches that are done, up to the first one that is not. */
+static void
+tell_news(struct run *r)
+{
+	for (;;) {
+		bool done;
+
+		pthread_mutex_lock(&r->lock);
+		done = r->rc == PARE_OK && !r->stopped &&
+		    r->told < r->order.nbatches && r->done[r->told];
+		pthread_mutex_unlock(&r->lock);
+		if (!done)
+			return;
+		tell_batch(r, r->told++);
+	}
+}
+
+static bool
+tick(struct run *r)
+{
+	return task_tick(r->task, (double)r->order.batch[r->told],
+	    (double)r->order.n, "samples");
+}
+
+/* Waits for the batches that other lanes still run. */
+static void
+await_lanes(struct run *r)
+{
+	int64_t running;
+
+	do {
+		tell_news(r);
+		pthread_mutex_lock(&r->lock);
+		running = r->running;
+		if (running > 0 && (r->rc != PARE_OK || r->stopped ||
+		    !r->done[r->told]))
+			pthread_cond_wait(&r->finished, &r->lock);
+		pthread_mutex_unlock(&r->lock);
+	} while (running > 0);
+}
+
+/* The calling thread's own lane. */
+static void
+lead(struct run *r)
+{
+	struct lane *l = &r->lane[0];
+	struct pare_err err;
+	int64_t batch;
+
+	for (;;) {
+		if (!tick(r))
+			halt(r, task_error(&err), &err);
+		if ((batch = take_batch(r)) < 0)
+			break;
+		finish_batch(r, batch, run_batch(l, batch, &err), &err);
+		tell_news(r);
+	}
+	await_lanes(r);
+	if (r->rc == PARE_OK && !tick(r))
+		halt(r, task_error(&err), &err);
+}
+
+/* Signals are for the thread that asked. A lane that cannot be started is no
+ * error: the others do its part. */
+static void
+run_lanes(struct run *r)
+{
+	int limit = kernel_limit_threads(1), n = 1;
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (n < r->nlanes && pthread_create(&r->lane[n].thread, NULL,
+	    lane_work, &r->lane[n]) == 0)
+		n++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	lead(r);
+	for (int i = 1; i < n; i++)
+		pthread_join(r->lane[i].thread, NULL);
+	kernel_limit_threads(limit);
+}
+
+/* ---- a run ---- */
+
+static void
+note_gold(struct run *r)
+{
+	bool regression = r->m->hp.head == HEAD_REGRESS;
+
+	for (int64_t i = 0; i < r->d->n; i++) {
+		const struct sample *x = &r->d->sample[i];
+
+		r->v->gold[i] = !order_is_gold(r->m, x) ? -1 :
+		    regression ? 0 : x->label;
+	}
+}
+
+static enum pare_rc
+open_result(struct run *r, struct pare_err *err)
+{
+	struct evaluation *v = r->v;
+	size_t n = (size_t)r->d->n;
 
 	v->labels = (int)r->m->hp.labels;
 	v->total = r->d->n;
-	for (size_t i = 0; i < n; i++)
-		if ((size_t)r->d->sample[i].tokens.n > room)
-			room = (size_t)r->d->sample[i].tokens.n;
-	v->predicted = mem_big_zero(n, sizeof *v->predicted, err);
-	v->gold = v->predicted == NULL ? NULL : mem_big(n, sizeof *v->gold,
-	    err);
-	v->logits = v->gold == NULL ? NULL :
-	    mem_big_zero(n * (size_t)v->labels, sizeof *v->logits, err);
-	r->order = v->logits == NULL ? NULL : mem_big(n, sizeof *r->order, err);
-	r->start = r->order == NULL ? NULL : mem_big(n + 1, sizeof *r->start,
-	    err);
-	r->ids = r->start == NULL ? NULL : mem_big(room, sizeof *r->ids, err);
-	r->types = r->ids == NULL ? NULL : mem_big(room, sizeof *r->types, err);
-	r->logits = r->types == NULL ? NULL :
-	    mem_big(room * (size_t)v->labels, sizeof *r->logits, err);
-	if (r->logits == NULL)
+	v->labelled = r->order.labelled;
+	if ((v->predicted = mem_big_zero(n, sizeof(*v->predicted), err)) ==
+	    NULL || (v->gold = mem_big(n, sizeof(*v->gold), err)) == NULL ||
+	    (v->logits = mem_big_zero(n * (size_t)v->labels,
+	    sizeof(*v->logits), err)) == NULL)
 		return PARE_ENOMEM;
-	if (!r->live)
-		return order_samples(r, err);
-	r->ran = mem_big_zero(n, sizeof *r->ran, err);
-	return r->ran == NULL ? PARE_ENOMEM : draw_samples(r, err);
+	note_gold(r);
+	return PARE_OK;
+}
+
+/* Tells sets of batches and ways of computing apart. */
+static uint64_t
+batches_key(const struct evaluator *e, const struct order *o)
+{
+	uint64_t h = hash_mix(e->blas, (uint64_t)cpu_level());
+	size_t tokens = (size_t)o->token[o->n];
+
+	h = hash_bytes(o->ids, tokens * sizeof(*o->ids), h);
+	if (o->types != NULL)
+		h = hash_bytes(o->types, tokens * sizeof(*o->types), h);
+	h = hash_bytes(o->token, (size_t)(o->n + 1) * sizeof(*o->token), h);
+	return hash_bytes(o->batch, (size_t)(o->nbatches + 1) *
+	    sizeof(*o->batch), h);
+}
+
+static void
+open_blocks(struct run *r, struct evaluator *e)
+{
+	const struct order *o = &r->order;
+
+	r->blocks = blocks_begin(e->blocks, r->m, batches_key(e, o),
+	    o->batch_token, o->nbatches);
+	r->v->from = r->m->nlayers;
+	for (int64_t i = 0; i < o->nbatches; i++) {
+		int from = blocks_from(r->blocks, i);
+
+		r->v->from = from < r->v->from ? from : r->v->from;
+	}
+}
+
+static enum pare_rc
+run_open(struct run *r, struct evaluator *e, struct pare_err *err)
+{
+	int n = kernel_threads();
+	enum pare_rc rc;
+
+	if ((rc = order_make(&r->order, r->m, r->d, err)) != PARE_OK ||
+	    (rc = open_result(r, err)) != PARE_OK ||
+	    (rc = score_open(&r->score, r->order.labelled, err)) != PARE_OK)
+		return rc;
+	r->done = mem_big_zero((size_t)r->order.nbatches + 1, 1, err);
+	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->d->n, 1, err);
+	if (r->ran == NULL)
+		return PARE_ENOMEM;
+	open_blocks(r, e);
+	n = r->order.nbatches < n ? (int)r->order.nbatches : n;
+	r->lane = xcalloc((size_t)n, sizeof(*r->lane));
+	r->nlanes = n;
+	for (int i = 0; i < n && rc == PARE_OK; i++)
+		rc = lane_open(&r->lane[i], r, engine_of(e, i), err);
+	return rc;
 }
 
 static void
 run_close(struct run *r)
 {
-	free(r->order);
-	free(r->start);
-	free(r->ids);
-	free(r->types);
-	free(r->logits);
+	for (int i = 0; i < r->nlanes; i++) {
+		free(r->lane[i].start);
+		free(r->lane[i].logits);
+		free(r->lane[i].keep);
+	}
+	free(r->lane);
+	free(r->done);
 	free(r->ran);
+	if (r->blocks != NULL)
+		blocks_end(r->blocks);
+	score_close(&r->score);
+	order_free(&r->order);
+	pthread_cond_destroy(&r->finished);
+	pthread_mutex_destroy(&r->lock);
 }
 
-/* Samples from order[at] on that fit one batch (at least one). */
-static int
-fill_batch(struct run *r, int64_t at, struct batch *b)
-{
-	int64_t tokens = 0;
-	int n = 0;
-
-	r->start[0] = 0;
-	while (at + n < r->d->n) {
-		int64_t len = sample_length(r, at + n);
-		const struct tokens *t =
-		    &r->d->sample[r->order[at + n]].tokens;
-
-		if (n > 0 && (tokens + len > r->most || n == r->most))
-			break;
-		if (len > 0) {
-			size_t size = (size_t)len * sizeof *r->ids;
-
-			memcpy(r->ids + tokens, t->id, size);
-			memcpy(r->types + tokens, t->type, size);
-		}
-		tokens += len;
-		r->start[++n] = tokens;
-	}
-	*b = (struct batch){ .nseq = n, .start = r->start, .ids = r->ids,
-	    .types = r->m->hp.types > 0 ? r->types : NULL };
-	return n;
-}
-
-static int
-argmax(const float *v, int n)
-{
-	int best = 0;
-
-	for (int i = 1; i < n; i++)
-		if (v[i] > v[best])
-			best = i;
-	return best;
-}
-
+/* Batches that ran beyond the stop, for other lanes had begun them, do not
+ * count: how many there were is chance. */
 static void
-keep_results(struct run *r, int64_t at, int n)
+cut_result(struct run *r)
 {
 	struct evaluation *v = r->v;
 
-	for (int i = 0; i < n; i++) {
-		int64_t s = r->order[at + i];
-		const float *logits = r->logits + (int64_t)i * v->labels;
-
-		memcpy(v->logits + s * v->labels, logits,
-		    (size_t)v->labels * sizeof *logits);
-		v->predicted[s] = argmax(logits, v->labels);
-		v->tokens += r->d->sample[s].tokens.n;
-		if (r->ran != NULL)
-			r->ran[s] = 1;
-	}
-}
-
-static enum pare_rc tell_partial(struct run *r, enum metric metric,
-    struct pare_err *err);
-
-static enum pare_rc
-run_batches(struct run *r, enum metric metric, struct task *task,
-    struct pare_err *err)
-{
-	struct forward f = { .logits = r->logits, .task = task };
-	struct batch b;
-	int n;
-
-	for (int64_t at = 0; at < r->d->n; at += n) {
-		enum pare_rc rc;
-
-		if (!task_tick(task, (double)at, (double)r->d->n, "samples"))
-			return task_error(err);
-		n = fill_batch(r, at, &b);
-		rc = engine_forward(r->e, r->m, &b, &f, err);
-		if (rc != PARE_OK)
-			return rc;
-		keep_results(r, at, n);
-		if (r->live)
-			rc = tell_partial(r, metric, err);
-		if (rc != PARE_OK)
-			return rc;
-		if (r->most < LIVE_MOST)
-			r->most *= 2;
-	}
-	if (!task_tick(task, (double)r->d->n, (double)r->d->n, "samples"))
-		return task_error(err);
-	return PARE_OK;
-}
-
-/* ---- metrics ---- */
-
-/* The labelled samples, as flat arrays. */
-struct labelled {
-	int64_t n;
-	int *gold, *predicted;
-	double *score, *guess, *loss;
-	/* A draw of them, for the bootstrap. */
-	int *gold2, *predicted2;
-	double *score2, *guess2;
-	enum metric metric;
-};
-
-static double
-cross_entropy(const float *logits, int n, int gold)
-{
-	double top = logits[argmax(logits, n)], sum = 0;
-
-	for (int i = 0; i < n; i++)
-		sum += exp(logits[i] - top);
-	return log(sum) + top - logits[gold];
-}
-
-static void
-labelled_free(struct labelled *a)
-{
-	free(a->gold);
-	free(a->score);
-}
-
-static enum pare_rc
-labelled_open(struct labelled *a, size_t n, struct pare_err *err)
-{
-	memset(a, 0, sizeof *a);
-	a->gold = mem_big_zero(4 * n, sizeof *a->gold, err);
-	if (a->gold == NULL)
-		return PARE_ENOMEM;
-	a->score = mem_big_zero(5 * n, sizeof *a->score, err);
-	if (a->score == NULL) {
-		free(a->gold);
-		return PARE_ENOMEM;
-	}
-	a->predicted = a->gold + n;
-	a->gold2 = a->gold + 2 * n;
-	a->predicted2 = a->gold + 3 * n;
-	a->guess = a->score + n;
-	a->loss = a->score + 2 * n;
-	a->score2 = a->score + 3 * n;
-	a->guess2 = a->score + 4 * n;
-	return PARE_OK;
-}
-
-/* Those that ran so far. */
-static void
-labelled_fill(struct labelled *a, const struct run *r)
-{
-	struct evaluation *v = r->v;
-	bool regression = r->m->hp.head == HEAD_REGRESS;
-
-	for (int64_t i = 0; i < r->d->n; i++) {
-		const struct sample *s = &r->d->sample[i];
-		const float *logits = v->logits + i * v->labels;
-
-		v->gold[i] = !is_gold(r->m, s) ? -1 : regression ? 0 : s->label;
-		if (v->gold[i] < 0 || (r->ran != NULL && !r->ran[i]))
+	v->partial = true;
+	v->ran = r->ran;
+	r->ran = NULL;
+	for (int64_t i = 0; i < v->total; i++) {
+		if (v->ran[i])
 			continue;
-		a->gold[a->n] = v->gold[i];
-		a->predicted[a->n] = v->predicted[i];
-		a->score[a->n] = s->score;
-		a->guess[a->n] = logits[0];
-		a->loss[a->n] = regression ?
-		    (logits[0] - s->score) * (logits[0] - s->score) :
-		    cross_entropy(logits, v->labels, s->label);
-		a->n++;
+		v->predicted[i] = 0;
+		memset(v->logits + i * v->labels, 0,
+		    (size_t)v->labels * sizeof(*v->logits));
 	}
-	v->n = a->n;
-}
-
-static double
-mean_of(const double *v, const int64_t *index, int64_t n)
-{
-	double sum = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		sum += v[index == NULL ? i : index[i]];
-	return n > 0 ? sum / (double)n : NAN;
-}
-
-static double
-accuracy(const int *gold, const int *predicted, int64_t n)
-{
-	int64_t right = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		right += gold[i] == predicted[i];
-	return n > 0 ? (double)right / (double)n : NAN;
-}
-
-static double
-metric_value(enum metric metric, const int *gold, const int *predicted,
-    const double *score, const double *guess, int64_t n)
-{
-	switch (metric) {
-	case METRIC_ACCURACY:
-		return accuracy(gold, predicted, n);
-	case METRIC_F1:
-		return stats_f1(gold, predicted, n);
-	case METRIC_MCC:
-		return stats_mcc(gold, predicted, n);
-	case METRIC_PEARSON:
-		return stats_pearson(score, guess, n);
-	case METRIC_SPEARMAN:
-		return stats_spearman(score, guess, n);
-	default:
-		return NAN;
-	}
-}
-
-/* stats_statistic: the metric of a draw. */
-static double
-drawn_metric(void *ctx, const int64_t *index, int64_t n)
-{
-	struct labelled *a = ctx;
-
-	if (a->metric == METRIC_LOSS)
-		return mean_of(a->loss, index, n);
-	for (int64_t i = 0; i < n; i++) {
-		a->gold2[i] = a->gold[index[i]];
-		a->predicted2[i] = a->predicted[index[i]];
-		a->score2[i] = a->score[index[i]];
-		a->guess2[i] = a->guess[index[i]];
-	}
-	return metric_value(a->metric, a->gold2, a->predicted2, a->score2,
-	    a->guess2, n);
-}
-
-/* budget: samples to draw in all, for a bootstrap. */
-static void
-find_interval(struct labelled *a, struct evaluation *v, int64_t budget)
-{
-	int64_t rounds = budget / (a->n > 0 ? a->n : 1);
-
-	if (isnan(v->value)) {
-		v->low = v->high = NAN;
-		return;
-	}
-	if (v->metric == METRIC_ACCURACY) {
-		stats_wilson((int64_t)llround(v->value * (double)a->n), a->n,
-		    &v->low, &v->high);
-		return;
-	}
-	rounds = rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds < ROUNDS_MIN ?
-	    ROUNDS_MIN : rounds;
-	a->metric = v->metric;
-	stats_bootstrap(drawn_metric, a, a->n, (int)rounds, v->data_hash,
-	    &v->low, &v->high);
-}
-
-/* The metric of what ran so far, and the others unless only it is wanted. */
-static void
-score_labelled(const struct run *r, const struct labelled *a,
-    enum metric metric, bool only)
-{
-	bool regression = r->m->hp.head == HEAD_REGRESS;
-	struct evaluation *v = r->v;
-
-	v->metric = metric < METRIC_COUNT ? metric : regression ?
-	    METRIC_PEARSON : METRIC_ACCURACY;
-	for (int i = 0; i < METRIC_COUNT; i++) {
-		bool fits = metric_table[i].regression == regression &&
-		    (i != METRIC_F1 || v->labels == 2) &&
-		    (!only || i == (int)v->metric);
-
-		v->all[i] = fits ? metric_value((enum metric)i, a->gold,
-		    a->predicted, a->score, a->guess, a->n) : NAN;
-	}
-	v->loss = v->all[METRIC_LOSS] = mean_of(a->loss, NULL, a->n);
-	v->value = v->all[v->metric];
 }
 
 static enum pare_rc
-score_results(struct run *r, enum metric metric, struct pare_err *err)
+run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 {
-	struct labelled a;
-	enum pare_rc rc = labelled_open(&a, (size_t)r->d->n, err);
+	double begin = task_now();
+	enum pare_rc rc = run_open(r, e, err);
 
 	if (rc != PARE_OK)
 		return rc;
-	labelled_fill(&a, r);
-	score_labelled(r, &a, metric, false);
-	/* Ranking sorts, so it gets a tenth of the draws. */
-	find_interval(&a, r->v, r->v->metric == METRIC_SPEARMAN ? 2000000 :
-	    20000000);
-	labelled_free(&a);
+	run_lanes(r);
+	if (r->rc != PARE_OK) {
+		if (err != NULL)
+			*err = r->err;
+		return r->rc;
+	}
+	if (r->stopped)
+		cut_result(r);
+	r->v->seconds = task_now() - begin;
+	score_value(&r->score, r->m, r->o->metric, false, r->v);
+	score_interval(&r->score, SCORE_DRAWS, r->v);
+	r->v->model_hash = model_hash(r->m);
 	return PARE_OK;
 }
 
-static enum pare_rc
-tell_partial(struct run *r, enum metric metric, struct pare_err *err)
+enum pare_rc
+evaluate_run(struct evaluator *e, const struct model *m,
+    const struct dataset *d, const struct evaluate_options *o,
+    struct evaluation *out, struct task *task, struct pare_err *err)
 {
-	struct evaluation *v = r->v;
-	struct evaluation_partial p;
-	struct labelled a;
-	enum pare_rc rc = labelled_open(&a, (size_t)r->d->n, err);
+	struct evaluation v = { .data_hash = d->hash, .stop = o->stop };
+	struct run r = { .m = m, .d = d, .o = o, .task = task, .v = &v };
+	enum pare_rc rc = check_input(m, d, o, err);
 
 	if (rc != PARE_OK)
 		return rc;
-	labelled_fill(&a, r);
-	if (a.n > 0) {
-		score_labelled(r, &a, metric, true);
-		find_interval(&a, v, 100000);
-		p = (struct evaluation_partial){ .n = a.n,
-		    .total = r->labelled, .value = v->value, .low = v->low,
-		    .high = v->high, .ran = r->ran, .predicted = v->predicted,
-		    .gold = v->gold };
-		r->watch(&p, r->ctx);
-	}
-	labelled_free(&a);
-	return PARE_OK;
-}
-
-static enum pare_rc
-run_all(struct run *r, enum metric metric, struct evaluation *out,
-    struct task *task, struct pare_err *err)
-{
-	struct evaluation v = { .data_hash = r->d->hash };
-	enum pare_rc rc = check_input(r->m, r->d, metric, err);
-	double begin;
-
-	r->v = &v;
+	pthread_mutex_init(&r.lock, NULL);
+	pthread_cond_init(&r.finished, NULL);
+	rc = run_all(&r, e, err);
+	run_close(&r);
 	if (rc == PARE_OK)
-		rc = run_open(r, err);
-	begin = task_now();
-	if (rc == PARE_OK)
-		rc = run_batches(r, metric, task, err);
-	v.seconds = task_now() - begin;
-	if (rc == PARE_OK)
-		rc = score_results(r, metric, err);
-	run_close(r);
-	if (rc != PARE_OK) {
+		*out = v;
+	else
 		evaluation_free(&v);
-		return rc;
+	return rc;
+}
+
+void
+evaluation_labels(struct evaluation *v, const struct dataset *d)
+{
+	for (int64_t i = 0; i < v->total; i++) {
+		const struct sample *x = &d->sample[i];
+
+		v->predicted[i] = score_class(v->logits + i * v->labels,
+		    v->labels);
+		if (v->labels == 1)
+			v->gold[i] = x->label >= 0 || !isnan(x->score) ? 0 :
+			    -1;
+		else
+			v->gold[i] = x->label < v->labels ? x->label : -1;
 	}
-	v.model_hash = model_hash(r->m);
-	*out = v;
-	return PARE_OK;
-}
-
-enum pare_rc
-evaluate_run(struct engine *e, const struct model *m, const struct dataset *d,
-    enum metric metric, struct evaluation *out, struct task *task,
-    struct pare_err *err)
-{
-	struct run r = { .e = e, .m = m, .d = d, .most = BATCH_TOKENS };
-
-	return run_all(&r, metric, out, task, err);
-}
-
-enum pare_rc
-evaluate_live(struct engine *e, const struct model *m,
-    const struct dataset *d, enum metric metric, uint64_t seed,
-    evaluation_watch *watch, void *ctx, struct evaluation *out,
-    struct task *task, struct pare_err *err)
-{
-	struct run r = { .e = e, .m = m, .d = d, .most = LIVE_FIRST,
-	    .live = true, .seed = seed, .watch = watch, .ctx = ctx };
-
-	return run_all(&r, metric, out, task, err);
 }
 
 void
@@ -631,7 +665,8 @@ evaluation_free(struct evaluation *v)
 	free(v->predicted);
 	free(v->logits);
 	free(v->gold);
-	memset(v, 0, sizeof *v);
+	free(v->ran);
+	memset(v, 0, sizeof(*v));
 }
 
 static void *
@@ -648,6 +683,7 @@ evaluation_copy(struct evaluation *to, const struct evaluation *from)
 	*to = *from;
 	to->predicted = copy_of(from->predicted, n * sizeof *from->predicted);
 	to->gold = copy_of(from->gold, n * sizeof *from->gold);
+	to->ran = copy_of(from->ran, n);
 	to->logits = copy_of(from->logits,
 	    n * (size_t)from->labels * sizeof *from->logits);
 }

@@ -2,6 +2,13 @@
 /*
  * evaluate: a model on a sample set; and how two results on the same samples
  * differ.
+ *
+ * There is one way to do it. Samples are run in a stratified random order that
+ * belongs to the set (measure/order.h), so that what is known half-way is an
+ * honest estimate of the whole. They are cut into packed batches, small ones
+ * first, and each thread runs batches of its own, alone: what comes out is the
+ * same to the last bit whoever asks, watching or not, and on any number of
+ * threads.
  */
 #ifndef PARE_MEASURE_EVALUATE_H
 #define PARE_MEASURE_EVALUATE_H
@@ -21,16 +28,35 @@ struct metric_facts {
 extern const struct metric_facts metric_table[METRIC_COUNT];
 bool metric_find(const char *name, enum metric *out);
 
+/* When to stop before all samples ran. */
+enum stop_rule {
+	STOP_NONE,
+	STOP_CI,	/* the interval is narrow enough; where that is a
+			 * bootstrap, of at least 100 samples, and for metrics of
+			 * classes the accuracy's is so too */
+	STOP_DECIDED	/* the comparison with another result is decided, by
+			 * the rules of measure/sequential.h */
+};
+
 struct evaluation {
 	enum metric metric;
-	int64_t n;		/* labelled samples */
+	int64_t n;		/* labelled samples that ran */
 	double value, low, high;	/* the metric and its 95 % interval; NAN:
 					 * undefined */
 	double all[METRIC_COUNT];	/* NAN where it does not apply */
 	double loss;		/* mean cross-entropy, or mean squared error */
 	double seconds;
-	int64_t tokens;
+	int64_t tokens;		/* of the samples that ran */
 	int64_t total;		/* samples in the set, unlabelled included */
+	int64_t labelled;	/* labelled samples in the set */
+	int from;		/* the first layer that was computed: what comes
+				 * before was known from another state */
+	/* Stopped: n of the labelled samples ran, value and interval are over
+	 * those, and per sample only what `ran` names is there. */
+	bool partial;
+	uint8_t *ran;		/* per sample, owned; NULL: all */
+	enum stop_rule stop;	/* the rule that was asked for */
+	double odds;		/* STOP_DECIDED: the highest on the way */
 	/* Per sample of the set, owned: */
 	int32_t *predicted;	/* class, lowest index on ties; REGRESS: 0 */
 	float *logits;		/* (total, labels) */
@@ -39,17 +65,7 @@ struct evaluation {
 	uint64_t model_hash, data_hash;
 };
 
-/*
- * Runs all samples of d (encoded) and fills *out. metric: what `value` is; for
- * METRIC_COUNT the task's own (accuracy, or Pearson for a score). Batches are
- * packed to about 4,096 tokens in order of length; results are in sample order.
- * PARE_EUSER: no head, no labels, labels outside the model's.
- */
-enum pare_rc evaluate_run(struct engine *e, const struct model *m,
-    const struct dataset *d, enum metric metric, struct evaluation *out,
-    struct task *task, struct pare_err *err);
-
-/* How far a live evaluation is. */
+/* How far an evaluation is. */
 struct evaluation_partial {
 	int64_t n, total;	/* labelled samples so far, of so many */
 	double value, low, high;	/* over those n */
@@ -59,29 +75,65 @@ struct evaluation_partial {
 };
 typedef void evaluation_watch(const struct evaluation_partial *p, void *ctx);
 
+struct evaluate_options {
+	enum metric metric;	/* what `value` is; METRIC_COUNT: the task's own
+				 * (accuracy, or Pearson for a score) */
+	/* Called after every batch, in the order of batches and in the thread
+	 * that asked; NULL: nobody watches. */
+	evaluation_watch *watch;
+	void *ctx;
+	/* Looked at after every batch too, so where it stops does not depend on
+	 * threads. */
+	enum stop_rule stop;
+	double half_width;	/* STOP_CI: of the 95 % interval, in the metric's
+				 * own unit (0.01: one point of a share) */
+	const struct evaluation *against;	/* STOP_DECIDED: all of it, on
+						 * the same samples */
+};
+
 /*
- * The same for someone who watches: samples in an order drawn from seed that
- * keeps the shares of the classes, so that what is known half-way is an honest
- * estimate of the whole; small batches, the first ones smallest; watch() after
- * each. The result differs from evaluate_run() at most in the rounding of sums.
+ * What evaluations work with: an engine for each thread, with its scratch, and a
+ * cache of the inputs of layers (engine/blocks.h), so that after a change in
+ * layer l only layers from l on are computed. The results are the same bits with
+ * it and without. One evaluation at a time.
  */
-enum pare_rc evaluate_live(struct engine *e, const struct model *m,
-    const struct dataset *d, enum metric metric, uint64_t seed,
-    evaluation_watch *watch, void *ctx, struct evaluation *out,
-    struct task *task, struct pare_err *err);
+struct evaluator;
+struct evaluator *evaluator_new(void);
+void evaluator_free(struct evaluator *e);	/* NULL is fine */
+/* How many bytes the cache may hold from now on; none before it was called. */
+void evaluator_limit(struct evaluator *e, int64_t bytes);
+/* Bytes held now, by the engines and by the cache. */
+int64_t evaluator_scratch(const struct evaluator *e);
+int64_t evaluator_cached(const struct evaluator *e);
+
+/*
+ * Runs the samples of d (encoded) on kernel_threads() threads and fills *out.
+ * task is ticked in the calling thread between its batches; cancelling takes no
+ * longer than a layer of a batch. PARE_EUSER: no head, no labels, labels outside
+ * the model's, STOP_DECIDED for scores.
+ */
+enum pare_rc evaluate_run(struct evaluator *e, const struct model *m,
+    const struct dataset *d, const struct evaluate_options *o,
+    struct evaluation *out, struct task *task, struct pare_err *err);
 void evaluation_free(struct evaluation *v);
+/* Fills predicted and gold (there is room) from the logits and the samples of a
+ * result that was not made by evaluate_run(). */
+void evaluation_labels(struct evaluation *v, const struct dataset *d);
 void evaluation_copy(struct evaluation *to, const struct evaluation *from);
 
 struct comparison {
 	double delta;		/* b.value - a.value */
 	int64_t fixed, broke;	/* right in b only; right in a only */
 	int64_t changed;	/* predictions that differ */
-	double p;		/* exact McNemar; NAN for scores */
+	double p;		/* exact McNemar, or for a partial b that was to
+				 * be decided one that holds at any time; NAN for
+				 * scores */
 	char verdict[160];	/* "within noise", "worse (p 0.003)", "the set is too
 				 * small: 3 flips of 872 cannot tell" */
 };
 
-/* b against a, both on the same data (same data_hash). */
+/* b against a, both on the same data (same data_hash). b may be partial: then
+ * over the samples that ran. */
 void evaluation_compare(const struct evaluation *a,
     const struct evaluation *b, struct comparison *out);
 

@@ -218,38 +218,48 @@ model_slot_path(struct slot_ref ref, char *out, size_t n)
 		snprintf(out, n, "%s", f->name);
 }
 
+/* Architecture and hyper-parameters, with a number of layers. */
 static uint64_t
 hash_decoder(const struct hparams *p, uint64_t h)
 {
 	double v[] = { p->rope.kind, p->rope.theta, p->rope.factor,
 		p->rope.low, p->rope.high, p->rope.attention,
-		(double)p->rope.original, p->rope.interleaved, p->embed_scale, p->attn_scale,
-		p->attn_cap, p->logit_cap };
+		(double)p->rope.original, p->rope.interleaved,
+		p->embed_scale, p->attn_scale, p->attn_cap, p->logit_cap };
 
 	return hash_bytes(v, sizeof(v), h);
 }
 
 static uint64_t
-hash_shape(const struct model *m)
+hash_numbers(const struct model *m, int nlayers)
 {
 	const struct hparams *p = &m->hp;
 	int64_t v[] = { p->hidden, p->embed, p->vocab, p->positions, p->types,
 		p->labels, p->position_offset, p->act, p->head_act, p->head,
-		m->nlayers, m->ghost };
+		nlayers, m->ghost };
 	uint64_t h = hash_text(m->arch->model_type, 1);
 
 	h = hash_bytes(v, sizeof(v), h);
 	h = hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
-	if ((m->arch->flags & ARCH_CAUSAL) != 0)
-		h = hash_decoder(p, h);
-	for (int l = 0; l < m->nlayers; l++) {
-		const struct layer *y = &m->layer[l];
-		int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
+	return (m->arch->flags & ARCH_CAUSAL) != 0 ? hash_decoder(p, h) : h;
+}
 
-		h = hash_bytes(w, sizeof(w), h);
-		if (y->window != 0)
-			h = hash_mix(h, (uint64_t)y->window);
-	}
+static uint64_t
+hash_layer_shape(const struct layer *y, uint64_t h)
+{
+	int64_t w[] = { y->heads, y->kv_heads, y->head_dim, y->ffn };
+
+	h = hash_bytes(w, sizeof(w), h);
+	return y->window != 0 ? hash_mix(h, (uint64_t)y->window) : h;
+}
+
+static uint64_t
+hash_shape(const struct model *m)
+{
+	uint64_t h = hash_numbers(m, m->nlayers);
+
+	for (int l = 0; l < m->nlayers; l++)
+		h = hash_layer_shape(&m->layer[l], h);
 	return h;
 }
 
@@ -277,6 +287,51 @@ model_hash(const struct model *m)
 		h = 1;
 	atomic_store_explicit(&w->hash, h, memory_order_relaxed);
 	return h;
+}
+
+static uint64_t
+hash_slot(const struct tensor *t, enum slot s, uint64_t h)
+{
+	return hash_mix(h, t != NULL ? hash_mix((uint64_t)s, tensor_hash(t)) :
+	    0);
+}
+
+/* What comes before the layers; how many follow does not matter. */
+static uint64_t
+hash_embedding(const struct model *m)
+{
+	uint64_t h = hash_numbers(m, 0);
+
+	for (int s = SLOT_LAYER_COUNT; s < SLOT_FINAL_W; s++)
+		h = hash_slot(m->t[s - SLOT_LAYER_COUNT], (enum slot)s, h);
+	return h;
+}
+
+static uint64_t
+hash_layer(const struct layer *y, uint64_t h)
+{
+	h = hash_layer_shape(y, h);
+	for (int s = 0; s < SLOT_LAYER_COUNT; s++)
+		h = hash_slot(y->t[s], (enum slot)s, h);
+	return h;
+}
+
+uint64_t
+model_prefix_hash(const struct model *m, int l)
+{
+	uint64_t h = hash_embedding(m);
+
+	for (int i = 0; i < l; i++)
+		h = hash_layer(&m->layer[i], h);
+	return h;
+}
+
+void
+model_prefix_hashes(const struct model *m, uint64_t *out)
+{
+	out[0] = hash_embedding(m);
+	for (int l = 0; l < m->nlayers; l++)
+		out[l + 1] = hash_layer(&m->layer[l], out[l]);
 }
 
 void

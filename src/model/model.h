@@ -150,6 +150,17 @@ void model_slot_path(struct slot_ref ref, char *out, size_t n);
  * computed on first use (reads all weights once). */
 uint64_t model_hash(const struct model *m);
 
+/*
+ * Content hash of everything a pass computes before layer l, 0 to nlayers:
+ * architecture, hyper-parameters, the tensors of the embedding and of layers
+ * below l. Two models with the same hash at l have the same input of layer l for
+ * the same tokens. The tensors of the head, the layers from l on and their number
+ * do not enter.
+ */
+uint64_t model_prefix_hash(const struct model *m, int l);
+/* Those of 0 to nlayers, into out[nlayers + 1]. */
+void model_prefix_hashes(const struct model *m, uint64_t *out);
+
 /* The name of a class, "LABEL_k" when the config names none. */
 void model_label_name(const struct model *m, int k, char *out, size_t n);
 

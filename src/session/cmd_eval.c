@@ -33,40 +33,55 @@ check_head(const struct model *m, struct pare_err *err)
 	    "predict what=hidden");
 }
 
+/* The remembered evaluation; NULL: none, or it is not to be recalled. */
+static const struct evaluation *
+recall(const struct session *s, const struct model *m, enum metric metric)
+{
+	if (!settings_bool(s->settings, SET_CACHE))
+		return NULL;
+	return memory_evaluation(s->memory, model_hash(m), s->data[ROLE_EVAL],
+	    metric);
+}
+
+/* Runs the samples; *v is the caller's. */
+static enum pare_rc
+run_samples(struct session *s, const struct model *m,
+    const struct evaluate_options *o, struct evaluation *v, struct task *task,
+    struct pare_err *err)
+{
+	enum pare_rc rc;
+
+	evaluator_limit(s->evaluator, settings_cache(s->settings));
+	rc = evaluate_run(s->evaluator, m, s->data[ROLE_EVAL], o, v, task,
+	    err);
+	if (rc != PARE_OK)
+		return rc;
+	rc = work_damage(err);
+	if (rc != PARE_OK)
+		evaluation_free(v);
+	return rc;
+}
+
 enum pare_rc
 work_evaluate(struct session *s, const struct model *m, enum metric metric,
     bool fresh, const struct evaluation **out, bool *cached,
     struct task *task, struct pare_err *err)
 {
-	const struct dataset *d = s->data[ROLE_EVAL];
+	struct evaluate_options o = { .metric = metric };
 	struct evaluation v;
 	enum pare_rc rc;
 
 	if (check_head(m, err) != PARE_OK)
 		return err->rc;
-	if (!fresh && settings_bool(s->settings, SET_CACHE)) {
-		*out = memory_evaluation(s->memory, model_hash(m), d->hash,
-		    metric);
-		if (cached != NULL)
-			*cached = *out != NULL;
-		if (*out != NULL)
-			return PARE_OK;
-	}
-	rc = evaluate_run(s->engine, m, d, metric, &v, task, err);
-	if (rc != PARE_OK)
-		return rc;
-	v.metric = metric;
-	v.model_hash = model_hash(m);
-	v.data_hash = d->hash;
-	rc = work_damage(err);
-	if (rc != PARE_OK) {
-		evaluation_free(&v);
-		return rc;
-	}
-	*out = memory_keep_evaluation(s->memory, &v);
+	*out = fresh ? NULL : recall(s, m, metric);
 	if (cached != NULL)
-		*cached = false;
-	return PARE_OK;
+		*cached = *out != NULL;
+	if (*out != NULL)
+		return PARE_OK;
+	rc = run_samples(s, m, &o, &v, task, err);
+	if (rc == PARE_OK)
+		*out = memory_keep_evaluation(s->memory, &v);
+	return rc;
 }
 
 double
@@ -77,7 +92,7 @@ work_known_value(const struct session *s, const struct model *m)
 
 	if (hash == 0 || s->data[ROLE_EVAL] == NULL)
 		return NAN;
-	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL]->hash,
+	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
 	    work_metric(m));
 	return v != NULL ? v->value : NAN;
 }
@@ -95,7 +110,7 @@ interval(double low, double high)
 }
 
 static void
-put_evaluation(const struct evaluation *v, json_t *doc)
+put_evaluation(const struct evaluation *v, bool cached, json_t *doc)
 {
 	json_t *all = json_object();
 
@@ -106,11 +121,15 @@ put_evaluation(const struct evaluation *v, json_t *doc)
 	result_put_real(doc, "value", v->value);
 	json_object_set_new(doc, "ci95", interval(v->low, v->high));
 	result_put_int(doc, "n", v->n);
+	result_put_int(doc, "total", v->labelled);
+	result_put_bool(doc, "partial", v->partial);
 	result_put_real(doc, "loss", v->loss);
 	result_put_real(doc, "seconds", v->seconds);
 	result_put_real(doc, "tokens_per_second", v->seconds > 0 ?
 	    (double)v->tokens / v->seconds : NAN);
+	result_put_int(doc, "from_layer", v->from);
 	json_object_set_new(doc, "metrics", all);
+	result_put_bool(doc, "cached", cached);
 }
 
 static void
@@ -124,35 +143,99 @@ put_comparison(const struct comparison *c, json_t *doc)
 	result_put_text(doc, "verdict", c->verdict);
 }
 
-enum pare_rc
-work_eval_doc(struct session *s, int id, int against, enum metric metric,
-    bool fresh, json_t *doc, struct notes *notes, struct task *task,
-    struct pare_err *err)
+static void
+put_against(const struct evaluation *base, const struct evaluation *v,
+    int against, json_t *doc)
 {
-	const struct model *m = s->history.state[id].model;
-	const struct evaluation *base = NULL, *v;
 	struct comparison c;
-	bool cached, base_cached = true;
-	enum pare_rc rc;
 
-	rc = work_evaluate(s, m, metric, fresh, &v, &cached, task, err);
-	if (rc != PARE_OK)
-		return rc;
-	put_evaluation(v, doc);
-	result_put_bool(doc, "cached", cached);
-	if (against < 0 || s->history.state[against].model == m)
-		return PARE_OK;
-	rc = work_evaluate(s, s->history.state[against].model, metric, false,
-	    &base, &base_cached, task, err);
-	if (rc != PARE_OK)
-		return rc;
-	if (!base_cached)
-		notes_add(notes, "state %d was evaluated too, to compare with",
-		    against);
 	evaluation_compare(base, v, &c);
 	result_put_int(doc, "against", against);
 	put_comparison(&c, doc);
+}
+
+/* What the result is compared with. A quick answer is not held up by a result
+ * that it can do without. */
+static enum pare_rc
+base_of(struct session *s, int id, const struct eval_ask *ask,
+    const struct evaluation **out, struct notes *notes, struct task *task,
+    struct pare_err *err)
+{
+	const struct model *m;
+	bool cached = true;
+	enum pare_rc rc = PARE_OK;
+
+	*out = NULL;
+	if (ask->against < 0)
+		return PARE_OK;
+	m = s->history.state[ask->against].model;
+	if (m == s->history.state[id].model)
+		return PARE_OK;
+	if (ask->stop == STOP_CI)
+		*out = recall(s, m, ask->metric);
+	else
+		rc = work_evaluate(s, m, ask->metric, false, out, &cached,
+		    task, err);
+	if (rc == PARE_OK && !cached)
+		notes_add(notes, "state %d was evaluated too, to compare with",
+		    ask->against);
+	return rc;
+}
+
+/* Until the rule says stop. */
+static enum pare_rc
+eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	struct evaluate_options o = { .metric = ask->metric,
+		.stop = ask->stop, .half_width = ask->half_width };
+	struct evaluation v;
+	enum pare_rc rc;
+
+	rc = base_of(s, id, ask, &o.against, notes, task, err);
+	if (rc == PARE_OK && ask->stop == STOP_DECIDED && o.against == NULL) {
+		err_set(err, PARE_EUSER, "a state is not compared with itself");
+		return err_hint(err, "eval stop=ci:1.0, or name another "
+		    "state: against=STATE");
+	}
+	if (rc == PARE_OK)
+		rc = run_samples(s, s->history.state[id].model, &o, &v, task,
+		    err);
+	if (rc != PARE_OK)
+		return rc;
+	put_evaluation(&v, false, doc);
+	if (o.against != NULL)
+		put_against(o.against, &v, ask->against, doc);
+	if (v.partial)
+		evaluation_free(&v);
+	else
+		memory_keep_evaluation(s->memory, &v);
 	return PARE_OK;
+}
+
+enum pare_rc
+work_eval_doc(struct session *s, int id, const struct eval_ask *ask,
+    json_t *doc, struct notes *notes, struct task *task, struct pare_err *err)
+{
+	const struct model *m = s->history.state[id].model;
+	const struct evaluation *base, *v;
+	bool cached;
+	enum pare_rc rc;
+
+	if (check_head(m, err) != PARE_OK)
+		return err->rc;
+	if (ask->stop != STOP_NONE &&
+	    (ask->fresh || recall(s, m, ask->metric) == NULL))
+		return eval_until(s, id, ask, doc, notes, task, err);
+	rc = work_evaluate(s, m, ask->metric, ask->fresh, &v, &cached, task,
+	    err);
+	if (rc != PARE_OK)
+		return rc;
+	put_evaluation(v, cached, doc);
+	rc = base_of(s, id, ask, &base, notes, task, err);
+	if (rc == PARE_OK && base != NULL)
+		put_against(base, v, ask->against, doc);
+	return rc;
 }
 
 /* metric= of the arguments, or the task's own. */
@@ -175,6 +258,31 @@ read_metric(const struct session *s, const struct arg_list *args,
 	    metric_table[work_metric(m)].name);
 }
 
+/* "none", "decided", "ci:1.0". */
+static enum pare_rc
+read_stop(const struct arg_list *args, struct eval_ask *ask,
+    struct pare_err *err)
+{
+	const char *text = arg_text(args, "stop");
+	double points;
+
+	ask->stop = STOP_NONE;
+	if (strcmp(text, "none") == 0)
+		return PARE_OK;
+	ask->stop = STOP_DECIDED;
+	if (strcmp(text, "decided") == 0)
+		return PARE_OK;
+	ask->stop = STOP_CI;
+	if (str_has_prefix(text, "ci:") && str_to_double(text + 3, &points) &&
+	    points > 0 && points <= 100) {
+		ask->half_width = points / 100;
+		return PARE_OK;
+	}
+	err_set(err, PARE_EUSER, "stop: '%.40s' is not none, decided, or ci: "
+	    "with points of percent", text);
+	return err_hint(err, "eval stop=ci:1.0");
+}
+
 static const struct arg_spec eval_args[] = {
 	{ "metric", ARG_CHOICE, 0, 0, 0, "auto", metric_choices, NULL,
 	    "what value is; auto is accuracy, or pearson for scores" },
@@ -182,27 +290,32 @@ static const struct arg_spec eval_args[] = {
 	    "the state to compare with" },
 	{ "fresh", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
 	    "measure again instead of recalling" },
+	{ "stop", ARG_TEXT, 0, 0, 0, "none", NULL, NULL,
+	    "ci:1.0 stops when the interval is at most 1.0 points wide to "
+	    "each side, decided when the comparison is" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 };
 
 static const char *const eval_examples[] = { "eval", "eval metric=f1",
-	"eval against=original", NULL };
+	"eval against=original", "eval stop=ci:1.0", NULL };
 
 static enum pare_rc
 run_eval(struct session *s, const struct arg_list *args, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
-	enum metric metric;
+	struct eval_ask ask = { .fresh = arg_int(args, "fresh") != 0 };
 	enum pare_rc rc;
-	int against;
 
-	rc = read_metric(s, args, &metric, err);
+	rc = read_metric(s, args, &ask.metric, err);
 	if (rc == PARE_OK)
-		rc = work_state(s, args, "against", "original", &against, err);
+		rc = read_stop(args, &ask, err);
+	if (rc == PARE_OK)
+		rc = work_state(s, args, "against", "original", &ask.against,
+		    err);
 	if (rc != PARE_OK)
 		return rc;
-	return work_eval_doc(s, s->history.current, against, metric,
-	    arg_int(args, "fresh") != 0, doc, notes, task, err);
+	return work_eval_doc(s, s->history.current, &ask, doc, notes, task,
+	    err);
 }
 
 const struct command command_eval = {
@@ -212,7 +325,15 @@ const struct command command_eval = {
 	    "Gives the metric with its 95 % interval, and against the original "
 	    "the predictions that were fixed and broken with an exact McNemar "
 	    "test. The original is evaluated too where that is not known yet. "
-	    "Results are recalled for states that come back.",
+	    "Results are recalled for states that come back.\n"
+	    "Samples run in a random order that keeps the shares of the "
+	    "classes. stop= ends at the first batch after which the rule "
+	    "holds; the answer is then partial, over n of total samples, and "
+	    "is not remembered. The comparison is decided when one state is "
+	    "shown to be better (looking again and again is wrong in at most "
+	    "1 of 100 cases; mcnemar_p then is a p that holds at any time), "
+	    "or when the samples left have less than 1 chance in 100 to show "
+	    "it.",
 	.examples = eval_examples,
 	.args = eval_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_NEEDS_DATA |

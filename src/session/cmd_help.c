@@ -450,7 +450,7 @@ static const struct arg_spec set_args[] = {
 };
 
 static const char *const set_examples[] = { "set", "set threads 2",
-	"set live off", NULL };
+	"set live off", "set cache 2G", NULL };
 
 static enum pare_rc
 run_set(struct session *s, const struct arg_list *args, json_t *doc,
@@ -468,7 +468,14 @@ run_set(struct session *s, const struct arg_list *args, json_t *doc,
 		rc = settings_set(s->settings, name, value, err);
 	if (rc != PARE_OK)
 		return rc;
-	s->unrecorded = value == NULL;
+	if (value != NULL && only == SET_CACHE) {
+		evaluator_limit(s->evaluator, settings_cache(s->settings));
+		memory_recall_earlier(s->memory, settings_bool(s->settings,
+		    SET_CACHE));
+	}
+	/* How things look is nobody's result. */
+	s->unrecorded = value == NULL || only == SET_COLOR ||
+	    only == SET_PAGER || only == SET_THEME || only == SET_COLUMNS;
 	list = json_array();
 	for (int k = 0; k < SET_COUNT; k++) {
 		json_t *o;

@@ -21,8 +21,8 @@ static const struct arg_spec info_args[] = {
 
 static const char *const info_examples[] = { "info", "info seq=512", NULL };
 
-static int64_t
-resident_bytes(void)
+int64_t
+work_resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
 	long long size, resident = -1;
@@ -38,9 +38,10 @@ resident_bytes(void)
 /* The rows of forms[] and kernels[]: what the model is stored in. A tensor that
  * several slots hold counts once. */
 static void
-put_forms(const struct model *m, json_t *doc)
+put_forms(const struct model *m, int64_t seq, json_t *doc)
 {
 	int64_t tensors[FORM_COUNT] = { 0 }, bytes[FORM_COUNT] = { 0 };
+	const struct tensor *of[FORM_COUNT] = { NULL };
 	json_t *forms = json_array(), *kernels = json_array();
 	struct slot_ref ref = SLOT_REF_START;
 
@@ -51,6 +52,7 @@ put_forms(const struct model *m, json_t *doc)
 		if (owner.layer != ref.layer || owner.slot != ref.slot)
 			continue;
 		tensors[t->form]++;
+		of[t->form] = t;
 		bytes[t->form] += tensor_bytes(t);
 	}
 	for (int k = 0; k < FORM_COUNT; k++) {
@@ -65,7 +67,7 @@ put_forms(const struct model *m, json_t *doc)
 		json_array_append_new(forms, o);
 		p = json_object();
 		result_put_text(p, "form", form_table[k].name);
-		result_put_text(p, "kernel", kernel_table[k].name);
+		result_put_text(p, "kernel", kernel_of(of[k], seq)->name);
 		json_array_append_new(kernels, p);
 	}
 	json_object_set_new(doc, "forms", forms);
@@ -138,10 +140,14 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	put_samples(s, doc);
 	result_put_int(doc, "threads", kernel_threads());
 	result_put_text(doc, "blas", kernel_blas_name());
-	put_forms(m, doc);
+	put_forms(m, seq, doc);
+	result_put_int(doc, "held_bytes", history_held_bytes(&s->history));
 	result_put_int(doc, "scratch_bytes",
-	    (int64_t)engine_scratch(s->engine));
-	result_put_int(doc, "resident_bytes", resident_bytes());
+	    (int64_t)engine_scratch(s->engine) +
+	    evaluator_scratch(s->evaluator));
+	result_put_int(doc, "cache_bytes", evaluator_cached(s->evaluator));
+	result_put_int(doc, "program_bytes", s->began_bytes);
+	result_put_int(doc, "resident_bytes", work_resident_bytes());
 	result_put_int(doc, "states", s->history.n);
 	account_free(&a);
 	return PARE_OK;
@@ -150,7 +156,11 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 const struct command command_info = {
 	.name = "info",
 	.group = GROUP_SEE,
-	.help = "Show what is open: sizes, forms, samples and machine.",
+	.help = "Show what is open: sizes, forms, samples and machine.\n"
+	    "Memory is what the process has, and of that the tensors of all "
+	    "states, the scratch of passes, the cache of evaluations, and the "
+	    "program before a model was open; the rest is the tokenizer and "
+	    "the samples.",
 	.examples = info_examples,
 	.args = info_args,
 	.flags = CMD_NEEDS_MODEL | CMD_LONG | CMD_DRY,

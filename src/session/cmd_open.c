@@ -197,7 +197,8 @@ const struct command command_open = {
 	    ".safetensors file with its config.json beside it, or a "
 	    "config.json alone (sizes and estimates only, unless "
 	    "weights=random draws weights). Weights are read when they are "
-	    "used. Sample sets stay and are tokenized again.",
+	    "used. Sample sets stay; for another tokenizer they are tokenized "
+	    "again.",
 	.examples = open_examples,
 	.args = open_args,
 	.flags = CMD_CHANGES | CMD_LONG | CMD_DRY,

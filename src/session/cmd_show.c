@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* show: the account of a model as rows. */
+/* show: the account of a model as rows, and what its parts took when latency was
+ * measured last. */
 #include <math.h>
+#include <string.h>
 
 #include "session/work.h"
 
@@ -25,9 +27,96 @@ static const char *const show_examples[] = {
 	NULL
 };
 
+/* The latency measured last of the model shown. */
+struct measured {
+	const struct latency *l;
+	const struct latency_parts *p;	/* NULL: none */
+	struct account whole;		/* of all the model, by the same rows */
+};
+
+static void
+find_measured(const struct session *s, enum account_by by, int64_t seq,
+    struct measured *out)
+{
+	const struct model *m = session_model(s);
+	uint64_t hash = work_known_hash(m);
+
+	memset(out, 0, sizeof(*out));
+	if (hash == 0 || by == BY_TENSOR)
+		return;
+	out->l = memory_latency_of(s->memory, hash);
+	out->p = memory_parts_of(s->memory, hash);
+	if (out->p != NULL)
+		account_rows(m, NULL, by, seq, false, &out->whole);
+}
+
+/* Whether r has all that its name stands for: a target may have left out some. */
+static bool
+is_whole(const struct account_row *r, const struct account *whole)
+{
+	for (int i = 0; i < whole->n; i++)
+		if (strcmp(whole->row[i].path, r->path) == 0)
+			return whole->row[i].params == r->params &&
+			    whole->row[i].macs == r->macs;
+	return false;
+}
+
+/* Milliseconds of a part of a layer, or of all layers. */
+static double
+part_ms(const struct latency_parts *p, int layer, const char *kind)
+{
+	static const enum module_kind kinds[ENGINE_PARTS] = {
+		[ENGINE_ATTENTION] = KIND_ATTENTION, [ENGINE_FFN] = KIND_FFN,
+		[ENGINE_NORM] = KIND_NORM };
+
+	for (int k = 0; k < ENGINE_PARTS; k++)
+		if (strcmp(kind, module_kind_names[kinds[k]]) == 0)
+			return layer >= 0 ? p->layer_ms[layer][k] :
+			    latency_part_ms(p, k);
+	return NAN;
+}
+
+/* NAN for what was not measured by itself: the embeddings one by one, the pooler
+ * (which is in the head). */
+static double
+row_ms(const struct measured *k, const struct account_row *r,
+    enum account_by by)
+{
+	if (k->p == NULL || r->layer >= k->p->layers ||
+	    !is_whole(r, &k->whole))
+		return NAN;
+	if (strcmp(r->path, "head") == 0)
+		return k->p->head_ms;
+	if (strcmp(r->path, "emb") == 0 || strcmp(r->path, "embedding") == 0)
+		return k->p->embed_ms;
+	if (by == BY_LAYER)
+		return r->layer >= 0 ? latency_layer_ms(k->p, r->layer) : NAN;
+	if (by == BY_MODULE && r->layer < 0)
+		return NAN;
+	return part_ms(k->p, r->layer, r->kind);
+}
+
+static void
+put_measured(const struct measured *k, bool any, json_t *doc)
+{
+	json_t *o;
+
+	if (k->p == NULL || !any) {
+		json_object_set_new(doc, "latency", json_null());
+		return;
+	}
+	o = json_object();
+	result_put_int(o, "batch", k->l->batch);
+	result_put_int(o, "seq", k->l->seq);
+	result_put_int(o, "threads", k->l->threads);
+	result_put_real(o, "whole_ms", k->p->whole_ms);
+	result_put_real(o, "embed_ms", k->p->embed_ms);
+	json_object_set_new(doc, "latency", o);
+}
+
 static json_t *
 row_doc(const struct account_row *r, const struct account_row *total,
-    int64_t seq, bool by_tensor)
+    int64_t seq, double ms, bool by_tensor)
 {
 	json_t *o = json_object();
 
@@ -43,6 +132,7 @@ row_doc(const struct account_row *r, const struct account_row *total,
 	result_put_real(o, "bits_per_param", r->params > 0 ?
 	    8.0 * (double)r->bytes / (double)r->params : NAN);
 	result_put_real(o, "macs_per_token", (double)r->macs / (double)seq);
+	result_put_real(o, "ms", ms);
 	result_put_text(o, "form", r->form);
 	result_put_text(o, "tied_to", r->tied_to[0] != '\0' ? r->tied_to :
 	    NULL);
@@ -78,7 +168,9 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 	    settings_int(s->settings, SET_SEQ);
 	struct selection sel;
 	struct account a;
+	struct measured k;
 	json_t *rows = json_array();
+	bool any = false;
 	enum pare_rc rc;
 
 	if (target != NULL) {
@@ -97,15 +189,22 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 		    "are rows of several", target);
 		return err_hint(err, "show L*.attn");
 	}
-	for (int i = 0; i < a.n; i++)
+	find_measured(s, by, seq, &k);
+	for (int i = 0; i < a.n; i++) {
+		double ms = row_ms(&k, &a.row[i], by);
+
+		any |= isfinite(ms);
 		json_array_append_new(rows, row_doc(&a.row[i], &a.total, seq,
-		    by == BY_TENSOR));
+		    ms, by == BY_TENSOR));
+	}
 	result_put_text(doc, "by", by_choices[by]);
 	result_put_text(doc, "target", target);
 	result_put_int(doc, "seq", seq);
+	put_measured(&k, any, doc);
 	json_object_set_new(doc, "rows", rows);
 	json_object_set_new(doc, "total", row_doc(&a.total, &a.total, seq,
-	    false));
+	    k.p != NULL && target == NULL ? k.p->whole_ms : NAN, false));
+	account_free(&k.whole);
 	account_free(&a);
 	if (target != NULL)
 		select_free(&sel);
@@ -117,7 +216,9 @@ const struct command command_show = {
 	.group = GROUP_SEE,
 	.help = "Show parameters, bytes and multiply-adds part by part.\n"
 	    "Tensors that several places share count once, in the first; the "
-	    "others say tied_to. Shares are of all that is shown.",
+	    "others say tied_to. Shares are of all that is shown. After latency "
+	    "of this state, ms is what each part took in it; the pooler counts "
+	    "with the head, and embeddings are measured together.",
 	.examples = show_examples,
 	.args = show_args,
 	.flags = CMD_NEEDS_MODEL | CMD_LONG | CMD_DRY,

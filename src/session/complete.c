@@ -131,14 +131,28 @@ add_targets(const struct session *s, struct list *l, const char *key,
 	free(words);
 }
 
+/* In a list, after its last comma. */
+static void
+add_choices(const struct arg_spec *a, struct list *l, const char *key,
+    const char *prefix)
+{
+	const char *comma = (a->flags & ARG_LIST) != 0 ?
+	    strrchr(prefix, ',') : NULL;
+	int n = comma != NULL ? (int)(comma + 1 - prefix) : 0;
+	char *before = str_format("%s%.*s", key, n, prefix);
+
+	for (int i = 0; a->choices[i] != NULL; i++)
+		list_add(l, before, a->choices[i], prefix + n);
+	free(before);
+}
+
 static void
 add_values(const struct session *s, const struct arg_spec *a, struct list *l,
     const char *key, const char *prefix)
 {
 	switch (a->type) {
 	case ARG_CHOICE:
-		for (int i = 0; a->choices[i] != NULL; i++)
-			list_add(l, key, a->choices[i], prefix);
+		add_choices(a, l, key, prefix);
 		break;
 	case ARG_BOOL:
 		list_add(l, key, "on", prefix);

@@ -272,12 +272,26 @@ by_address(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Sorts and drops what is there twice; returns how many are left. */
+static size_t
+make_distinct(struct tensor **list, size_t k)
+{
+	size_t distinct = 0;
+
+	if (k > 0)
+		qsort(list, k, sizeof(*list), by_address);
+	for (size_t i = 0; i < k; i++)
+		if (i == 0 || list[i] != list[distinct - 1])
+			list[distinct++] = list[i];
+	return distinct;
+}
+
 static struct tensor **
 list_tensors(const struct model *m, size_t *n)
 {
 	struct slot_ref ref = SLOT_REF_START;
 	struct tensor **list = NULL;
-	size_t k = 0, cap = 0, distinct = 0;
+	size_t k = 0, cap = 0;
 
 	while (model_next_slot(m, &ref)) {
 		if (k == cap) {
@@ -286,12 +300,7 @@ list_tensors(const struct model *m, size_t *n)
 		}
 		list[k++] = model_slot(m, ref);
 	}
-	if (k > 0)
-		qsort(list, k, sizeof(*list), by_address);
-	for (size_t i = 0; i < k; i++)
-		if (i == 0 || list[i] != list[distinct - 1])
-			list[distinct++] = list[i];
-	*n = distinct;
+	*n = make_distinct(list, k);
 	return list;
 }
 
@@ -314,5 +323,31 @@ history_own_bytes(const struct history *h, int id)
 	}
 	free(own);
 	free(base);
+	return bytes;
+}
+
+int64_t
+history_held_bytes(const struct history *h)
+{
+	struct tensor **all = NULL;
+	size_t n = 0;
+	int64_t bytes = 0;
+
+	for (int i = 0; i < h->n; i++) {
+		struct tensor **own;
+		size_t k;
+
+		if (h->state[i].model->ghost)
+			continue;
+		own = list_tensors(h->state[i].model, &k);
+		all = xrealloc(all, (n + k + 1) * sizeof(*all));
+		memcpy(all + n, own, k * sizeof(*all));
+		n += k;
+		free(own);
+	}
+	n = make_distinct(all, n);
+	for (size_t i = 0; i < n; i++)
+		bytes += tensor_bytes(all[i]);
+	free(all);
 	return bytes;
 }

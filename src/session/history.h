@@ -48,5 +48,8 @@ enum pare_rc history_mark(struct history *h, int id, const char *name,
 char *history_recipe(const struct history *h, int id);
 /* Bytes of the tensors that only this state holds, not its parent. */
 int64_t history_own_bytes(const struct history *h, int id);
+/* Bytes of the tensors that any state holds, each once; those without weights
+ * hold nothing. */
+int64_t history_held_bytes(const struct history *h);
 
 #endif

@@ -4,6 +4,13 @@
  * (model hash, data hash, metric), a latency by (model hash, original's hash,
  * batch, seq, threads). Coming back to a state shows them at once. Partial
  * results never get here.
+ *
+ * What was measured in earlier sittings is known too: results go to the state
+ * folder (session/store.h) and are found there under the same key and what else
+ * they hang on: an evaluation on the libraries and instructions that computed it,
+ * for its last bits, a latency on the processor as well. What is read is checked
+ * against the samples it is for; what does not fit is not known. Logits of over
+ * STORE_ONE bytes stay with the sitting.
  */
 #ifndef PARE_SESSION_MEMORY_H
 #define PARE_SESSION_MEMORY_H
@@ -16,9 +23,13 @@ struct memory *memory_new(void);
 void memory_free(struct memory *m);
 void memory_clear(struct memory *m);
 
-/* Borrowed, valid until the memory is freed or cleared; NULL: not known. */
-const struct evaluation *memory_evaluation(const struct memory *m,
-    uint64_t model, uint64_t data, enum metric metric);
+/* Whether results of earlier sittings are looked for (yes, before it is said). */
+void memory_recall_earlier(struct memory *m, bool on);
+
+/* Of a model on the samples d. Borrowed, valid until the memory is freed or
+ * cleared; NULL: not known. */
+const struct evaluation *memory_evaluation(struct memory *m, uint64_t model,
+    const struct dataset *d, enum metric metric);
 /* Consumes *v (its arrays) and returns the kept copy. */
 const struct evaluation *memory_keep_evaluation(struct memory *m,
     struct evaluation *v);
@@ -28,12 +39,23 @@ struct latency_key {
 	int64_t batch, seq;
 	int threads;
 };
-const struct latency *memory_latency(const struct memory *m,
+const struct latency *memory_latency(struct memory *m,
     const struct latency_key *k);
 /* The one measured last for a model, in any setting; NULL. */
 const struct latency *memory_latency_of(const struct memory *m,
     uint64_t model);
 const struct latency *memory_keep_latency(struct memory *m,
     const struct latency_key *k, const struct latency *v);
+/* Adds the parts of a kept latency, of the model and of the original (either may
+ * be NULL); consumes them. */
+void memory_keep_parts(struct memory *m, const struct latency_key *k,
+    struct latency_parts *parts[2]);
+/* Of the model, or of the original it was measured against; NULL: not known.
+ * Borrowed as above. */
+const struct latency_parts *memory_parts(const struct memory *m,
+    const struct latency_key *k, bool of_original);
+/* Those of memory_latency_of(). */
+const struct latency_parts *memory_parts_of(const struct memory *m,
+    uint64_t model);
 
 #endif

@@ -20,11 +20,16 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, scratch_bytes, resident_bytes, states,
+ *          kernels[] {form, kernel}, held_bytes (tensors of all states, each
+ *          once), program_bytes (resident before a model was opened; -1:
+ *          unknown, as resident_bytes), scratch_bytes, cache_bytes (inputs of
+ *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
- *          bytes, bits_per_param, macs_per_token, form, tied_to, heads, ffn,
- *          shape[] and file_name by=tensor}, total {the same}
+ *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
+ *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
+ *          {the same}, latency: what ms is of, or null {batch, seq, threads,
+ *          whole_ms, embed_ms}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,
  *          subnormals, histogram {low, high, counts[]}, spectrum {values[],
@@ -39,12 +44,24 @@
  * diff     a, b {state, command, params, bytes, macs_per_token}, rows[] {path,
  *          a, b} each null or {form, params, bytes, shape[]}; layers[] {layer, a, b}
  *          each null or {heads, ffn}, where they differ
- * eval     metric, value, ci95[low, high], n, loss, seconds, tokens_per_second,
+ * eval     metric, value, ci95[low, high], n, total (labelled samples), partial
+ *          (stopped after n of them), loss, seconds, tokens_per_second,
+ *          from_layer (the first that was computed; the input of it was known),
  *          cached, metrics {name: value}; against another state (the original
  *          unless said): against, delta, fixed, broke, changed, mcnemar_p,
  *          verdict
- * latency  batch, seq, runs, threads, p50_ms, p95_ms, cached, blas,
- *          original_p50_ms, ratio_to_original {median, low, high}
+ * latency  batch, seq, runs, p50_ms, p95_ms, p25_ms, p75_ms, spread
+ *          ((p75 - p25) / p50, of the worse side), waited (share of the time
+ *          that threads had no processor, or null), noise (what makes the
+ *          numbers doubtful, or null), original_p50_ms, ratio_to_original
+ *          {median, low, high}, threads, pinned, cached, blas; breakdown and
+ *          original_breakdown {passes, whole_ms, sum_ms, embed_ms, attention_ms,
+ *          ffn_ms, norm_ms, head_ms, layers[] {layer, ms, attention_ms, ffn_ms,
+ *          norm_ms}}: means of the middle half of the passes; list_layers
+ *          of a grid: batches[], lengths[], partial (it was stopped), threads,
+ *          pinned, blas, cells[] {batch, seq, runs and, if that is not 0, what
+ *          a pass has up to ratio_to_original, tokens_per_second}, in the order
+ *          of the lengths for each batch
  * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
  *          text, pair}; what=hidden: hidden[][]
@@ -65,7 +82,7 @@
  *
  * In a live session (session.interactive, `set live on`, labelled eval samples)
  * open, data, ops and recover also have `eval`, and ops and recover `latency`,
- * as those commands give them.
+ * as those commands give them, without a breakdown.
  */
 #ifndef PARE_SESSION_RESULT_H
 #define PARE_SESSION_RESULT_H

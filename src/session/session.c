@@ -34,6 +34,8 @@ session_new(void)
 	s->settings = settings_new();
 	s->memory = memory_new();
 	s->engine = engine_new();
+	s->evaluator = evaluator_new();
+	s->began_bytes = work_resident_bytes();
 	err_set(&s->tokenizer_why, PARE_EUSER, "no model is open");
 	return s;
 }
@@ -53,6 +55,7 @@ session_free(struct session *s)
 	settings_free(s->settings);
 	memory_free(s->memory);
 	engine_free(s->engine);
+	evaluator_free(s->evaluator);
 	free(s->record);
 	free(s);
 }

@@ -44,10 +44,12 @@ struct session {
 	struct settings *settings;
 	struct memory *memory;
 	struct journal *journal;	/* NULL: not kept */
-	struct engine *engine;
+	struct engine *engine;	/* of predict */
+	struct evaluator *evaluator;
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */
+	int64_t began_bytes;	/* resident when the session began; -1: unknown */
 
 	/* Set by front ends. */
 	bool want_hash;		/* documents always carry the hash (JSON, batch);

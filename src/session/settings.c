@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "session/settings.h"
 
+#include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/str.h"
@@ -11,6 +15,9 @@
 static const char *const color_choices[] = { "auto", "always", "never", NULL };
 static const char *const theme_choices[] = { "default", "contrast", "mono",
 	NULL };
+
+static const char *const column_choices[] = { "params", "share", "bytes",
+	"bits", "form", "sparsity", "macs", "ms", "importance", "bar", NULL };
 
 const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_THREADS] = { "threads", ARG_INT, 0, 0, 256, "0", NULL, "threads",
@@ -24,13 +31,21 @@ const struct arg_spec setting_table[SET_COUNT + 1] = {
 	    "evaluate after every change, in an interactive front end with "
 	    "samples loaded" },
 	[SET_CACHE] = { "cache", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
-	    "recall results that were measured before for the same weights" },
+	    "recall results, and inputs of layers so that only layers from "
+	    "a change on run again; a size such as 2G limits the memory for "
+	    "those, on is 1G or a quarter of the machine's, the lesser" },
 	[SET_COLOR] = { "color", ARG_CHOICE, 0, 0, 0, "auto", color_choices,
 	    NULL, "colours on the terminal" },
 	[SET_PAGER] = { "pager", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
 	    "show long output through $PAGER" },
 	[SET_THEME] = { "theme", ARG_CHOICE, 0, 0, 0, "default", theme_choices,
 	    NULL, "colours of the workbench" },
+	[SET_MOUSE] = { "mouse", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "the workbench follows clicks and the wheel; the terminal then "
+	    "selects text with Shift held" },
+	[SET_COLUMNS] = { "columns", ARG_CHOICE, ARG_LIST, 0, 0,
+	    "params,bytes,form,share,bar", column_choices, NULL, "columns of "
+	    "the module tree in the workbench, from left to right" },
 	[SET_COUNT] = { NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL },
 };
 
@@ -99,6 +114,51 @@ settings_find(const char *name, enum setting *out, struct pare_err *err)
 	return err_hint(err, "set");
 }
 
+/* "2G", "512M", "1.5GiB": bytes; false for anything else. */
+static bool
+parse_size(const char *text, int64_t *out)
+{
+	static const char units[] = "KMGT";
+	size_t digits = strspn(text, "0123456789."), n = strlen(text);
+	const char *unit = n > digits && n - digits <= 3 ?
+	    strchr(units, toupper((unsigned char)text[digits])) : NULL;
+	char number[32];
+	double v;
+
+	if (unit == NULL || digits >= sizeof(number) ||
+	    (n - digits > 1 && strcasecmp(text + digits + 1, "B") != 0 &&
+	    strcasecmp(text + digits + 1, "iB") != 0))
+		return false;
+	memcpy(number, text, digits);
+	number[digits] = '\0';
+	if (!str_to_double(number, &v))
+		return false;
+	v = ldexp(v, 10 * (int)(unit - units + 1));
+	if (v > 0x1p60)
+		return false;
+	*out = (int64_t)v;
+	return true;
+}
+
+/* on, off or a size. One byte would be on, and is no size to cache in. */
+static enum pare_rc
+parse_cache(const char *text, struct arg_value *out, struct pare_err *err)
+{
+	int64_t bytes;
+	enum pare_rc rc;
+
+	if (!parse_size(text, &bytes)) {
+		rc = arg_parse_value(&setting_table[SET_CACHE], text, out,
+		    err);
+		if (rc != PARE_OK)
+			err_hint(err, "a size is fine too: set cache 2G");
+		return rc;
+	}
+	*out = (struct arg_value){ .set = true, .has = true,
+		.i = bytes > 1 ? bytes : 0, .s = xstrdup(text) };
+	return PARE_OK;
+}
+
 enum pare_rc
 settings_set(struct settings *s, const char *name, const char *value,
     struct pare_err *err)
@@ -110,7 +170,8 @@ settings_set(struct settings *s, const char *name, const char *value,
 	rc = settings_find(name, &k, err);
 	if (rc != PARE_OK)
 		return rc;
-	rc = arg_parse_value(&setting_table[k], value, &v, err);
+	rc = k == SET_CACHE ? parse_cache(value, &v, err) :
+	    arg_parse_value(&setting_table[k], value, &v, err);
 	if (rc != PARE_OK)
 		return rc;
 	arg_value_free(&s->v[k]);
@@ -138,6 +199,18 @@ bool
 settings_bool(const struct settings *s, enum setting k)
 {
 	return s->v[k].i != 0;
+}
+
+int64_t
+settings_cache(const struct settings *s)
+{
+	static const int64_t most = INT64_C(1) << 30;
+	int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+	if (s->v[SET_CACHE].i != 1)
+		return s->v[SET_CACHE].i;
+	return pages > 0 && page > 0 && pages < most / page * 4 ?
+	    pages * page / 4 : most;
 }
 
 const char *

@@ -11,7 +11,7 @@
 
 enum setting {
 	SET_THREADS, SET_SEED, SET_SEQ, SET_LIVE, SET_CACHE, SET_COLOR,
-	SET_PAGER, SET_THEME, SET_COUNT
+	SET_PAGER, SET_THEME, SET_MOUSE, SET_COLUMNS, SET_COUNT
 };
 
 /* Rows as argument specs: name, type, range, default, text. Ends with a row
@@ -34,6 +34,8 @@ void settings_apply(const struct settings *s);
 
 int64_t settings_int(const struct settings *s, enum setting k);
 bool settings_bool(const struct settings *s, enum setting k);
+/* Bytes that `cache` leaves to the inputs of layers; 0 when it is off. */
+int64_t settings_cache(const struct settings *s);
 /* The value as it would be typed, borrowed. */
 const char *settings_text(const struct settings *s, enum setting k);
 

@@ -183,7 +183,9 @@ work_read_data(const struct session *s, enum data_role role,
 	if (d == NULL)
 		return err->rc;
 	if (m != NULL)
-		rc = dataset_encode(d, t, work_max_tokens(m, t), task, err);
+		rc = dataset_encode_known(d, t, work_max_tokens(m, t),
+		    (const struct dataset *const *)s->data, ROLE_COUNT, task,
+		    err);
 	if (rc != PARE_OK) {
 		dataset_free(d);
 		return rc;

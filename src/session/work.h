@@ -11,6 +11,8 @@
 #include "session/result.h"
 #include "session/settings.h"
 
+/* What the process has in memory now; -1: unknown. */
+int64_t work_resident_bytes(void);
 /* The hash when it was computed before, else 0. */
 uint64_t work_known_hash(const struct model *m);
 /* Error when a mapped file became shorter since the last question. */
@@ -52,7 +54,8 @@ int work_max_tokens(const struct model *m, const struct tokenizer *t);
 enum metric work_metric(const struct model *m);
 /*
  * The evaluation of m on the eval role, recalled when it is known (and fresh is
- * false); *out is borrowed from the memory. *cached may be NULL.
+ * false); *out is borrowed from the memory. *cached may be NULL. Always of all
+ * samples.
  */
 enum pare_rc work_evaluate(struct session *s, const struct model *m,
     enum metric metric, bool fresh, const struct evaluation **out,
@@ -61,9 +64,18 @@ enum pare_rc work_evaluate(struct session *s, const struct model *m,
 double work_known_value(const struct session *s, const struct model *m);
 /* Remembered latency ratio to state 0; NAN. */
 double work_known_ratio(const struct session *s, const struct model *m);
-/* Puts the keys of `eval` into doc, against state `against` (-1: none). */
-enum pare_rc work_eval_doc(struct session *s, int id, int against,
-    enum metric metric, bool fresh, json_t *doc, struct notes *notes,
+/* What `eval` was asked for. */
+struct eval_ask {
+	enum metric metric;
+	int against;		/* the state to compare with; -1: none */
+	bool fresh;
+	enum stop_rule stop;	/* when a result is not known anyway */
+	double half_width;	/* as in struct evaluate_options */
+};
+/* Puts the keys of `eval` into doc. A result that was stopped is told and
+ * forgotten. */
+enum pare_rc work_eval_doc(struct session *s, int id,
+    const struct eval_ask *ask, json_t *doc, struct notes *notes,
     struct task *task, struct pare_err *err);
 enum pare_rc work_measure_latency(struct session *s, int id,
     const struct latency_options *o, bool fresh, struct latency *out,

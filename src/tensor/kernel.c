@@ -1,226 +1,344 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The table of kernels, threads, and the two forms that lean on others: F32 is
- * sgemm, LOWRANK two products.
+ * The table of kernels, and how products are cut into pieces and handed out.
+ *
+ * A set of products is planned first: which kernel, what x is turned into, where
+ * everything lies in scratch. A low-rank matrix is two products, the first into
+ * scratch. So a set has up to two stages of independent products; all of it runs
+ * with one team of threads, for waking them costs more than a small product.
  */
 #include "tensor/kernel_rows.h"
 
-#include <cblas.h>
-#include <omp.h>
-#include <stdatomic.h>
-#include <stdio.h>
+#include <string.h>
 
-static atomic_int threads_set;	/* 0: not asked yet */
-static _Thread_local int threads_limit;	/* 0: none */
+#include "tensor/team.h"
 
-int
-kernel_threads(void)
-{
-	int n = atomic_load_explicit(&threads_set, memory_order_relaxed);
-
-	if (n < 1) {
-		n = omp_get_num_procs();
-		n = n < 1 ? 1 : n > 256 ? 256 : n;
-		atomic_store_explicit(&threads_set, n, memory_order_relaxed);
-	}
-	return threads_limit > 0 && threads_limit < n ? threads_limit : n;
-}
-
-int
-kernel_limit_threads(int n)
-{
-	int before = threads_limit;
-
-	threads_limit = n;
-	kernel_bind();
-	return before;
-}
-
-void
-kernel_set_threads(int n)
-{
-	n = n < 1 ? 1 : n > 256 ? 256 : n;
-	atomic_store_explicit(&threads_set, n, memory_order_relaxed);
-	kernel_bind();
-}
-
-/* OpenMP keeps the number per thread; OpenBLAS asks OpenMP at each call and
- * reshapes its own pool, which all threads share, when the answer changed. An
- * answer of one makes it work alone and leaves the pool as it is. */
-void
-kernel_bind(void)
-{
-	int n = kernel_threads();
-
-	if (omp_in_parallel())
-		return;
-	if (omp_get_max_threads() != n)
-		omp_set_num_threads(n);
-	if (threads_limit == 0 && openblas_get_num_threads() != n)
-		openblas_set_num_threads(n);
-}
-
-int
-kernel_thread(void)
-{
-	return omp_get_thread_num();
-}
-
-const char *
-kernel_blas_name(void)
-{
-	static const char *const parallel[] = { "single-threaded", "pthread",
-		"openmp" };
-	static char name[128];
-	int p = openblas_get_parallel(), major = 0, minor = 0, patch = 0;
-
-	sscanf(openblas_get_config(), "OpenBLAS %d.%d.%d", &major, &minor,
-	    &patch);
-	snprintf(name, sizeof(name), "OpenBLAS %d.%d.%d %s (%s)", major, minor,
-	    patch, openblas_get_corename(),
-	    p >= 0 && p < 3 ? parallel[p] : "unknown threads");
-	return name;
-}
-
-/* ---- F32 ---- */
-
-/* Eight partial sums in fixed lanes, whatever the instruction set. */
-VALUE_SIMD float
-kernel_dot(const float *a, const float *b, int64_t n)
-{
-	float s[32] = { 0 }, sum = 0.0f;
-	int64_t i = 0;
-
-	for (; i + 32 <= n; i += 32) {
-#pragma omp simd
-		for (int j = 0; j < 32; j++)
-			s[j] += a[i + j] * b[i + j];
-	}
-	for (int j = 0; i < n; i++, j++)
-		s[j] += a[i] * b[i];
-	for (int w = 16; w > 0; w /= 2)
-		for (int j = 0; j < w; j++)
-			s[j] += s[j + w];
-	sum = s[0];
-	return sum;
-}
-
-static void
-f32_matvec(const struct tensor *t, const float *x, float *y, bool accumulate)
-{
-	const float *w = t->part[PART_DATA].p;
-
-#pragma omp parallel for schedule(static) num_threads(kernel_threads()) \
-    if (value_count(t) > VALUE_PARALLEL)
-	for (int64_t r = 0; r < t->rows; r++) {
-		float s = kernel_dot(w + r * t->cols, x, t->cols);
-
-		y[r] = accumulate ? y[r] + s : s;
-	}
-}
-
-static void
-f32_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
-    bool accumulate, void *scratch)
-{
-	const float *w = t->part[PART_DATA].p;
-
-	if (n == 1) {
-		f32_matvec(t, x, y, accumulate);
-		return;
-	}
-	/* BLAS counts in int; 2^30 rows of anything are far beyond memory. */
-	for (int64_t i = 0; i < n; i += 1 << 24) {
-		int64_t m = n - i < 1 << 24 ? n - i : 1 << 24;
-
-		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m,
-		    (int)t->rows, (int)t->cols, 1, x + i * t->cols,
-		    (int)t->cols, w, (int)t->cols, accumulate ? 1 : 0,
-		    y + i * t->rows, (int)t->rows);
-	}
-}
-
-static size_t
-no_scratch(const struct tensor *t, int64_t n)
-{
-	return 0;
-}
-
-/* ---- LOWRANK ---- */
-
-/* First (n, k) = x B^T, then what the factors need themselves. */
-static size_t
-lowrank_inner(const struct tensor *t, int64_t n)
-{
-	size_t bytes = (size_t)(n * tensor_rank(t)) * sizeof(float);
-
-	return (bytes + 63) & ~(size_t)63;
-}
-
-static size_t
-lowrank_scratch(const struct tensor *t, int64_t n)
-{
-	size_t a = kernel_scratch(t->kid[0], n);
-	size_t b = kernel_scratch(t->kid[1], n);
-
-	return lowrank_inner(t, n) + (a > b ? a : b);
-}
-
-static void
-lowrank_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
-    bool accumulate, void *scratch)
-{
-	float *z = scratch;
-	void *rest = (char *)scratch + lowrank_inner(t, n);
-
-	kernel_matmul(t->kid[1], x, n, z, false, rest);
-	kernel_matmul(t->kid[0], z, n, y, accumulate, rest);
-}
-
-const struct kernel kernel_table[FORM_COUNT] = {
-	[FORM_F32] = { "sgemm", 2e-5f, f32_matmul, no_scratch },
-	[FORM_F16] = { "tiles of f16 + sgemm", 2e-5f, tile_matmul,
-	    tile_scratch },
-	[FORM_BF16] = { "tiles of bf16 + sgemm", 2e-5f, tile_matmul,
-	    tile_scratch },
-	[FORM_INT] = { "tiles of codes + sgemm", 2e-5f, tile_matmul,
-	    tile_scratch },
-	[FORM_TABLE] = { "tiles of table codes + sgemm", 2e-5f, tile_matmul,
-	    tile_scratch },
-	[FORM_BITMAP] = { "stored values, or tiles + sgemm", 2e-5f,
-	    sparse_matmul, sparse_scratch },
-	[FORM_INDEX] = { "stored values, or tiles + sgemm", 2e-5f,
-	    sparse_matmul, sparse_scratch },
-	[FORM_BLOCK] = { "tiles of blocks + sgemm", 2e-5f, tile_matmul,
-	    tile_scratch },
-	[FORM_LOWRANK] = { "two products", 1e-4f, lowrank_matmul,
-	    lowrank_scratch },
+static const struct kernel lowrank_kernel = {
+	.name = "two products", .tolerance = 1e-4f
 };
 
-void
-kernel_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
-    bool accumulate, void *scratch)
+const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
+	[FORM_F32] = { FLOAT_DOT_KERNEL &panel_kernel, &f32_dot_kernel,
+	    &f32_blas_kernel },
+	[FORM_F16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
+	    &tile_blas_kernel },
+	[FORM_BF16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
+	    &tile_blas_kernel },
+	[FORM_INT] = { CODE_KERNELS, &tile_dot_kernel, &panel_kernel,
+	    &tile_blas_kernel },
+	[FORM_TABLE] = { CODE_KERNELS, &tile_dot_kernel, &panel_kernel,
+	    &tile_blas_kernel },
+	[FORM_BITMAP] = { &sparse_dot_kernel, &sparse_run_kernel,
+	    &tile_blas_kernel },
+	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_run_kernel,
+	    &tile_blas_kernel },
+	[FORM_BLOCK] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
+	[FORM_LOWRANK] = { &lowrank_kernel },
+};
+
+const struct kernel *
+kernel_of(const struct tensor *t, int64_t n)
 {
-	kernel_bind();
-	kernel_table[t->form].matmul(t, x, n, y, accumulate, scratch);
+	const struct kernel *const *row = kernel_table[t->form];
+	enum cpu_level level = cpu_level();
+
+	while (row[1] != NULL && (row[0]->level > level ||
+	    (row[0]->fits != NULL && !row[0]->fits(t, n))))
+		row++;
+	return row[0];
 }
 
-size_t
-kernel_scratch(const struct tensor *t, int64_t n)
+/* ---- the plan ---- */
+
+enum {
+	PLAN_PRODUCTS = 8,	/* of one region; longer sets take several */
+	PLAN_STEPS = 2 * PLAN_PRODUCTS,
+	PREP_ROWS = 32,		/* of x that one thread turns at a time */
+	SPLIT_ROWS = 64		/* least rows of x of a piece, a multiple of
+				 * what any kernel takes at once */
+};
+
+/* Multiply-adds worth a second thread. */
+static const int64_t worth_threads = 1 << 16;
+
+/* One product of two dense sides: the kernel and its pieces. */
+struct step {
+	const struct tensor *t;
+	const struct kernel *k;
+	const struct product_end *end;
+	struct kernel_x x;
+	float *y;
+	bool accumulate;
+	int prep;		/* which of the plan's; -1: none */
+	int stage;
+	int64_t panel, panels;	/* rows of t */
+	int64_t split, splits;	/* rows of x */
+};
+
+struct prep {
+	enum prep_kind kind;
+	const float *f;
+	void *memory;
+	int stage;
+};
+
+struct plan {
+	int64_t n;
+	int threads;
+	struct step step[PLAN_STEPS];
+	struct prep prep[PLAN_STEPS];
+	int nsteps, npreps, stages;
+	int64_t work;		/* multiply-adds */
+	char *base;		/* NULL: only sizes are asked for */
+	size_t used;		/* of scratch */
+	size_t thread_bytes;	/* of each thread, behind that */
+};
+
+/* Whole lines, so that threads do not share one. */
+static size_t
+round_up(size_t n)
 {
-	return kernel_table[t->form].scratch(t, n);
+	return (n + 63) & ~(size_t)63;
+}
+
+static void *
+take(struct plan *p, size_t bytes)
+{
+	size_t at = p->used;
+
+	p->used += round_up(bytes);
+	return p->base != NULL ? p->base + at : NULL;
+}
+
+/* The prep that this x needs; an earlier step's where it is the same one: the
+ * first stage has one x, the second as many as low-rank matrices. */
+static int
+plan_prep(struct plan *p, enum prep_kind kind, const struct kernel_x *x,
+    int stage)
+{
+	struct prep *r;
+
+	if (kind == PREP_NONE)
+		return -1;
+	for (int i = 0; stage == 0 && i < p->npreps; i++)
+		if (p->prep[i].kind == kind && p->prep[i].stage == 0)
+			return i;
+	r = &p->prep[p->npreps];
+	*r = (struct prep) { kind, x->f, NULL, stage };
+	r->memory = take(p, prep_bytes(kind, x->n, x->cols));
+	return p->npreps++;
+}
+
+/* Few rows of t and many of x: the pieces are cut across x too. */
+static void
+cut_pieces(const struct plan *p, struct step *s)
+{
+	int64_t want = p->threads;
+
+	s->panel = s->k->panel(s->t, p->n);
+	s->panels = (s->t->rows + s->panel - 1) / s->panel;
+	s->split = p->n;
+	s->splits = 1;
+	if (s->panels >= want || p->n < 2 * SPLIT_ROWS)
+		return;
+	want = (want + s->panels - 1) / s->panels;
+	s->split = (p->n + want - 1) / want;
+	s->split = (s->split + SPLIT_ROWS - 1) / SPLIT_ROWS * SPLIT_ROWS;
+	s->splits = (p->n + s->split - 1) / s->split;
+}
+
+static void
+plan_step(struct plan *p, const struct product *q, const float *x, int stage,
+    bool accumulate)
+{
+	struct step *s = &p->step[p->nsteps++];
+	size_t bytes;
+
+	*s = (struct step) {
+		.t = q->t, .k = kernel_of(q->t, p->n), .end = q->end,
+		.x = { .f = x, .n = p->n, .cols = q->t->cols }, .y = q->y,
+		.accumulate = accumulate, .stage = stage
+	};
+	s->prep = plan_prep(p, s->k->prep, &s->x, stage);
+	if (s->prep >= 0 && p->base != NULL)
+		prep_point(s->k->prep, p->prep[s->prep].memory, &s->x);
+	cut_pieces(p, s);
+	bytes = s->k->scratch != NULL ? s->k->scratch(q->t, p->n) : 0;
+	p->thread_bytes = bytes > p->thread_bytes ? bytes : p->thread_bytes;
+	p->work += value_mul(value_count(q->t), p->n);
+	p->stages = stage + 1 > p->stages ? stage + 1 : p->stages;
+}
+
+static void
+plan_products(struct plan *p, const struct product *q, int count,
+    const float *x, int64_t n, bool accumulate, char *scratch)
+{
+	p->n = n;
+	p->threads = team_threads();
+	p->nsteps = p->npreps = p->stages = 0;
+	p->work = 0;
+	p->base = scratch;
+	p->used = p->thread_bytes = 0;
+	for (int i = 0; i < count; i++) {
+		const struct tensor *t = q[i].t;
+		struct product inner, outer = q[i];
+
+		if (t->form != FORM_LOWRANK) {
+			plan_step(p, &q[i], x, 0, accumulate);
+			continue;
+		}
+		inner = (struct product) { t->kid[1], NULL, NULL };
+		inner.y = take(p, (size_t)(n * tensor_rank(t)) *
+		    sizeof(float));
+		plan_step(p, &inner, x, 0, false);
+		outer.t = t->kid[0];
+		plan_step(p, &outer, inner.y, 1, accumulate);
+	}
+	p->thread_bytes = round_up(p->thread_bytes);
+}
+
+static size_t
+plan_bytes(const struct plan *p)
+{
+	return p->used + p->thread_bytes * (size_t)p->threads;
+}
+
+/* ---- running it ---- */
+
+static void
+run_piece(const struct step *s, int64_t piece, void *scratch)
+{
+	int64_t r0 = piece % s->panels * s->panel;
+	int64_t r1 = r0 + s->panel < s->t->rows ? r0 + s->panel : s->t->rows;
+	int64_t i0 = piece / s->panels * s->split;
+	int64_t n = s->x.n - i0 < s->split ? s->x.n - i0 : s->split;
+	float *y = s->y + i0 * s->t->rows + r0;
+	struct kernel_x x = s->x;
+
+	if (s->splits > 1)
+		prep_rows(s->k->prep, &x, i0, n);
+	s->k->run(s->t, &x, r0, r1, y, s->t->rows, s->accumulate, scratch);
+	if (s->end != NULL)
+		s->end->run(s->end, y, s->t->rows, i0, n, r0, r1 - r0);
+}
+
+static int64_t
+stage_pieces(const struct plan *p, int stage)
+{
+	int64_t n = 0;
+
+	for (int i = 0; i < p->nsteps; i++)
+		if (p->step[i].stage == stage)
+			n += p->step[i].panels * p->step[i].splits;
+	return n;
+}
+
+/* Piece i of all pieces of a stage. */
+static void
+run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
+{
+	for (int k = 0; k < p->nsteps; k++) {
+		const struct step *s = &p->step[k];
+		int64_t n = s->panels * s->splits;
+
+		if (s->stage != stage)
+			continue;
+		if (i < n) {
+			run_piece(s, i, scratch);
+			return;
+		}
+		i -= n;
+	}
+}
+
+/* A stage that is run, or one of its preps. */
+struct stage {
+	const struct plan *p;
+	const struct step *s;
+	int number;
+};
+
+static void
+run_prep(void *arg, int64_t i, int thread)
+{
+	const struct stage *g = arg;
+	int64_t left = g->p->n - i * PREP_ROWS;
+
+	prep_make(g->s->k->prep, &g->s->x, i * PREP_ROWS,
+	    left < PREP_ROWS ? left : PREP_ROWS);
+}
+
+static void
+run_stage_piece(void *arg, int64_t i, int thread)
+{
+	const struct stage *g = arg;
+	const struct plan *p = g->p;
+
+	run_numbered(p, g->number, i, p->base == NULL ? NULL : p->base +
+	    p->used + p->thread_bytes * (size_t)thread);
+}
+
+static void
+each(const struct plan *p, int64_t n,
+    void (*run)(void *arg, int64_t i, int thread), struct stage *g)
+{
+	if (p->work >= worth_threads)
+		team_for(n, run, g);
+	else
+		for (int64_t i = 0; i < n; i++)
+			run(g, i, 0);
+}
+
+static void
+run_preps(const struct plan *p, int stage)
+{
+	for (int k = 0; k < p->nsteps; k++) {
+		const struct step *s = &p->step[k];
+		struct stage g = { p, s, stage };
+		bool first = s->prep >= 0 && s->stage == stage;
+
+		for (int i = 0; first && i < k; i++)
+			first = p->step[i].prep != s->prep;
+		if (first)
+			each(p, (p->n + PREP_ROWS - 1) / PREP_ROWS, run_prep,
+			    &g);
+	}
+}
+
+static void
+run_plan(void *arg)
+{
+	const struct plan *p = arg;
+
+	for (int stage = 0; stage < p->stages; stage++) {
+		struct stage g = { p, NULL, stage };
+
+		run_preps(p, stage);
+		each(p, stage_pieces(p, stage), run_stage_piece, &g);
+	}
+}
+
+static void
+products(const struct product *q, int count, const float *x, int64_t n,
+    bool accumulate, void *scratch)
+{
+	struct plan p;
+
+	plan_products(&p, q, count, x, n, accumulate, scratch);
+	if (p.work < worth_threads)
+		run_plan(&p);
+	else
+		team_hold(run_plan, &p);
 }
 
 void
 kernel_products(const struct product *p, int count, const float *x, int64_t n,
     void *scratch)
 {
-	for (int i = 0; i < count; i++) {
-		kernel_matmul(p[i].t, x, n, p[i].y, false, scratch);
-		if (p[i].end != NULL)
-			p[i].end->run(p[i].end, p[i].y, p[i].t->rows, 0, n, 0,
-			    p[i].t->rows);
-	}
+	kernel_bind();
+	for (int i = 0; i < count; i += PLAN_PRODUCTS)
+		products(p + i, count - i < PLAN_PRODUCTS ? count - i :
+		    PLAN_PRODUCTS, x, n, false, scratch);
 }
 
 size_t
@@ -228,10 +346,31 @@ kernel_products_scratch(const struct tensor *const *t, int count, int64_t n)
 {
 	size_t most = 0;
 
-	for (int i = 0; i < count; i++) {
-		size_t bytes = kernel_scratch(t[i], n);
+	for (int i = 0; i < count; i += PLAN_PRODUCTS) {
+		int m = count - i < PLAN_PRODUCTS ? count - i : PLAN_PRODUCTS;
+		struct product q[PLAN_PRODUCTS];
+		struct plan p;
 
-		most = bytes > most ? bytes : most;
+		for (int k = 0; k < m; k++)
+			q[k] = (struct product) { t[i + k], NULL, NULL };
+		plan_products(&p, q, m, NULL, n, false, NULL);
+		most = plan_bytes(&p) > most ? plan_bytes(&p) : most;
 	}
 	return most;
+}
+
+void
+kernel_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
+    bool accumulate, void *scratch)
+{
+	struct product q = { t, y, NULL };
+
+	kernel_bind();
+	products(&q, 1, x, n, accumulate, scratch);
+}
+
+size_t
+kernel_scratch(const struct tensor *t, int64_t n)
+{
+	return kernel_products_scratch(&t, 1, n);
 }

@@ -1,28 +1,78 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * kernel: how each form is multiplied. The second table of forms, same index as
- * form_table[]. A kernel works from the packed parts: at most a tile of the
- * matrix is ever unpacked. Every kernel agrees with tensor_decode() + sgemm
- * within kernel_table[].tolerance (relative to the largest |y|).
+ * form_table[]: for each form its kernels, best first, each with what it needs.
+ * A kernel works from the packed parts: at most a panel of the matrix is ever
+ * unpacked. Every kernel agrees with tensor_decode() + a plain product within
+ * its tolerance (relative to the largest |y|).
+ *
+ * A product y (n, rows) = x (n, cols) W^T is cut into pieces: a panel of rows of
+ * W, that is of columns of y, for all rows of x or a run of them. A kernel
+ * computes a piece in the calling thread; kernel_products() makes what x must be
+ * turned into, hands out pieces to threads and calls the ends.
  */
 #ifndef PARE_TENSOR_KERNEL_H
 #define PARE_TENSOR_KERNEL_H
 
+#include "tensor/cpu.h"
 #include "tensor/tensor.h"
+
+/* What x is turned into before pieces are computed, once for all products that
+ * share it. */
+enum prep_kind {
+	PREP_NONE,
+	PREP_INT8,	/* int8 with a scale a row */
+	PREP_BLOCKS,	/* 32 rows side by side */
+	PREP_KINDS
+};
+
+/* Rows of one x, and what they were turned into. */
+struct kernel_x {
+	const float *f;		/* (n, cols) */
+	int64_t n, cols;
+	const int8_t *q;	/* PREP_INT8: (n, ldq), aligned to 64, ldq = cols
+				 * rounded up to 64, padding 0 */
+	int64_t ldq;
+	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
+	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
+				 * aligned to 64; rows past n are 0 */
+	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
+};
 
 struct kernel {
 	const char *name;	/* for info: "sgemm", "tiles of codes + sgemm" */
 	float tolerance;
-	/* y (n, rows) = x (n, cols) W^T, added to y when accumulate. n >= 1.
-	 * scratch has scratch(t, n) bytes, aligned to 64; may be NULL when that
-	 * is 0. */
-	void (*matmul)(const struct tensor *t, const float *x, int64_t n,
-	    float *y, bool accumulate, void *scratch);
+	enum cpu_level level;	/* the least it needs */
+	enum prep_kind prep;
+	/* Whether it multiplies n rows with this tensor; NULL: always. */
+	bool (*fits)(const struct tensor *t, int64_t n);
+	/* Rows of t that one piece should have, >= 1; the last may have less. */
+	int64_t (*panel)(const struct tensor *t, int64_t n);
+	/* Bytes run() needs for pieces of up to n rows of x; NULL: none. */
 	size_t (*scratch)(const struct tensor *t, int64_t n);
+	/*
+	 * Columns [r0, r1) of y for all x->n rows; y points at row 0 of column
+	 * r0, rows lie ldy apart. Added to y when accumulate. Runs in the calling
+	 * thread with scratch of its own, aligned to 64.
+	 */
+	void (*run)(const struct tensor *t, const struct kernel_x *x,
+	    int64_t r0, int64_t r1, float *y, int64_t ldy, bool accumulate,
+	    void *scratch);
 };
 
-extern const struct kernel kernel_table[FORM_COUNT];
+/* Kernels of a form, best first, ended by NULL; the last fits everything and
+ * needs CPU_SCALAR. */
+enum { KERNEL_ROWS = 8 };
+extern const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1];
 
+/* The one that multiplies n rows with t now. */
+const struct kernel *kernel_of(const struct tensor *t, int64_t n);
+
+/*
+ * y (n, rows) = x (n, cols) W^T, added to y when accumulate. n >= 1. scratch has
+ * kernel_scratch(t, n) bytes, aligned to 64; may be NULL when that is 0. The
+ * size is for the number of threads when it was asked for.
+ */
 void kernel_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
     bool accumulate, void *scratch);
 size_t kernel_scratch(const struct tensor *t, int64_t n);
@@ -40,7 +90,8 @@ struct product_end {
 };
 
 /* Linear maps of one x (n, cols), such as queries, keys and values: one parallel
- * region, and whatever x must be turned into is made once. */
+ * region, and whatever x must be turned into is made once. From inside a
+ * parallel region all of it runs in the calling thread. */
 struct product {
 	const struct tensor *t;
 	float *y;		/* (n, t->rows) */

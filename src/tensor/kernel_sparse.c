@@ -11,39 +11,44 @@
 
 enum {
 	RUN = 64,	/* rows of x that one pass takes */
-	FEW_ROWS = 3
+	FEW_ROWS = 3,
+	PIECE_VALUES = 1 << 12	/* stored values of a piece */
 };
 
 /* Share of weights below which multiplying only these wins. */
 static const double sparse_limit = 0.10;
 
 static bool
-is_thin(const struct tensor *t, int64_t n)
+is_few(const struct tensor *t, int64_t n)
 {
-	return n <= FEW_ROWS ||
-	    (double)t->stored < sparse_limit * (double)value_count(t);
+	return n <= FEW_ROWS;
 }
 
-/* Values and columns of a row, and the sums of a run. */
+static bool
+is_thin(const struct tensor *t, int64_t n)
+{
+	return (double)t->stored < sparse_limit * (double)value_count(t);
+}
+
+/* Values and columns of a row. */
 static size_t
 row_bytes(const struct tensor *t)
 {
-	return ((size_t)t->cols * 8 + RUN * sizeof(float) + 63) & ~(size_t)63;
+	return ((size_t)t->cols * 8 + 63) & ~(size_t)63;
+}
+
+static int64_t
+dot_panel(const struct tensor *t, int64_t n)
+{
+	int64_t per_row = t->stored / t->rows + 1;
+
+	return per_row < PIECE_VALUES ? PIECE_VALUES / per_row : 1;
 }
 
 static size_t
-transposed_bytes(const struct tensor *t, int64_t n)
+dot_scratch(const struct tensor *t, int64_t n)
 {
-	return n <= FEW_ROWS ? 0 : (size_t)t->cols * RUN * sizeof(float);
-}
-
-size_t
-sparse_scratch(const struct tensor *t, int64_t n)
-{
-	if (!is_thin(t, n))
-		return tile_scratch(t, n);
-	return transposed_bytes(t, n) + row_bytes(t) *
-	    (size_t)kernel_threads();
+	return row_bytes(t);
 }
 
 static float
@@ -61,33 +66,47 @@ gather_dot(const struct value_row *row, const float *x)
 }
 
 static void
-gather_rows(const struct tensor *t, const float *x, int64_t n, float *y,
-    bool accumulate, char *scratch)
+dot_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-	size_t bytes = row_bytes(t);
+	float *f = scratch;
 
-#pragma omp parallel for schedule(static) num_threads(kernel_threads()) \
-    if (t->stored > VALUE_PARALLEL / 4)
-	for (int64_t r = 0; r < t->rows; r++) {
-		float *f = (float *)(scratch + bytes * (size_t)kernel_thread());
+	for (int64_t r = r0; r < r1; r++, y++) {
 		struct value_row row = value_row_get(t, r, f,
 		    (int32_t *)(f + t->cols));
 
-		for (int64_t i = 0; i < n; i++) {
-			float s = gather_dot(&row, x + i * t->cols);
-			float *at = y + i * t->rows + r;
+		for (int64_t i = 0; i < x->n; i++) {
+			float s = gather_dot(&row, x->f + i * t->cols);
+			float *at = y + i * ldy;
 
 			*at = accumulate ? *at + s : s;
 		}
 	}
 }
 
+const struct kernel sparse_dot_kernel = {
+	.name = "stored values", .tolerance = 2e-5f, .fits = is_few,
+	.panel = dot_panel, .scratch = dot_scratch, .run = dot_run
+};
+
+/* ---- many rows of x ---- */
+
+static int64_t
+run_panel(const struct tensor *t, int64_t n)
+{
+	return (t->rows + kernel_threads() - 1) / kernel_threads();
+}
+
+static size_t
+run_scratch(const struct tensor *t, int64_t n)
+{
+	return row_bytes(t) + (size_t)t->cols * RUN * sizeof(float);
+}
+
 /* RUN rows of x (m of them real) to xt (cols, RUN). */
 static void
 transpose(const float *x, int64_t m, int64_t cols, float *xt)
 {
-#pragma omp parallel for schedule(static) num_threads(kernel_threads()) \
-    if (cols > 512)
 	for (int64_t c = 0; c < cols; c++) {
 		for (int64_t i = 0; i < m; i++)
 			xt[c * RUN + i] = x[i * cols + c];
@@ -113,47 +132,40 @@ run_row(const struct value_row *row, const float *xt, float *sum)
 }
 
 static void
-run_rows(const struct tensor *t, const float *xt, int64_t m, float *y,
-    bool accumulate, char *scratch)
+run_rows(const struct tensor *t, const float *xt, int64_t m, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, float *f)
 {
-	size_t bytes = row_bytes(t);
+	float sum[RUN];
 
-#pragma omp parallel for schedule(static) num_threads(kernel_threads()) \
-    if (t->stored > VALUE_PARALLEL / 16)
-	for (int64_t r = 0; r < t->rows; r++) {
-		float *f = (float *)(scratch + bytes * (size_t)kernel_thread());
-		float *sum = f + 2 * t->cols;
+	for (int64_t r = r0; r < r1; r++, y++) {
 		struct value_row row = value_row_get(t, r, f,
 		    (int32_t *)(f + t->cols));
 
 		run_row(&row, xt, sum);
 		for (int64_t i = 0; i < m; i++) {
-			float *at = y + i * t->rows + r;
+			float *at = y + i * ldy;
 
 			*at = accumulate ? *at + sum[i] : sum[i];
 		}
 	}
 }
 
-void
-sparse_matmul(const struct tensor *t, const float *x, int64_t n, float *y,
-    bool accumulate, void *scratch)
+static void
+run_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-	float *xt = scratch;
-	char *rest = (char *)scratch + transposed_bytes(t, n);
+	float *xt = (float *)((char *)scratch + row_bytes(t));
 
-	if (!is_thin(t, n)) {
-		tile_matmul(t, x, n, y, accumulate, scratch);
-		return;
-	}
-	if (n <= FEW_ROWS) {
-		gather_rows(t, x, n, y, accumulate, scratch);
-		return;
-	}
-	for (int64_t i = 0; i < n; i += RUN) {
-		int64_t m = n - i < RUN ? n - i : RUN;
+	for (int64_t i = 0; i < x->n; i += RUN) {
+		int64_t m = x->n - i < RUN ? x->n - i : RUN;
 
-		transpose(x + i * t->cols, m, t->cols, xt);
-		run_rows(t, xt, m, y + i * t->rows, accumulate, rest);
+		transpose(x->f + i * t->cols, m, t->cols, xt);
+		run_rows(t, xt, m, r0, r1, y + i * ldy, ldy, accumulate,
+		    scratch);
 	}
 }
+
+const struct kernel sparse_run_kernel = {
+	.name = "stored values", .tolerance = 2e-5f, .fits = is_thin,
+	.panel = run_panel, .scratch = run_scratch, .run = run_run
+};

@@ -506,6 +506,10 @@ check_spec(const struct tensor *t, const struct quant_spec *spec,
 	if (spec->bits < 1 || spec->bits > 8)
 		return err_set(err, PARE_EUSER,
 		    "bits=%d is outside 1 to 8", spec->bits);
+	if (spec->act != 0 && spec->act != 8)
+		return err_set(err, PARE_EUSER,
+		    "activations of %d bits: 8, or 0 for float, are possible",
+		    spec->act);
 	if (spec->scheme == QUANT_BINARY && spec->bits != 1)
 		return err_set(err, PARE_EUSER,
 		    "bits=%d: binary codes have one bit", spec->bits);
@@ -539,6 +543,29 @@ quantize_factors(const struct tensor *t, const struct quant_spec *spec,
 }
 
 struct tensor *
+tensor_activations(const struct tensor *t, int act, struct pare_err *err)
+{
+	struct tensor facts = tensor_facts(t), *kid[2];
+	struct part parts[PART_COUNT];
+
+	if (t->form == FORM_LOWRANK) {
+		kid[0] = tensor_activations(t->kid[0], act, err);
+		kid[1] = tensor_activations(t->kid[1], act, err);
+		if (kid[0] != t->kid[0] || kid[1] != t->kid[1])
+			return tensor_new(&facts, NULL, kid, err);
+		tensor_unref(kid[0]);
+		tensor_unref(kid[1]);
+		return tensor_ref(t);
+	}
+	if (!value_is_code(t->form) || t->code.act == act)
+		return tensor_ref(t);
+	for (int k = 0; k < PART_COUNT; k++)
+		parts[k] = part_ref(&t->part[k]);
+	facts.code.act = (uint8_t)act;
+	return tensor_make(&facts, parts);
+}
+
+struct tensor *
 tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
@@ -557,6 +584,7 @@ tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
 	j.facts.code = (struct tensor_code) { .bits = (uint8_t)spec->bits,
 		.scheme = spec->scheme == QUANT_AFFINE ? CODE_AFFINE :
 		    CODE_SYMMETRIC,
+		.act = form_table[t->form].is_sparse ? 0 : (uint8_t)spec->act,
 		.group = spec->group < 0 ? t->cols : spec->group, .mult = 1 };
 	if (table)
 		j.facts.code.scheme = 0;

@@ -60,6 +60,8 @@ result_facts(const struct tensor *t, int64_t kept)
 	struct tensor facts = tensor_facts(t);
 
 	facts.form = sparse_choose(t, kept, NULL);
+	if (form_table[facts.form].is_sparse)
+		facts.code.act = 0;
 	facts.stored = kept;
 	facts.nonzero = kept;
 	return facts;

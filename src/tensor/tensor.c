@@ -254,6 +254,13 @@ check_code(struct tensor *t, struct pare_err *err)
 	if (c->bits < 1 || c->bits > 8)
 		return err_set(err, PARE_EFORMAT,
 		    "codes of %u bits: 1 to 8 are possible", c->bits);
+	if (c->act != 0 && c->act != 8)
+		return err_set(err, PARE_EFORMAT, "activations of %u bits: 8, "
+		    "or 0 for float, are possible", c->act);
+	if (c->act != 0 && form_table[t->form].is_sparse)
+		return err_set(err, PARE_EFORMAT, "a %s tensor is multiplied "
+		    "with float activations, not with %u bits",
+		    form_table[t->form].name, c->act);
 	if (c->group < 0 || c->group > t->cols ||
 	    (c->group > 0 && t->cols % c->group != 0))
 		return err_set(err, PARE_EFORMAT, "groups of %lld columns do "
@@ -629,7 +636,7 @@ hash_facts(const struct tensor *t)
 	v[3] = t->rows;
 	v[4] = t->cols;
 	v[5] = t->code.bits;
-	v[6] = t->code.scheme | t->code.block << 8;
+	v[6] = t->code.scheme | t->code.act << 8 | t->code.block << 16;
 	v[7] = t->code.group;
 	v[8] = t->ghost ? 0 : mult;
 	v[9] = t->stored;
@@ -732,8 +739,8 @@ describe_values(const struct tensor *t, char *out, size_t n)
 	else if (t->code.group != t->cols)
 		snprintf(group, sizeof(group), " g%lld",
 		    (long long)t->code.group);
-	snprintf(out, n, "%s%d%s", form_table[t->values].name, t->code.bits,
-	    group);
+	snprintf(out, n, "%s%d%s%s", form_table[t->values].name, t->code.bits,
+	    group, t->code.act == 8 ? " a8" : "");
 }
 
 void

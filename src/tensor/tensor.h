@@ -73,8 +73,8 @@ struct tensor_code {
 	uint8_t bits;
 	uint8_t scheme;		/* enum code_scheme; INT only */
 	uint8_t act;		/* bits of the activations it is multiplied with:
-				 * 0 float32, 8 int8 with one scale a token */
-	uint8_t block;		/* BLOCK: enum block_kind; else 0 */
+				 * 0 float32, 8 int8 with one scale a token;
+				 * in sparse forms always 0 */
 	int64_t group;
 	float mult;		/* a power of two, keeps float16 scales in range */
 };
@@ -172,7 +172,8 @@ struct tensor *tensor_to_f32(const struct tensor *t, struct pare_err *err);
 /* The values of an F32 tensor, without a copy; NULL for other forms. */
 const float *tensor_f32(const struct tensor *t);
 
-/* "f32", "int4 g64", "bitmap int8", "low rank 32 (f32)": for tables. */
+/* "f32", "int4 g64 a8", "bitmap int8", "low rank 32 (f32)": for tables; a8 is
+ * int8 activations. */
 void tensor_describe(const struct tensor *t, char *out, size_t n);
 
 /* float16 and bfloat16, round to nearest even. */

@@ -46,6 +46,8 @@ struct quant_spec {
 	enum quant_scheme scheme;
 	int bits;		/* 1 to 8 */
 	int64_t group;		/* as struct tensor_code.group */
+	int act;		/* as struct tensor_code.act: 0 or 8; a sparse
+				 * tensor gets 0 */
 };
 
 /*
@@ -61,13 +63,20 @@ struct tensor *tensor_quantize(const struct tensor *t,
     struct pare_err *err);
 
 /*
+ * t with other activations (0 or 8), its codes shared; t itself where it has
+ * them, or has no codes to be multiplied as integers. LOWRANK: both factors.
+ */
+struct tensor *tensor_activations(const struct tensor *t, int act,
+    struct pare_err *err);
+
+/*
  * The weights of t where keep(r, c) holds, the others zero, in the smallest of
  * BITMAP, INDEX and full form (full float with zeros inside only when neither
  * sparse form is smaller). mask is one byte a weight, rows*cols, 1 keeps; NULL in
  * estimates and for ghosts, where `kept` counts what would be kept. Values keep
  * their form: F32, F16, BF16, INT or TABLE (full INT and TABLE cannot express a
- * pruned weight, so they always become sparse). A weight that is zero already is
- * never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
+ * pruned weight, so they always become sparse, and meet float activations from
+ * then on). A weight that is zero already is never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
  */
 struct tensor *tensor_sparsify(const struct tensor *t, const uint8_t *mask,
     int64_t kept, const struct transform_ctx *ctx, struct pare_err *err);

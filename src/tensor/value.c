@@ -204,6 +204,12 @@ code_unpack(const uint8_t *src, int64_t pos, int64_t n, int bits, uint8_t *out)
 	if (n <= 0)
 		return;
 	src += pos / 8 * bits;
+	n8 = code_unpack_fast(src, n, bits, out);
+	if (n8 == n)
+		return;
+	src += n8 / 8 * bits;
+	out += n8;
+	n -= n8;
 	n8 = n / 8;
 	switch (bits) {
 	case 1:

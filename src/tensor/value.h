@@ -55,6 +55,9 @@ int64_t value_part_bytes(const struct tensor *t, enum part_kind k);
 void code_unpack(const uint8_t *src, int64_t pos, int64_t n, int bits,
     uint8_t *out);
 void code_pack(const uint8_t *code, int64_t n, int bits, uint8_t *dst);
+/* The part of code_unpack() at pos 0 that the processor has good instructions
+ * for: how many codes, all n or a multiple of 8, were unpacked. */
+int64_t code_unpack_fast(const uint8_t *src, int64_t n, int bits, uint8_t *out);
 /* The same on all threads. */
 void code_pack_parallel(const uint8_t *code, int64_t n, int bits,
     uint8_t *dst);

@@ -411,7 +411,7 @@ settle(struct dataset *d, const struct dataset_options *o)
 		if (s->label < 0 && s->gold != NULL)
 			h = hash_text(s->gold, h);
 	}
-	d->hash = h;
+	d->content = d->hash = h;
 }
 
 static enum pare_rc
@@ -492,40 +492,160 @@ tokens_free_all(struct tokens *t, int64_t n)
 	free(t);
 }
 
-enum pare_rc
-dataset_encode(struct dataset *d, const struct tokenizer *t, int max,
-    struct task *task, struct pare_err *err)
+/* Samples that were tokenized before, by hash. */
+struct known {
+	int64_t n;
+	struct known_sample {
+		uint64_t hash;
+		const struct sample *sample;
+	} *list;
+};
+
+static int
+known_compare(const void *a, const void *b)
 {
-	struct tokens *all = mem_big_zero((size_t)d->n, sizeof(*all), err);
-	enum pare_rc rc = all == NULL ? PARE_ENOMEM : PARE_OK;
+	const struct known_sample *x = a, *y = b;
+
+	return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+/* Without memory none are known: they are tokenized again. */
+static void
+known_open(struct known *k, const struct dataset *const *set, int n,
+    uint64_t encoder)
+{
+	int64_t count = 0;
+
+	memset(k, 0, sizeof(*k));
+	for (int i = 0; i < n; i++)
+		if (set[i] != NULL && set[i]->encoder == encoder)
+			count += set[i]->n;
+	if (count == 0 || (k->list = mem_big((size_t)count, sizeof(*k->list),
+	    NULL)) == NULL)
+		return;
+	for (int i = 0; i < n; i++) {
+		const struct dataset *d = set[i];
+
+		for (int64_t j = 0; d != NULL && d->encoder == encoder &&
+		    j < d->n; j++)
+			k->list[k->n++] = (struct known_sample){
+				d->sample[j].hash, &d->sample[j] };
+	}
+	qsort(k->list, (size_t)k->n, sizeof(*k->list), known_compare);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The known tokens of a sample; NULL. Of texts with one hash only the first that
+ * is found is looked at. */
+static const struct tokens *
+known_tokens(const struct known *k, const struct sample *s)
+{
+	struct known_sample key = { s->hash, NULL };
+	const struct known_sample *hit = k->n == 0 ? NULL : bsearch(&key,
+	    k->list, (size_t)k->n, sizeof(*k->list), known_compare);
+
+	return hit != NULL && same_text(hit->sample->text, s->text) &&
+	    same_text(hit->sample->pair, s->pair) ? &hit->sample->tokens :
+	    NULL;
+}
+
+static enum pare_rc
+copy_tokens(const struct tokens *from, struct tokens *to, struct pare_err *err)
+{
+	size_t n = (size_t)from->n;
+
+	*to = *from;
+	to->id = mem_big(n, sizeof(*to->id), err);
+	to->type = to->id == NULL ? NULL : mem_big(n, sizeof(*to->type), err);
+	if (to->type == NULL)
+		return PARE_ENOMEM;
+	if (n > 0) {
+		memcpy(to->id, from->id, n * sizeof(*to->id));
+		memcpy(to->type, from->type, n * sizeof(*to->type));
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+encode_all(const struct dataset *d, const struct tokenizer *t, int max,
+    const struct known *k, struct tokens *all, struct task *task,
+    struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
 
 	for (int64_t i = 0; i < d->n && rc == PARE_OK; i++) {
 		const struct sample *s = &d->sample[i];
+		const struct tokens *same = known_tokens(k, s);
 
 		if (i % TICK_SAMPLES == 0 && !task_tick(task, (double)i,
 		    (double)d->n, "samples"))
 			rc = task_error(err);
-		if (rc == PARE_OK)
+		if (rc == PARE_OK && same != NULL)
+			rc = copy_tokens(same, &all[i], err);
+		else if (rc == PARE_OK)
 			rc = tokenizer_encode(t, s->text, strlen(s->text),
 			    s->pair, s->pair != NULL ? strlen(s->pair) : 0,
 			    max, true, &all[i], err);
 		if (rc != PARE_OK && rc != PARE_ECANCELED)
 			err_prefix(err, "%s:%lld", d->path, (long long)s->line);
 	}
-	if (rc != PARE_OK) {
-		if (all != NULL)
-			tokens_free_all(all, d->n);
-		return rc;
-	}
+	return rc;
+}
+
+/* The tokens become those of the samples; all is freed. */
+static void
+take_tokens(struct dataset *d, struct tokens *all)
+{
 	d->truncated = 0;
+	d->hash = d->content;
 	for (int64_t i = 0; i < d->n; i++) {
+		const struct tokens *t = &all[i];
+		size_t bytes = (size_t)t->n * sizeof(*t->id);
+
 		tokens_free(&d->sample[i].tokens);
-		d->sample[i].tokens = all[i];
-		d->truncated += all[i].truncated;
+		d->sample[i].tokens = *t;
+		d->truncated += t->truncated;
+		d->hash = hash_mix(d->hash, t->n > 0 ? hash_bytes(t->id, bytes,
+		    hash_bytes(t->type, bytes, 0)) : 0);
 	}
 	free(all);
 	d->encoded = true;
+}
+
+enum pare_rc
+dataset_encode_known(struct dataset *d, const struct tokenizer *t, int max,
+    const struct dataset *const *known, int n, struct task *task,
+    struct pare_err *err)
+{
+	uint64_t encoder = hash_mix(tokenizer_hash(t), (uint64_t)max);
+	struct tokens *all = mem_big_zero((size_t)d->n, sizeof(*all), err);
+	struct known k;
+	enum pare_rc rc;
+
+	if (all == NULL)
+		return PARE_ENOMEM;
+	known_open(&k, known, n, encoder);
+	rc = encode_all(d, t, max, &k, all, task, err);
+	free(k.list);
+	if (rc != PARE_OK) {
+		tokens_free_all(all, d->n);
+		return rc;
+	}
+	take_tokens(d, all);
+	d->encoder = encoder;
 	return PARE_OK;
+}
+
+enum pare_rc
+dataset_encode(struct dataset *d, const struct tokenizer *t, int max,
+    struct task *task, struct pare_err *err)
+{
+	return dataset_encode_known(d, t, max, NULL, 0, task, err);
 }
 
 /* ---- overlap ---- */

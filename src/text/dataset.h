@@ -26,7 +26,10 @@ struct dataset {
 	/* What was odd, for one notice each. */
 	int64_t skipped_rows, unlabelled, bad_bytes, truncated;
 	char *columns;		/* "text=sentence label=label": what was chosen */
-	uint64_t hash;		/* of everything evaluation depends on */
+	uint64_t content;	/* hash of texts and labels */
+	uint64_t hash;		/* of everything evaluation depends on: content,
+				 * and tokens once there are some */
+	uint64_t encoder;	/* what made the tokens; 0: there are none */
 };
 
 struct dataset_options {
@@ -56,6 +59,11 @@ void dataset_free(struct dataset *d);
 /* Tokenizes every sample once, at most max ids each. */
 enum pare_rc dataset_encode(struct dataset *d, const struct tokenizer *t,
     int max, struct task *task, struct pare_err *err);
+/* The same, with the tokens of samples that one of n known sets (entries may be
+ * NULL) has already, from the same tokenizer and cut to the same length. */
+enum pare_rc dataset_encode_known(struct dataset *d,
+    const struct tokenizer *t, int max, const struct dataset *const *known,
+    int n, struct task *task, struct pare_err *err);
 
 /* How many samples of a occur in b as well (same text and pair). */
 int64_t dataset_overlap(const struct dataset *a, const struct dataset *b);

@@ -252,9 +252,9 @@ static void
 bench_forms(int64_t n)
 {
 	const struct quant_spec spec[] = {
-		{ QUANT_SYMMETRIC, 8, -1 }, { QUANT_AFFINE, 4, 64 },
-		{ QUANT_SYMMETRIC, 3, 128 }, { QUANT_KMEANS, 4, 0 },
-		{ QUANT_BINARY, 1, 0 },
+		{ QUANT_SYMMETRIC, 8, -1, 0 }, { QUANT_AFFINE, 4, 64, 0 },
+		{ QUANT_SYMMETRIC, 3, 128, 0 }, { QUANT_KMEANS, 4, 0, 0 },
+		{ QUANT_BINARY, 1, 0, 0 },
 	};
 	const char *const name[] = { "int8", "int4 g64 affine", "int3 g128",
 		"table4", "table1" };
@@ -300,13 +300,13 @@ main(int argc, char **argv)
 	make_weights(&w);
 	bench_hash(&w);
 	bench_quantize(&w, "int8, one scale a row",
-	    (struct quant_spec) { QUANT_SYMMETRIC, 8, -1 });
+	    (struct quant_spec) { QUANT_SYMMETRIC, 8, -1, 0 });
 	bench_quantize(&w, "int4, groups of 64",
-	    (struct quant_spec) { QUANT_SYMMETRIC, 4, 64 });
+	    (struct quant_spec) { QUANT_SYMMETRIC, 4, 64, 0 });
 	bench_quantize(&w, "int4 affine, groups of 32",
-	    (struct quant_spec) { QUANT_AFFINE, 4, 32 });
+	    (struct quant_spec) { QUANT_AFFINE, 4, 32, 0 });
 	bench_quantize(&w, "16 means a matrix",
-	    (struct quant_spec) { QUANT_KMEANS, 4, 0 });
+	    (struct quant_spec) { QUANT_KMEANS, 4, 0, 0 });
 	bench_sparsify(&w, "sparsify to a third", 0.0155f);
 	bench_sparsify(&w, "sparsify to 2 %", 0.035f);
 	for (int i = 0; i <= BLOCKS; i++)

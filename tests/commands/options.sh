@@ -51,6 +51,7 @@ esc=$(printf '\033')
 # Help and version: plain text on standard output, in 80 columns.
 run 0 --help
 has out '^usage: pare'
+[ "$(grep -c '^  pare ' out)" -ge 3 ] || say 'help has no three examples'
 lacks out "$esc"
 awk 'length > 80 { exit 1 }' out || say 'help is wider than 80 columns'
 for option in data command file interactive repl tui plain json dry-run \
@@ -58,8 +59,21 @@ for option in data command file interactive repl tui plain json dry-run \
 	has out "--$option"
 	has "$PARE_SOURCE/man/pare.1" "Fl -$option"
 done
+# And every option of the manual is one of those.
+sed -n 's/^\.It .*Fl -\([a-z-]*\).*/\1/p' "$PARE_SOURCE/man/pare.1" >options
+[ "$(wc -l <options)" -ge 17 ] || say 'the manual lists few options'
+while read -r option; do
+	has out "--$option"
+done <options
+for section in NAME SYNOPSIS DESCRIPTION OPTIONS COMMANDS KEYS 'EXIT STATUS' \
+    ENVIRONMENT FILES EXAMPLES 'SEE ALSO'; do
+	has "$PARE_SOURCE/man/pare.1" "^\.Sh $section$"
+done
 run 0 -V
 has out '^pare [0-9]+\.[0-9]+'
+for library in OpenBLAS ncurses readline Jansson utf8proc; do
+	has out "$library"
+done
 
 # Usage errors: status 2, one line, nothing on standard output.
 for words in --nope -Z --threads --threads=x --threads=-1 --seed=1.5 \
@@ -97,6 +111,14 @@ done <names
 # No command: the line of the model. --json: one document.
 run 0 tiny.json
 has out '^tiny: BERT, 3 layers of 4 heads, 16 wide\.'
+lacks out "$esc"
+lacks err .
+# Nor is a terminal needed anywhere.
+if command -v setsid >/dev/null; then
+	setsid -w "$PARE" tiny.json -c info </dev/null >out 2>err ||
+		say 'it needs a terminal'
+	has out '^model +tiny'
+fi
 run 0 --json tiny.json
 [ "$(wc -l <out)" -eq 1 ] || say 'not one document'
 has out '^\{"command":"open tiny.json","ok":true'

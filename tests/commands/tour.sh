@@ -47,6 +47,10 @@ head -n 121 samples/reviews.dev.tsv >few.tsv
     -c 'prune heads 25%' -c eval -c 'quantize L*.ffn bits=8 group=64' \
     -c eval -c 'undo 2' -c history -c 'compare original 2' \
     -c 'predict text="the hero was not funny"'
+# No progress where nobody watches.
+if LC_ALL=C grep -q "$(printf '[\r\033]')" err; then
+	say 'standard error has progress'
+fi
 has out '^accuracy [0-9.]+ % \(95 % interval [0-9.]+ to [0-9.]+, n 120\)'
 has out '^  against the original: '
 has out '^state 1: .* parameters, .* MiB, MACs -'

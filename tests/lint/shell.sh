@@ -9,7 +9,7 @@ command -v shellcheck >/dev/null 2>&1 || {
 	exit 77
 }
 scripts=$(for f in setup run check .ci/run samples/retrain tests/run-command \
-    tests/*/*.sh tests/bench/run tests/fuzz/run; do
+    tests/terminal/screens tests/*/*.sh tests/bench/run tests/fuzz/run; do
 	if [ -f "$f" ]; then echo "$f"; fi
 done)
 # shellcheck disable=SC2086

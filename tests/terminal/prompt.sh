@@ -88,3 +88,128 @@ enter C-c
 await_prompt
 type 'quit'
 await 'shell\$$'
+
+# With a change that is not saved, leaving asks once; Ctrl-D, an answer, Ctrl-C.
+type clear
+type '"$PARE" --repl tiny.json'
+await_prompt
+type 'prune heads L0.h1'
+await '^state 1: '
+await_prompt
+enter C-d
+await 'Leave\? y/n'
+type n
+await_prompt
+type 'quit'
+await_count 2 'Leave\? y/n'
+enter C-c
+await_prompt
+enter C-d
+await_count 3 'Leave\? y/n'
+type y
+await 'shell\$$'
+type clear
+type '"$PARE" --repl tiny.json'
+await_prompt
+type 'prune heads L0.h1'
+await '^state 1: '
+await_prompt
+type 'quit!'
+await 'shell\$$'
+
+# ~/.inputrc, also what it has for pare alone.
+printf '%s\n' '$if pare' '"\C-xh": "history"' '$endif' >"$HOME/.inputrc"
+type clear
+type '"$PARE" --repl tiny.json'
+await_prompt
+enter C-x h
+await '^pare> history$'
+enter C-c
+await_prompt
+# A resize draws the line again, once.
+enter 'show by=kind'
+await '^pare> show by=kind$'
+resize 60 20
+resize 90 22
+sleep 0.2
+await '^pare> show by=kind$'
+[ "$(screen | grep -c '^pare> show by=kind$')" -eq 1 ] ||
+	fail 'the line is there more than once after a resize'
+enter C-c
+type quit
+await 'shell\$$'
+rm "$HOME/.inputrc"
+
+# Output goes through a pager only where it is longer than the screen.
+type clear
+type 'PAGER="sed s/^/paged:/" "$PARE" --repl tiny.json'
+await_prompt
+type 'show by=kind'
+await '^total'
+await_prompt
+if screen | grep -q '^paged'; then
+	fail 'short output is paged'
+fi
+type 'show by=tensor'
+await '^paged:total'
+await_prompt
+type 'set pager off'
+await_prompt
+enter C-l
+await_prompt
+type 'show by=tensor'
+await '^total'
+await_prompt
+if screen | grep -q '^paged'; then
+	fail 'set pager off does not last'
+fi
+type quit
+await 'shell\$$'
+
+# Two at once keep the lines of both.
+type clear
+type '"$PARE" --repl tiny.json'
+await_prompt
+t new-window -d -n other -c "$scratch" 'PS1="shell\$ " exec sh'
+t send-keys -t t:other '"$PARE" --repl tiny.json' Enter
+n=0
+until t capture-pane -p -t t:other | grep -q '^pare>'; do
+	n=$((n + 1))
+	[ $n -lt "$LIMIT" ] || fail 'the other one does not start'
+	sleep 0.05
+done
+t send-keys -t t:other 'mark theirs' Enter
+type 'mark mine'
+await '^state 0.*mine'
+t send-keys -t t:other 'quit' Enter
+type quit
+await 'shell\$$'
+n=0
+until grep -q '^mark theirs' "$state/history"; do
+	n=$((n + 1))
+	[ $n -lt "$LIMIT" ] || fail 'the lines of the other one are lost'
+	sleep 0.05
+done
+grep -q '^mark mine' "$state/history" || fail 'own lines are lost'
+
+# Commands on the line run, and then it ends; with -I it stays.
+type clear
+type '"$PARE" tiny.json -c "mark here"; echo status $?'
+await '^status 0'
+await '^shell\$$'
+type '"$PARE" --repl tiny.json -I -c "mark here"'
+await_prompt
+type quit
+await 'shell\$$'
+
+# Terminals that nobody described: the prompt, with a word on why.
+for term in '' dumb nonsense; do
+	type clear
+	type "TERM=$term '$PARE' --no-state tiny.json"
+	await '^pare: .*: here is the prompt'
+	await '^pare>'
+	type quit
+	await 'shell\$$'
+	type 'echo status $?'
+	await '^status 0'
+done

@@ -41,6 +41,8 @@ await_prompt
 
 # A session that ended in order is not offered.
 type 'quit'
+await 'Leave\? y/n'
+type y
 await 'shell\$$'
 type clear
 type '"$PARE" --repl'
@@ -48,3 +50,37 @@ await_prompt
 if screen | grep -q resume; then
 	fail 'resume is offered without a crash'
 fi
+type 'quit'
+await 'shell\$$'
+
+# Where nothing can be kept it says so once, and all else works.
+for front in --repl --plain; do
+	type clear
+	type "XDG_STATE_HOME=/proc/none '$PARE' $front tiny.json"
+	await '^warning: no history and no journal are kept: .*/proc/none'
+	await_prompt
+	type 'prune heads L0.h1'
+	await '^state 1: '
+	await_prompt
+	[ "$(screen | grep -c 'no journal')" -eq 1 ] || fail 'said twice'
+	type 'quit!'
+	[ $front = --repl ] || enter C-d
+	await 'shell\$$'
+done
+type clear
+type 'XDG_STATE_HOME=/proc/none "$PARE" tiny.json'
+await '^no history and no journal are kept'
+type ':prune heads L0.h1'
+await '^tiny .*state 1 of 2'
+type ':quit!'
+await 'shell\$$'
+# Without a home nothing is written anywhere.
+type clear
+type 'mkdir empty; cd empty; env -u HOME -u XDG_STATE_HOME "$PARE" --repl ../tiny.json'
+await_prompt
+type 'prune heads L0.h1'
+await '^state 1: '
+await_prompt
+type 'quit!'
+await 'shell\$$'
+[ -z "$(ls -A "$scratch/empty")" ] || fail 'something was written'

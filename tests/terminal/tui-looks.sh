@@ -57,6 +57,47 @@ run NO_COLOR=1 '"$PARE" --color=always'
 [ "$(colours)" -gt 0 ] || fail '--color=always does not win'
 leave_changed
 
+# Asked for in a session that began without, and taken back.
+run NO_COLOR=1 '"$PARE"'
+[ "$(colours)" -eq 0 ] || fail 'NO_COLOR has colours'
+await_colours() {
+	n=0
+	while :; do
+		count=$(colours)
+		[ "$count" -eq 0 ] || [ "$1" = 0 ] || break
+		[ "$count" -ne 0 ] || [ "$1" != 0 ] || break
+		n=$((n + 1))
+		[ $n -lt "$LIMIT" ] || fail "$count colours after $2"
+		sleep 0.05
+	done
+}
+type ':set color always'
+await_colours 1 'set color always'
+type ':set color never'
+await_colours 0 'set color never'
+type ':set color always'
+await_colours 1 'set color always'
+type ':set theme mono'
+await_colours 0 'set theme mono'
+type ':set theme default'
+await_colours 1 'set theme default'
+type ':set color auto'
+await_colours 0 'set color auto with NO_COLOR'
+leave_changed
+type 'NO_COLOR=1 "$PARE" --no-state --repl tiny.json'
+await '^pare>'
+type 'show'
+await '^total'
+[ "$(colours)" -eq 0 ] || fail 'NO_COLOR has colours in the prompt'
+type 'set color always'
+type 'show by=kind'
+await 'attention'
+await_colours 1 'set color always in the prompt'
+type quit
+await 'shell\$$'
+type clear
+await '^shell\$$'
+
 # ASCII where asked, or where the locale says so.
 for how in '"$PARE" --ascii' 'LC_ALL=C "$PARE"'; do
 	run "$how"
@@ -75,6 +116,30 @@ done
 for term in vt100 linux xterm-256color; do
 	run "TERM=$term" '"$PARE"'
 	leave_changed
+done
+# Without another screen the picture stays, and the shell goes on below it, not in
+# the middle of the last lines.
+for key in q C-z; do
+	type 'TERM=vt100 "$PARE" --no-state tiny.json'
+	await '^tiny .*state 0 of 1'
+	await '\? help  q quit'
+	enter "$key"
+	await 'shell\$$'
+	if screen | grep -q '? help'; then
+		fail "the hints are still there after $key"
+	fi
+	screen | grep -q '^params 8.35 k' || fail 'the picture is gone'
+	[ "$key" = q ] || {
+		type fg
+		await '\? help  q quit'
+		kill -SEGV "$(pare_pid)"
+		await 'shell\$$'
+		if screen | grep -q '? help'; then
+			fail 'the hints are still there after a crash'
+		fi
+	}
+	type clear
+	await '^shell\$$'
 done
 type 'TERM=dumb "$PARE" --no-state tiny.json'
 await '^pare>'

@@ -30,7 +30,7 @@ percent() {
 
 start 110 34
 type '"$PARE" --no-state real/models/sst2-bert --data dev.tsv'
-await '^sst2-bert  BERT, 6 layers  state 0 of 1'
+await '^sst2-bert  state 0 of 1'
 enter H
 await 'L2 norm of a head'
 await "accuracy $(percent "$(field value 1)") %"

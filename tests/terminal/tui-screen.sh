@@ -7,7 +7,7 @@ set -eu
 
 start 100 50
 type '"$PARE" --no-state samples/reviews'
-await '^reviews  BERT, 4 layers  state 0 of 1'
+await '^reviews  state 0 of 1'
 await '\? help  q quit'
 [ "$(t display-message -p -t t '#{alternate_on} #{cursor_flag} #{mouse_any_flag}')" \
     = '1 0 0' ] || fail 'no alternate screen, or a cursor, or a mouse'
@@ -37,6 +37,35 @@ enter G
 await_detail head
 enter g
 await_detail emb
+
+# Keys as terminals send them.
+enter NPage
+await_detail head
+enter PPage
+await_detail emb
+enter End
+await_detail head
+enter Home
+await_detail emb
+enter Tab
+enter BTab
+enter j
+await_detail 'L0  layer 1 of 4'
+enter g
+for key in F2:'L2 norm of a head' F3:'^State +1|as opened' \
+    F4:'no samples are loaded' F5:'^Apply to'; do
+	enter "${key%%:*}"
+	await "${key#*:}"
+	enter Escape
+	await '^module '
+done
+# A sequence that means nothing does nothing.
+enter g
+await_detail emb
+t send-keys -t t -l "$(printf '\033[99;5~')"
+enter j
+await_detail 'L0  layer 1 of 4'
+enter g
 
 # ? tells the keys of the view: every one that the table has for all views.
 enter '?'
@@ -88,7 +117,24 @@ enter ':' Up
 await '^:prnue heads L0.h1'
 resize 80 24
 await '^:prnue heads L0.h1'
-enter C-u
+# A search that was given up runs nothing.
+enter C-c
+await '^canceled'
+enter ':'
+await '^:$'
+enter C-r 'prnue'
+await 'i-search.*prnue heads L0.h1'
+enter C-c
+await '^canceled'
+enter ':'
+await '^:$'
+enter Enter
+await_gone '^:'
+if screen | grep -q 'there is no command'; then
+	fail 'what was searched for ran'
+fi
+enter ':'
+await '^:$'
 enter 'undo' Enter
 await 'there is nothing to undo|nothing'
 await '^reviews .*state 0 of 1'

@@ -25,9 +25,16 @@ tty_is_sane() {
 	    = '0 1' ] || fail "the alternate screen is still on after $1"
 }
 
+# Until the server is gone as well: a new one cannot start before.
+kill_server() {
+	server=$(t display-message -p '#{pid}')
+	t kill-server
+	gone "$server"
+}
+
 run() {
 	type 'clear; "$PARE" tiny.json'
-	await '^tiny  BERT, 3 layers.* state 0 of 1'
+	await '^tiny  state 0 of 1'
 	await '\? help'
 	enter ':' 'prune heads L1.h2' Enter
 	await '^tiny .*state 1 of 2'
@@ -64,15 +71,37 @@ await 'Quit\? y/n'
 enter y
 await 'shell\$$'
 
+# In the background it stays stopped and leaves the terminal to the shell.
+run
+enter C-z
+await 'shell\$$'
+type 'bg; echo there'
+await '^there'
+n=0
+until grep -q '^State:.*T' "/proc/$pid/status"; do
+	n=$((n + 1))
+	[ $n -lt "$LIMIT" ] || fail 'it runs in the background'
+	sleep 0.05
+done
+sleep 0.3
+grep -q '^State:.*T' "/proc/$pid/status" || fail 'it did not stay stopped'
+type clear
+await '^shell\$$'
+tty_is_sane bg
+type fg
+await '^tiny .*state 1 of 2'
+enter ':' 'quit!' Enter
+await 'shell\$$'
+
 # The terminal goes away, even where SIGHUP is ignored.
 run
 gone_pid=$pid
-t kill-server
+kill_server
 gone "$gone_pid"
 start 90 26
 type "trap '' HUP"
 run
 gone_pid=$pid
-t kill-server
+kill_server
 gone "$gone_pid"
 start 20 5

@@ -11,51 +11,121 @@ type '"$PARE" --no-state samples/reviews --data samples/reviews.test.tsv'
 await '^reviews .*accuracy [0-9]'
 await '\? help  q quit'
 
-# At a size where keys are hinted, the last row does.
-at_size() {
-	resize "$1" "$2"
-	await '(\? help|q back)'
-	[ -n "$(pare_pid)" ] || fail "$1 by $2 ended the program"
+last_row() {
+	screen | tail -n 1
 }
 
-for key in '' H P a y v '?'; do
-	[ -z "$key" ] || enter "$key"
-	for size in 1:1 5:2 20:5; do
-		resize "${size%:*}" "${size#*:}"
+# await_last PATTERN: the last row of the screen is that, at this size.
+await_last() {
+	n=0
+	until last_row | grep -Eq -e "$1"; do
+		n=$((n + 1))
+		[ $n -lt "$LIMIT" ] || {
+			echo "the last row is not: $1"
+			return 1
+		}
+		sleep 0.05
 	done
-	at_size 40 10
-	at_size 200 50
-	[ "$(screen | tail -n 1 | cut -c 1-6)" = '? help' ] ||
-	    [ "$(screen | tail -n 1 | cut -c 1-6)" = 'q back' ] ||
-		fail "the last row is not the hint bar in view '$key'"
-	case $key in
-	'') ;;
-	'?') enter '?' ;;
-	*)
-		enter Escape
-		await "^module "
-		;;
-	esac
-done
+}
 
-# The prompt at every size, and while samples are evaluated.
-enter ':' 'prune heads L0.h1'
-for size in 1:1 5:2 20:5 80:24; do
-	resize "${size%:*}" "${size#*:}"
-done
-await '^:prune heads L0.h1'
-enter Enter
-for size in 1:1 40:10 5:2 100:30; do
-	resize "${size%:*}" "${size#*:}"
-done
+# through_sizes PATTERN WHERE: every size and back; the last row is the hint bar
+# wherever it has room, and at the end the screen is what it was.
+sizes='1:1 2:2 5:2 20:5 40:10 200:60 500:120 2:2'
+through_sizes() {
+	await_last "$1"
+	before=$(screen)
+	for size in $sizes 80:24; do
+		resize "${size%:*}" "${size#*:}"
+		[ "${size%:*}" -lt 40 ] || await_last "$1"
+	done
+	[ -n "$(pare_pid)" ] || fail "$2: a size ended the program"
+	[ -n "${3-}" ] || await_screen "$before" "$2"
+}
+
+await_screen() {
+	n=0
+	until [ "$(screen)" = "$1" ]; do
+		n=$((n + 1))
+		[ $n -lt "$LIMIT" ] || {
+			echo "$1"
+			fail "$2: another picture than before at this size"
+		}
+		sleep 0.05
+	done
+}
+
+# Every view, with things to show in it.
+enter ':' 'prune heads L0.h0' Enter
 await 'state 1 of 2'
 await '[0-9] fixed [0-9]+ broke'
+type ':prune heads L1.h1'
+await 'state 2 of 3'
+await '^reviews .* accuracy [0-9]|^accuracy [0-9]'
+through_sizes '\? help  q quit' tree
+for keys in H P a 'a Enter' y 'y p' 'y c' v 'v Enter' ':show Enter' '?' \
+    'y ?'; do
+	for key in $keys; do
+		enter "$key"
+		sleep 0.05
+	done
+	through_sizes '^(\? help|q back)' "$keys"
+	while ! screen | grep -q '^module '; do
+		enter Escape
+		sleep 0.1
+	done
+done
+
+# The prompt, also with a list of completions; a question; a search.
+enter ':' 'prune heads L1.h0'
+await '^:prune heads L1.h0'
+through_sizes '^Enter run' prompt
+enter C-u 'pru' Tab
+await '^:prune'
+enter C-u '' Tab Tab
+through_sizes '^Enter run' completions
+enter Escape
+await_last '^. help'
+enter Q
+await 'Quit\? y/n'
+through_sizes '^y yes' question
+enter n
+enter / 'L1'
+through_sizes '^Enter find' search
+enter Enter
+
+# While samples are evaluated, in some views.
+head -n 1 "$scratch/samples/reviews.test.tsv" >"$scratch/many.tsv"
+i=0
+while [ $i -lt 60 ]; do
+	tail -n +2 "$scratch/samples/reviews.test.tsv" >>"$scratch/many.tsv"
+	i=$((i + 1))
+done
+type ':data many.tsv'
+await 'partial [0-9]+/60000'
+through_sizes '\? help  q quit' 'tree, evaluating' moving
+for keys in H 'y p' v ':'; do
+	for key in $keys; do
+		enter "$key"
+		sleep 0.05
+	done
+	through_sizes '^(\? help|q back|Enter run)' "$keys, evaluating" moving
+	await 'partial [0-9]+/60000'
+	while ! screen | grep -q '^module ' || screen | grep -q '^:'; do
+		enter Escape
+		sleep 0.1
+	done
+done
+enter C-c
+await 'accuracy \?'
+type ':data samples/reviews.test.tsv'
+await '[0-9] fixed [0-9]+ broke'
+await 'state 2 of 3'
 
 # Too small says so, and q still quits.
 resize 20 3
-await 'needs [0-9]+x[0-9]+'
+await 'needs 20x5, has 20x3'
 resize 80 24
-await 'state 1 of 2'
+await 'state 2 of 3'
 resize 12 3
 enter q
 resize 80 24

@@ -103,7 +103,7 @@ sample_shake(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
 	return out;
 }
 
-static struct model *
+static inline struct model *
 sample_real(const struct sample_model *s)
 {
 	struct model *ghost = sample_ghost(s), *plain = NULL, *m = NULL;

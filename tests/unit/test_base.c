@@ -367,6 +367,35 @@ test_choice_words(void **state)
 }
 
 static void
+test_choice_list(void **state)
+{
+	static const char *const words[] = { "ab", "a", "bc", NULL };
+	static const struct arg_spec spec = { "columns", ARG_CHOICE, ARG_LIST,
+		0, 0, NULL, words, NULL, "" };
+	static const char *const good[] = { "a", "ab", "bc,a", "a,ab,bc" };
+	static const char *const bad[][2] = { { "", "empty" },
+		{ "a,", "empty place" }, { ",a", "empty place" },
+		{ "a,,bc", "empty place" }, { "abc", "unknown" },
+		{ "a,b", "unknown" }, { "a bc", "unknown" },
+		{ "a,bc,a", "twice" } };
+	struct arg_value v;
+	struct pare_err err;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		assert_int_equal(arg_parse_value(&spec, good[i], &v, &err),
+		    PARE_OK);
+		assert_string_equal(v.s, good[i]);
+		arg_value_free(&v);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(arg_parse_value(&spec, bad[i][0], &v, &err),
+		    PARE_EUSER);
+		expect_in(err.msg, bad[i][1]);
+		expect_in(err.msg, "joined by commas, of ab, a, bc");
+	}
+}
+
+static void
 test_amount(void **state)
 {
 	static const struct {
@@ -1020,6 +1049,7 @@ main(void)
 		cmocka_unit_test(test_parse_refuses),
 		cmocka_unit_test(test_parse_suggests),
 		cmocka_unit_test(test_choice_words),
+		cmocka_unit_test(test_choice_list),
 		cmocka_unit_test(test_amount),
 		cmocka_unit_test(test_str),
 		cmocka_unit_test(test_numbers),

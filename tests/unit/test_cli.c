@@ -279,6 +279,89 @@ test_measure(void **state)
 	run_free(&r);
 }
 
+static void
+test_latency(void **state)
+{
+	static const char *const pass[] = { "batch", "seq", "runs", "threads",
+		"p50_ms", "p95_ms", "p25_ms", "p75_ms", "spread",
+		"original_p50_ms", "ratio_to_original.median",
+		"breakdown.passes", "breakdown.whole_ms", "breakdown.sum_ms",
+		"breakdown.embed_ms", "breakdown.attention_ms",
+		"breakdown.ffn_ms", "breakdown.norm_ms", "breakdown.head_ms",
+		"breakdown.layers.1.layer", "breakdown.layers.1.ms",
+		"breakdown.layers.1.attention_ms",
+		"breakdown.layers.1.ffn_ms", "breakdown.layers.1.norm_ms",
+		"original_breakdown.whole_ms",
+		"original_breakdown.layers.2.ms", NULL };
+	static const char *const grid[] = { "batches.1", "lengths.2",
+		"threads", "cells.0.p50_ms", "cells.5.batch", "cells.5.seq",
+		"cells.5.runs", "cells.5.p50_ms", "cells.5.spread",
+		"cells.5.ratio_to_original.low",
+		"cells.5.tokens_per_second", NULL };
+	struct run r;
+
+	run(&r, "-c 'open config.json weights=random seed=1' "
+	    "-c 'prune layers last 1' -c 'latency runs=3 seq=8 layers=off' "
+	    "-c 'latency grid batch=1,2 seq=8,4,6 runs=2'");
+	assert_int_equal(r.status, 0);
+	assert_int_equal(r.n, 4);
+	has_head(&r);
+	has_numbers(r.doc[2], pass);
+	assert_true(json_is_boolean(at(r.doc[2], "pinned")));
+	assert_true(json_is_false(at(r.doc[2], "list_layers")));
+	at(r.doc[2], "noise");
+	at(r.doc[2], "waited");
+	has_numbers(r.doc[3], grid);
+	assert_true(json_is_false(at(r.doc[3], "partial")));
+	assert_int_equal(json_array_size(at(r.doc[3], "cells")), 6);
+	assert_int_equal(json_integer_value(at(r.doc[3], "cells.3.batch")), 2);
+	assert_int_equal(json_integer_value(at(r.doc[3], "cells.4.seq")), 4);
+	run_free(&r);
+}
+
+/* show has the milliseconds of the latency measured last, and of whole parts
+ * alone. */
+static void
+test_show_latency(void **state)
+{
+	struct run r;
+
+	run(&r, "-c 'open config.json weights=random seed=1' -c show "
+	    "-c 'latency runs=3 seq=8 batch=2' -c show "
+	    "-c 'show by=module' -c 'show L1.ffn by=module' "
+	    "-c 'show L1.ffn by=layer' -c 'show by=kind' "
+	    "-c 'prune heads L0.h1' -c show");
+	assert_int_equal(r.status, 0);
+	assert_int_equal(r.n, 10);
+	assert_true(json_is_null(at(r.doc[1], "rows.1.ms")));
+	assert_true(json_is_null(at(r.doc[1], "latency")));
+	/* emb, three layers, pooler, head */
+	assert_true(json_equal(at(r.doc[3], "rows.2.ms"), at(r.doc[2],
+	    "breakdown.layers.1.ms")));
+	assert_true(json_equal(at(r.doc[3], "rows.0.ms"), at(r.doc[2],
+	    "breakdown.embed_ms")));
+	assert_true(json_equal(at(r.doc[3], "rows.5.ms"), at(r.doc[2],
+	    "breakdown.head_ms")));
+	assert_true(json_is_null(at(r.doc[3], "rows.4.ms")));
+	assert_true(json_equal(at(r.doc[3], "total.ms"), at(r.doc[2],
+	    "breakdown.whole_ms")));
+	assert_int_equal(json_integer_value(at(r.doc[3], "latency.batch")), 2);
+	/* emb.word, .pos, .type, .norm, L0.attn, .norm, .ffn, L1.attn, ... */
+	assert_true(json_is_null(at(r.doc[4], "rows.0.ms")));
+	assert_true(json_equal(at(r.doc[4], "rows.7.ms"), at(r.doc[2],
+	    "breakdown.layers.1.attention_ms")));
+	assert_true(json_equal(at(r.doc[5], "rows.0.ms"), at(r.doc[2],
+	    "breakdown.layers.1.ffn_ms")));
+	assert_true(json_is_null(at(r.doc[5], "total.ms")));
+	assert_true(json_is_null(at(r.doc[6], "rows.0.ms")));
+	assert_true(json_is_null(at(r.doc[6], "latency")));
+	/* embedding, norm, attention, ffn, pooler, head */
+	assert_true(json_equal(at(r.doc[7], "rows.2.ms"), at(r.doc[2],
+	    "breakdown.attention_ms")));
+	assert_true(json_is_null(at(r.doc[9], "rows.1.ms")));
+	run_free(&r);
+}
+
 /* Standard output has nothing but documents, whatever the commands. */
 static void
 test_every_command(void **state)
@@ -317,6 +400,8 @@ main(void)
 		cmocka_unit_test(test_failure),
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_measure),
+		cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_show_latency),
 		cmocka_unit_test(test_every_command),
 	};
 

@@ -672,6 +672,79 @@ test_encode(void **state)
 	tokenizer_free(t);
 }
 
+/* Tokens that a known set has are taken over, for the same text, tokenizer and
+ * length alone. The known ones are marked, to be told apart. */
+static void
+test_encode_known(void **state)
+{
+	struct pare_err err = { 0 };
+	struct tokenizer *t = tokenizer_parse("vocab.txt", vocab,
+	    strlen(vocab), true, &err);
+	struct tokenizer *cased = tokenizer_parse("vocab.txt", vocab,
+	    strlen(vocab), false, &err);
+	const struct dataset *known[3] = { NULL };
+	struct dataset *a = parse("a.tsv", "sentence1\tsentence2\tlabel\n"
+	    "x y z\tz\t1\nx\t\t0\ny\ty\t1\n", &binary);
+	struct dataset *b = parse("b.tsv", "sentence1\tsentence2\tlabel\n"
+	    "y\tz\t1\nx y z\tz\t0\ny\ty\t1\nx\t\t1\n", &binary);
+
+	assert_int_equal(dataset_encode(a, t, 6, NULL, &err), PARE_OK);
+	for (int64_t i = 0; i < a->n; i++)
+		a->sample[i].tokens.id[0] = 90 + (int32_t)i;
+	known[1] = a;
+	assert_int_equal(dataset_encode_known(b, t, 6, known, 3, NULL, &err),
+	    PARE_OK);
+	assert_int_equal(b->sample[0].tokens.id[0], 2);
+	assert_int_equal(b->sample[1].tokens.id[0], 90);
+	assert_int_equal(b->sample[2].tokens.id[0], 92);
+	assert_int_equal(b->sample[3].tokens.id[0], 91);
+	assert_int_equal(b->sample[1].tokens.n, 6);
+	assert_int_equal(b->truncated, 1);
+	assert_int_equal(dataset_encode_known(b, t, 5, known, 3, NULL, &err),
+	    PARE_OK);
+	assert_int_equal(b->sample[1].tokens.id[0], 2);
+	assert_int_equal(dataset_encode_known(b, cased, 6, known, 3, NULL,
+	    &err), PARE_OK);
+	assert_int_equal(b->sample[1].tokens.id[0], 2);
+	/* Without memory for the list they are tokenized again. */
+	for (int n = 1; n < 4; n++) {
+		enum pare_rc rc;
+
+		mem_fail_at(n);
+		rc = dataset_encode_known(b, t, 6, known, 3, NULL, &err);
+		mem_fail_at(0);
+		assert_int_equal(rc, n == 2 ? PARE_OK : PARE_ENOMEM);
+		assert_int_equal(b->sample[1].tokens.id[0], 2);
+	}
+	dataset_free(a);
+	dataset_free(b);
+	tokenizer_free(t);
+	tokenizer_free(cased);
+}
+
+/* The hash is that of texts, labels and tokens; encoding twice changes nothing. */
+static void
+test_encoded_hash(void **state)
+{
+	struct pare_err err = { 0 };
+	struct tokenizer *t = tokenizer_parse("vocab.txt", vocab,
+	    strlen(vocab), true, &err);
+	struct dataset *d = parse("a.tsv", "text\tlabel\nx y z\t1\nx\t0\n",
+	    &binary);
+	uint64_t bare = d->hash, whole;
+
+	assert_true(bare == d->content);
+	assert_int_equal(dataset_encode(d, t, 0, NULL, &err), PARE_OK);
+	whole = d->hash;
+	assert_true(whole != bare && d->content == bare);
+	assert_int_equal(dataset_encode(d, t, 9, NULL, &err), PARE_OK);
+	assert_true(d->hash == whole);
+	assert_int_equal(dataset_encode(d, t, 4, NULL, &err), PARE_OK);
+	assert_true(d->hash != whole);
+	dataset_free(d);
+	tokenizer_free(t);
+}
+
 /* ---- files ---- */
 
 static void
@@ -864,6 +937,8 @@ main(void)
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_hash),
 		cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_encode_known),
+		cmocka_unit_test(test_encoded_hash),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_real_tables),
 		cmocka_unit_test(test_real_ids),

@@ -1,71 +1,31 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * evaluate, compare and latency on tiny models and hand-made sample sets,
- * against one forward pass per sample.
+ * evaluate and compare on tiny models and hand-made sample sets, against one
+ * forward pass per sample.
  */
-#include "samples.h"
+#include "made_data.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "measure/evaluate.h"
-#include "measure/latency.h"
+#include "measure/order.h"
 #include "measure/stats.h"
 #include "tensor/kernel.h"
 
-enum { SAMPLES = 700, LONGEST = 20 };
-
-/* Samples of 3 to 20 tokens; every seventh is unlabelled. */
-static struct dataset *
-make_data(int64_t n)
-{
-	struct dataset *d = xcalloc(1, sizeof *d);
-	struct rng r;
-
-	rng_seed(&r, 4);
-	d->n = n;
-	d->encoded = d->has_labels = true;
-	d->hash = 77;
-	d->sample = xcalloc((size_t)n, sizeof *d->sample);
-	for (int64_t i = 0; i < n; i++) {
-		struct sample *s = &d->sample[i];
-		int len = 3 + (int)rng_below(&r, LONGEST - 2);
-
-		s->tokens.n = len;
-		s->tokens.id = xcalloc((size_t)len, sizeof *s->tokens.id);
-		s->tokens.type = xcalloc((size_t)len, sizeof *s->tokens.type);
-		for (int k = 0; k < len; k++) {
-			s->tokens.id[k] = (int32_t)rng_below(&r, 60);
-			s->tokens.type[k] = k > len / 2;
-		}
-		s->label = i % 7 == 3 ? -1 : (int)rng_below(&r, 2);
-		s->score = s->label < 0 ? NAN : rng_uniform(&r);
-		s->line = i + 1;
-	}
-	return d;
-}
-
-static void
-free_data(struct dataset *d)
-{
-	for (int64_t i = 0; i < d->n; i++) {
-		free(d->sample[i].tokens.id);
-		free(d->sample[i].tokens.type);
-	}
-	free(d->sample);
-	free(d);
-}
+enum { SAMPLES = 700 };
 
 static void
 run(const struct model *m, const struct dataset *d, enum metric metric,
     struct evaluation *v)
 {
-	struct engine *e = engine_new();
+	struct evaluate_options o = { .metric = metric };
+	struct evaluator *e = evaluator_new();
 	struct pare_err err = { 0 };
 
-	if (evaluate_run(e, m, d, metric, v, NULL, &err) != PARE_OK)
+	if (evaluate_run(e, m, d, &o, v, NULL, &err) != PARE_OK)
 		fail_msg("%s", err.msg);
-	engine_free(e);
+	evaluator_free(e);
 }
 
 static void
@@ -87,7 +47,7 @@ static void
 test_run(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
+	struct dataset *d = made_data(SAMPLES);
 	struct evaluation v, copy;
 	int64_t right = 0, n = 0, tokens = 0;
 	double low, high, loss = 0;
@@ -126,7 +86,7 @@ test_run(void **state)
 	evaluation_free(&v);
 	assert_int_equal(copy.gold[3], -1);
 	evaluation_free(&copy);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -134,7 +94,7 @@ static void
 test_metrics(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(200);
+	struct dataset *d = made_data(200);
 	struct evaluation v;
 	enum metric k;
 
@@ -151,7 +111,7 @@ test_metrics(void **state)
 		assert_int_equal(k, i);
 	}
 	assert_false(metric_find("bleu", &k));
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -167,7 +127,7 @@ test_scores(void **state)
 	    "\"id2label\":{\"0\":\"score\"},\"num_labels\":1,"
 	    "\"problem_type\":\"regression\",\"initializer_range\":0.2}" };
 	struct model *m = sample_real(&s);
-	struct dataset *d = make_data(100);
+	struct dataset *d = made_data(100);
 	struct evaluation v;
 	double x[100], y[100];
 	int64_t n = 0;
@@ -184,7 +144,7 @@ test_scores(void **state)
 	assert_true(fabs(v.value - stats_pearson(x, y, n)) < 1e-12);
 	assert_true(v.low < v.value && v.value < v.high);
 	evaluation_free(&v);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -192,15 +152,16 @@ static void
 refuse(const struct model *m, const struct dataset *d, enum metric metric,
     const char *word)
 {
-	struct engine *e = engine_new();
+	struct evaluate_options o = { .metric = metric };
+	struct evaluator *e = evaluator_new();
 	struct pare_err err = { 0 };
 	struct evaluation v;
 
-	assert_int_equal(evaluate_run(e, m, d, metric, &v, NULL, &err),
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
 	    PARE_EUSER);
 	if (strstr(err.msg, word) == NULL)
 		fail_msg("'%s' does not say '%s'", err.msg, word);
-	engine_free(e);
+	evaluator_free(e);
 }
 
 static void
@@ -209,7 +170,7 @@ test_refusals(void **state)
 	struct model *m = sample_real(&sample_models[0]);
 	struct model *mlm = sample_real(&sample_models[1]);
 	struct model *ghost = sample_ghost(&sample_models[0]);
-	struct dataset *d = make_data(20);
+	struct dataset *d = made_data(20);
 
 	refuse(mlm, d, METRIC_COUNT, "no classifier");
 	refuse(ghost, d, METRIC_COUNT, "weights");
@@ -221,7 +182,7 @@ test_refusals(void **state)
 	refuse(m, d, METRIC_COUNT, "no labels");
 	d->encoded = false;
 	refuse(m, d, METRIC_COUNT, "tokenized");
-	free_data(d);
+	made_data_free(d);
 	model_unref(ghost);
 	model_unref(mlm);
 	model_unref(m);
@@ -243,12 +204,14 @@ tick(struct task *task, double done, double total, const char *what)
 		atomic_store(&task->cancel, true);
 }
 
+/* Stopped at every tick there is, alone and with a second thread. */
 static void
 test_cancel(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
-	struct engine *e = engine_new();
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluator *e = evaluator_new();
 	int at;
 
 	for (at = 1; at < 100; at++) {
@@ -256,9 +219,10 @@ test_cancel(void **state)
 		struct task task = { .tick = tick, .ctx = &c };
 		struct pare_err err = { 0 };
 		struct evaluation v;
-		enum pare_rc rc = evaluate_run(e, m, d, METRIC_COUNT, &v,
-		    &task, &err);
+		enum pare_rc rc;
 
+		kernel_set_threads(1 + at % 2);
+		rc = evaluate_run(e, m, d, &o, &v, &task, &err);
 		if (c.left > 0) {
 			assert_int_equal(rc, PARE_OK);
 			evaluation_free(&v);
@@ -266,29 +230,29 @@ test_cancel(void **state)
 		}
 		assert_int_equal(rc, PARE_ECANCELED);
 	}
+	kernel_set_threads(1);
 	assert_true(at > 2 && at < 100);
-	engine_free(e);
-	free_data(d);
+	evaluator_free(e);
+	made_data_free(d);
 	model_unref(m);
 }
 
 static void
-test_memory(void **state)
+run_short_of_memory(const struct model *m, const struct dataset *d)
 {
-	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(30);
+	struct evaluate_options o = { .metric = METRIC_COUNT };
 	int n;
 
 	for (n = 1; n < 200; n++) {
-		struct engine *e = engine_new();
+		struct evaluator *e = evaluator_new();
 		struct pare_err err = { 0 };
 		struct evaluation v;
 		enum pare_rc rc;
 
 		mem_fail_at(n);
-		rc = evaluate_run(e, m, d, METRIC_COUNT, &v, NULL, &err);
+		rc = evaluate_run(e, m, d, &o, &v, NULL, &err);
 		mem_fail_at(0);
-		engine_free(e);
+		evaluator_free(e);
 		if (rc == PARE_OK) {
 			evaluation_free(&v);
 			break;
@@ -296,7 +260,49 @@ test_memory(void **state)
 		assert_int_equal(rc, PARE_ENOMEM);
 	}
 	assert_true(n > 5 && n < 200);
-	free_data(d);
+}
+
+static void
+test_memory(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(30);
+
+	run_short_of_memory(m, d);
+	kernel_set_threads(3);
+	run_short_of_memory(m, d);
+	kernel_set_threads(1);
+	made_data_free(d);
+	model_unref(m);
+}
+
+/* A batch that fails: the same error on any number of threads. */
+static void
+test_error(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluator *e = evaluator_new();
+	char first[512] = "";
+
+	d->sample[40].tokens.id[1] = 900;
+	d->sample[600].tokens.id[1] = 901;
+	for (int k = 0; k < 12; k++) {
+		struct pare_err err = { 0 };
+		struct evaluation v;
+
+		kernel_set_threads(1 + k % 4);
+		assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+		    PARE_EUSER);
+		if (k == 0)
+			strcpy(first, err.msg);
+		assert_string_equal(err.msg, first);
+	}
+	assert_non_null(strstr(first, "token id 90"));
+	kernel_set_threads(1);
+	evaluator_free(e);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -350,56 +356,15 @@ test_compare(void **state)
 	expect(5, 7, 5, 7, "within noise (p 0.77)");
 }
 
-/* ---- latency ---- */
+/* ---- watching, threads ---- */
 
-static void
-test_latency(void **state)
-{
-	struct model *m = sample_real(&sample_models[0]);
-	struct model *p = sample_do(m, "prune layers last 2");
-	struct latency_options o = { .batch = 2, .seq = 16, .runs = 12 };
-	struct pare_err err = { 0 };
-	struct latency l;
-
-	assert_int_equal(latency_run(p, m, &o, &l, NULL, &err), PARE_OK);
-	assert_int_equal(l.runs, 12);
-	assert_true(l.has_ratio && l.p50_ms > 0 && l.p95_ms >= l.p50_ms);
-	assert_true(l.ratio_low <= l.ratio && l.ratio <= l.ratio_high);
-	assert_true(l.original_p50_ms > 0);
-	assert_int_equal(l.threads, kernel_threads());
-	assert_int_equal(latency_run(m, m, &o, &l, NULL, &err), PARE_OK);
-	assert_false(l.has_ratio);
-	o.seq = 25;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
-	assert_non_null(strstr(err.msg, "24"));
-	o.seq = 0;
-	assert_int_equal(latency_run(m, NULL, &o, &l, NULL, &err), PARE_EUSER);
-	model_unref(p);
-	model_unref(m);
-}
-
-static void
-test_latency_cancel(void **state)
-{
-	struct model *m = sample_real(&sample_models[1]);
-	struct latency_options o = { .batch = 1, .seq = 8 };
-	struct countdown c = { .left = 3 };
-	struct task task = { .tick = tick, .ctx = &c };
-	struct pare_err err = { 0 };
-	struct latency l;
-
-	assert_int_equal(latency_run(m, NULL, &o, &l, &task, &err),
-	    PARE_ECANCELED);
-	assert_int_equal(c.ticks, 3);
-	model_unref(m);
-}
-
-/* ---- live ---- */
+enum { LOOKS = 64 };
 
 struct watch {
 	const struct dataset *d;
 	int calls;
 	int64_t last;
+	double value[LOOKS];
 };
 
 /* What a partial result says is what its samples say, and their classes are in
@@ -432,52 +397,59 @@ watch(const struct evaluation_partial *p, void *ctx)
 	/* A class is off by a sample or two at any point. */
 	assert_true(fabs((double)ones - (double)n * (double)all_ones /
 	    (double)all) < 2.5);
-	w->calls++;
+	assert_true(w->calls < LOOKS);
+	w->value[w->calls++] = p->value;
 	w->last = n;
 }
 
 static void
-run_live(const struct model *m, const struct dataset *d, uint64_t seed,
-    struct evaluation *v, int64_t *calls)
+same_results(const struct evaluation *a, const struct evaluation *b)
 {
-	struct engine *e = engine_new();
-	struct watch w = { .d = d };
-	struct pare_err err = { 0 };
-
-	if (evaluate_live(e, m, d, METRIC_COUNT, seed, watch, &w, v, NULL,
-	    &err) != PARE_OK)
-		fail_msg("%s", err.msg);
-	assert_int_equal(w.last, v->n);
-	*calls = w.calls;
-	engine_free(e);
+	assert_int_equal(a->n, b->n);
+	assert_int_equal(a->tokens, b->tokens);
+	assert_memory_equal(a->logits, b->logits, (size_t)a->total *
+	    (size_t)a->labels * sizeof(*a->logits));
+	assert_memory_equal(a->predicted, b->predicted, (size_t)a->total *
+	    sizeof(*a->predicted));
+	assert_memory_equal(a->all, b->all, sizeof(a->all));
+	assert_true(a->low == b->low && a->high == b->high);
 }
 
+/* Watched or not, on one thread or on seven: the same bits, and what is told on
+ * the way is the same too. */
 static void
-test_live(void **state)
+test_watch(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(SAMPLES);
-	struct evaluation v, live, again;
-	int64_t calls;
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluator *e = evaluator_new();
+	struct watch first = { .d = d };
+	struct evaluation v, again;
 
 	run(m, d, METRIC_COUNT, &v);
-	run_live(m, d, 1, &live, &calls);
-	/* 700 samples of 3 to 20 tokens: 64, 128, 256, then 512 tokens. */
-	assert_true(calls >= 14 && calls <= 25);
-	assert_int_equal(live.n, v.n);
-	assert_int_equal(live.tokens, v.tokens);
-	assert_true(fabs(live.loss - v.loss) < 1e-5);
-	for (int64_t i = 0; i < SAMPLES; i++) {
-		assert_int_equal(live.gold[i], v.gold[i]);
-		assert_true(fabsf(live.logits[2 * i] - v.logits[2 * i]) <=
-		    1e-4f);
+	for (int threads = 1; threads <= 7; threads++) {
+		struct watch w = { .d = d };
+		struct evaluate_options o = { .metric = METRIC_COUNT,
+			.watch = watch, .ctx = &w };
+		struct pare_err err = { 0 };
+
+		kernel_set_threads(threads);
+		if (evaluate_run(e, m, d, &o, &again, NULL, &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+		assert_int_equal(w.last, v.n);
+		same_results(&v, &again);
+		evaluation_free(&again);
+		if (threads == 1)
+			first = w;
+		assert_int_equal(w.calls, first.calls);
+		assert_memory_equal(w.value, first.value, sizeof(w.value));
 	}
-	run_live(m, d, 2, &again, &calls);
-	assert_true(fabs(again.loss - v.loss) < 1e-5);
+	/* 700 samples of 3 to 20 tokens: from 64 to 1,024, and less again. */
+	assert_true(first.calls >= 10 && first.calls <= 30);
+	kernel_set_threads(1);
+	evaluator_free(e);
 	evaluation_free(&v);
-	evaluation_free(&live);
-	evaluation_free(&again);
-	free_data(d);
+	made_data_free(d);
 	model_unref(m);
 }
 
@@ -494,27 +466,237 @@ watch_more(const struct evaluation_partial *p, void *ctx)
 }
 
 static void
-test_live_more(void **state)
+test_watch_more(void **state)
 {
 	struct model *m = sample_real(&sample_models[0]);
-	struct dataset *d = make_data(200);
-	struct engine *e = engine_new();
+	struct dataset *d = made_data(200);
+	struct evaluator *e = evaluator_new();
 	struct evaluation v;
 	struct countdown c = { .left = 3 };
 	struct task task = { .tick = tick, .ctx = &c };
 	struct pare_err err = { 0 };
 	int64_t last = 0;
+	struct evaluate_options o = { .metric = METRIC_MCC,
+		.watch = watch_more, .ctx = &last };
 
-	assert_int_equal(evaluate_live(e, m, d, METRIC_MCC, 1, watch_more,
-	    &last, &v, NULL, &err), PARE_OK);
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err), PARE_OK);
 	assert_int_equal(last, v.n);
 	evaluation_free(&v);
 	last = 0;
-	assert_int_equal(evaluate_live(e, m, d, METRIC_COUNT, 1, watch_more,
-	    &last, &v, &task, &err), PARE_ECANCELED);
+	o.metric = METRIC_COUNT;
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, &task, &err),
+	    PARE_ECANCELED);
 	assert_true(last > 0);
-	engine_free(e);
-	free_data(d);
+	evaluator_free(e);
+	made_data_free(d);
+	model_unref(m);
+}
+
+/* ---- stopping ---- */
+
+/* The same place and the same bits on any number of threads; what ran is what a
+ * whole run gives there. */
+static void
+check_stop(const struct model *m, const struct dataset *d,
+    const struct evaluate_options *o, const struct evaluation *whole,
+    struct evaluation *out)
+{
+	struct evaluator *e = evaluator_new();
+
+	for (int k = 0; k < 12; k++) {
+		struct evaluation v;
+		struct pare_err err = { 0 };
+		int64_t right = 0, n = 0, tokens = 0;
+
+		kernel_set_threads(1 + k % 6);
+		if (evaluate_run(e, m, d, o, &v, NULL, &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+		assert_true(v.partial && v.n < whole->n);
+		assert_int_equal(v.labelled, whole->n);
+		for (int64_t i = 0; i < d->n; i++) {
+			if (!v.ran[i]) {
+				assert_int_equal(v.predicted[i], 0);
+				assert_true(v.logits[2 * i] == 0);
+				continue;
+			}
+			assert_memory_equal(&v.logits[2 * i],
+			    &whole->logits[2 * i], 2 * sizeof(float));
+			tokens += d->sample[i].tokens.n;
+			n += v.gold[i] >= 0;
+			right += v.gold[i] >= 0 &&
+			    v.gold[i] == v.predicted[i];
+		}
+		assert_int_equal(v.n, n);
+		assert_int_equal(v.tokens, tokens);
+		assert_true(o->metric != METRIC_COUNT || v.value ==
+		    (double)right / (double)n);
+		if (k == 0) {
+			*out = v;
+			continue;
+		}
+		assert_int_equal(v.n, out->n);
+		assert_memory_equal(v.ran, out->ran, (size_t)d->n);
+		same_results(&v, out);
+		evaluation_free(&v);
+	}
+	kernel_set_threads(1);
+	evaluator_free(e);
+}
+
+static void
+test_stop_narrow(void **state)
+{
+	static const enum metric metrics[] = { METRIC_COUNT, METRIC_F1,
+		METRIC_LOSS };
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluation whole, v;
+
+	run(m, d, METRIC_COUNT, &whole);
+	for (int i = 0; i < 3; i++) {
+		struct evaluate_options o = { .metric = metrics[i],
+			.stop = STOP_CI, .half_width = 0.06 };
+
+		check_stop(m, d, &o, &whole, &v);
+		assert_true(v.high - v.low <= 0.12);
+		assert_true(v.n >= 100);
+		evaluation_free(&v);
+	}
+	/* Narrower than the whole set can make it: all of it ran. */
+	v = (struct evaluation){ .n = 0 };
+	{
+		struct evaluate_options o = { .metric = METRIC_COUNT,
+			.stop = STOP_CI, .half_width = 0.001 };
+		struct evaluator *e = evaluator_new();
+		struct pare_err err = { 0 };
+
+		assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+		    PARE_OK);
+		assert_false(v.partial);
+		assert_null(v.ran);
+		same_results(&v, &whole);
+		evaluator_free(e);
+	}
+	evaluation_free(&v);
+	evaluation_free(&whole);
+	made_data_free(d);
+	model_unref(m);
+}
+
+static void
+test_stop_decided(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT,
+		.stop = STOP_DECIDED };
+	struct evaluation whole, base, v, again;
+	struct comparison c;
+
+	run(m, d, METRIC_COUNT, &whole);
+	run(m, d, METRIC_COUNT, &base);
+	o.against = &base;
+	/* Nothing flips: it becomes unlikely that anything will. */
+	check_stop(m, d, &o, &whole, &v);
+	evaluation_compare(&base, &v, &c);
+	assert_int_equal(c.changed, 0);
+	assert_true(c.delta == 0 && c.p == 1);
+	assert_non_null(strstr(c.verdict, "within noise"));
+	evaluation_free(&v);
+	/* One that is always right. */
+	for (int64_t i = 0; i < d->n; i++)
+		base.predicted[i] = base.gold[i] < 0 ? 0 : base.gold[i];
+	check_stop(m, d, &o, &whole, &v);
+	evaluation_compare(&base, &v, &c);
+	assert_int_equal(c.fixed, 0);
+	assert_true(c.broke >= 11 && c.p <= 0.01);
+	assert_true(fabs(c.delta + (double)c.broke / (double)v.n) < 1e-12);
+	assert_non_null(strstr(c.verdict, "worse, decided after"));
+	assert_true(v.n < 120);
+	evaluation_copy(&again, &v);
+	assert_memory_equal(again.ran, v.ran, (size_t)d->n);
+	evaluation_free(&again);
+	evaluation_free(&v);
+	evaluation_free(&whole);
+	evaluation_free(&base);
+	made_data_free(d);
+	model_unref(m);
+}
+
+static void
+test_stop_refusals(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(40);
+	struct evaluate_options o = { .metric = METRIC_COUNT,
+		.stop = STOP_DECIDED };
+	struct evaluator *e = evaluator_new();
+	struct evaluation v, base;
+	struct pare_err err = { 0 };
+
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+	    PARE_EUSER);
+	assert_non_null(strstr(err.msg, "nothing to compare"));
+	run(m, d, METRIC_COUNT, &base);
+	base.partial = true;
+	o.against = &base;
+	assert_int_equal(evaluate_run(e, m, d, &o, &v, NULL, &err),
+	    PARE_EUSER);
+	evaluation_free(&base);
+	evaluator_free(e);
+	made_data_free(d);
+	model_unref(m);
+}
+
+/* Where a sample comes hangs on the set alone, and a batch holds whole ones. */
+static void
+test_order(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct model *p = sample_do(m, "prune layers last 2");
+	struct dataset *d = made_data(SAMPLES);
+	struct pare_err err = { 0 };
+	struct order a, b;
+	int64_t at = 0, *start;
+	uint8_t *seen = xcalloc(SAMPLES, 1);
+
+	assert_int_equal(order_make(&a, m, d, &err), PARE_OK);
+	assert_int_equal(order_make(&b, p, d, &err), PARE_OK);
+	assert_memory_equal(a.sample, b.sample, SAMPLES * sizeof(*a.sample));
+	assert_int_equal(a.nbatches, b.nbatches);
+	start = xcalloc((size_t)a.room + 1, sizeof(*start));
+	for (int64_t i = 0; i < a.nbatches; i++) {
+		struct batch x = order_batch(&a, i, start);
+
+		assert_true(x.nseq >= 1 && x.nseq <= a.room);
+		assert_int_equal(x.start[0], 0);
+		assert_int_equal(x.start[x.nseq], a.batch_token[i + 1] -
+		    a.batch_token[i]);
+		assert_true(x.start[x.nseq] <= 1024);
+		for (int k = 0; k < x.nseq; k++, at++) {
+			const struct tokens *t =
+			    &d->sample[a.sample[at]].tokens;
+
+			assert_int_equal(x.start[k + 1] - x.start[k], t->n);
+			assert_memory_equal(x.ids + x.start[k], t->id,
+			    (size_t)t->n * sizeof(*t->id));
+			seen[a.sample[at]]++;
+		}
+	}
+	assert_int_equal(at, SAMPLES);
+	for (int i = 0; i < SAMPLES; i++)
+		assert_int_equal(seen[i], 1);
+	order_free(&b);
+	d->hash++;
+	assert_int_equal(order_make(&b, m, d, &err), PARE_OK);
+	assert_memory_not_equal(a.sample, b.sample,
+	    SAMPLES * sizeof(*a.sample));
+	order_free(&a);
+	order_free(&b);
+	free(start);
+	free(seen);
+	made_data_free(d);
+	model_unref(p);
 	model_unref(m);
 }
 
@@ -528,11 +710,14 @@ main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_compare),
-		cmocka_unit_test(test_latency),
-		cmocka_unit_test(test_latency_cancel),
-		cmocka_unit_test(test_live),
-		cmocka_unit_test(test_live_more),
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_watch_more),
+		cmocka_unit_test(test_stop_narrow),
+		cmocka_unit_test(test_stop_decided),
+		cmocka_unit_test(test_stop_refusals),
+		cmocka_unit_test(test_order),
 	};
 
 	kernel_set_threads(1);

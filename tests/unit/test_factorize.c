@@ -306,7 +306,7 @@ what_cannot_be_factorized_is_refused(void **state)
 {
 	struct tensor *t = fix_random(2, 120, 130, 5), *q;
 	struct tensor *v = fix_random(1, 1, 16, 5);
-	struct quant_spec spec = { QUANT_SYMMETRIC, 8, -1 };
+	struct quant_spec spec = { QUANT_SYMMETRIC, 8, -1, 0 };
 	struct pare_err err;
 	float *out;
 	int64_t n;

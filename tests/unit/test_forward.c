@@ -554,7 +554,7 @@ static struct tensor *
 to_codes(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
-	const struct quant_spec q = { QUANT_AFFINE, 5, 0 };
+	const struct quant_spec q = { QUANT_AFFINE, 5, 0, 0 };
 
 	return tensor_quantize(t, &q, ctx, err);
 }
@@ -563,7 +563,7 @@ static struct tensor *
 to_table(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
-	const struct quant_spec q = { QUANT_KMEANS, 4, 0 };
+	const struct quant_spec q = { QUANT_KMEANS, 4, 0, 0 };
 
 	return tensor_quantize(t, &q, ctx, err);
 }

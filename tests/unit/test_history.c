@@ -164,6 +164,25 @@ test_own_bytes(void **state)
 	history_free(&h);
 }
 
+/* Two branches share what neither changed; each adds what it made. */
+static void
+test_held_bytes(void **state)
+{
+	struct history h = start();
+	int64_t first = history_held_bytes(&h);
+	struct pare_err err;
+
+	assert_int_equal(first, history_own_bytes(&h, 0));
+	grow(&h, "prune heads L1.h2");
+	assert_int_equal(history_undo(&h, 1, &err), PARE_OK);
+	grow(&h, "prune heads L0.h1");
+	grow(&h, "prune ffn L0");
+	assert_int_equal(history_held_bytes(&h), first +
+	    history_own_bytes(&h, 1) + history_own_bytes(&h, 2));
+	assert_true(history_own_bytes(&h, 2) > 0);
+	history_free(&h);
+}
+
 int
 main(void)
 {
@@ -172,6 +191,7 @@ main(void)
 		cmocka_unit_test(test_branches),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_own_bytes),
+		cmocka_unit_test(test_held_bytes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@ static struct tensor *
 quantize(const struct tensor *t, enum quant_scheme scheme, int bits,
     int64_t group)
 {
-	struct quant_spec spec = { scheme, bits, group };
+	struct quant_spec spec = { scheme, bits, group, 0 };
 	struct tensor *q = tensor_quantize(t, &spec, &fix_real, NULL);
 
 	assert_non_null(q);
@@ -154,10 +154,10 @@ static void
 symmetric_and_tables_are_idempotent(void **state)
 {
 	static const struct quant_spec spec[] = {
-		{ QUANT_SYMMETRIC, 8, -1 }, { QUANT_SYMMETRIC, 4, 16 },
-		{ QUANT_SYMMETRIC, 3, 0 }, { QUANT_SYMMETRIC, 1, -1 },
-		{ QUANT_KMEANS, 4, 0 }, { QUANT_KMEANS, 3, -1 },
-		{ QUANT_BINARY, 1, 0 },
+		{ QUANT_SYMMETRIC, 8, -1, 0 }, { QUANT_SYMMETRIC, 4, 16, 0 },
+		{ QUANT_SYMMETRIC, 3, 0, 0 }, { QUANT_SYMMETRIC, 1, -1, 0 },
+		{ QUANT_KMEANS, 4, 0, 0 }, { QUANT_KMEANS, 3, -1, 0 },
+		{ QUANT_BINARY, 1, 0, 0 },
 	};
 	struct tensor *t = fix_random(2, 37, 48, 5);
 
@@ -453,9 +453,9 @@ static void
 what_cannot_be_coded_is_refused(void **state)
 {
 	static const struct quant_spec bad[] = {
-		{ QUANT_SYMMETRIC, 0, -1 }, { QUANT_SYMMETRIC, 9, -1 },
-		{ QUANT_BINARY, 2, -1 }, { QUANT_AFFINE, 4, 7 },
-		{ QUANT_AFFINE, 4, 64 }, { QUANT_AFFINE, 4, -2 },
+		{ QUANT_SYMMETRIC, 0, -1, 0 }, { QUANT_SYMMETRIC, 9, -1, 0 },
+		{ QUANT_BINARY, 2, -1, 0 }, { QUANT_AFFINE, 4, 7, 0 },
+		{ QUANT_AFFINE, 4, 64, 0 }, { QUANT_AFFINE, 4, -2, 0 },
 	};
 	static const float infinite[] = { NAN, INFINITY, -INFINITY };
 	struct tensor *t = fix_random(2, 6, 32, 1);
@@ -470,7 +470,7 @@ what_cannot_be_coded_is_refused(void **state)
 	assert_non_null(strstr(err.msg, "6 x 32"));
 	for (int i = 0; i < 3 * 8; i++) {
 		struct quant_spec spec = { (enum quant_scheme)(i % 4), 1,
-			i / 4 % 2 ? -1 : 0 };
+			i / 4 % 2 ? -1 : 0, 0 };
 
 		((float *)tensor_f32(t))[100] = infinite[i / 8];
 		assert_null(tensor_quantize(t, &spec, &fix_real, &err));
@@ -492,7 +492,7 @@ cancel_and_no_memory_leave_nothing(void **state)
 
 		for (int s = 0; s < 8; s++) {
 			struct quant_spec spec = { (enum quant_scheme)(s % 4),
-				1, s / 4 ? -1 : 0 };
+				1, s / 4 ? -1 : 0, 0 };
 			struct tensor *q = NULL;
 			long n;
 

@@ -198,7 +198,8 @@ apply_form(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
 	const struct form_case *c = arg;
-	struct quant_spec spec = { c->scheme, c->bits, c->group };
+	struct quant_spec spec = { c->scheme, c->bits, c->group,
+		c->bits % 2 == 0 ? 8 : 0 };
 	struct tensor *out = tensor_ref(t), *next;
 
 	if (c->sparse) {
@@ -277,7 +278,7 @@ make_lowrank(const struct tensor *t, void *arg,
 {
 	struct tensor facts = { .form = FORM_LOWRANK, .values = FORM_LOWRANK,
 		.ndim = 2, .rows = t->rows, .cols = t->cols, .nonzero = -1 };
-	struct quant_spec spec = { QUANT_SYMMETRIC, 6, 0 };
+	struct quant_spec spec = { QUANT_SYMMETRIC, 6, 0, 0 };
 	struct part parts[PART_COUNT] = { 0 };
 	struct tensor *kid[2], *packed;
 	float *v[2];

@@ -332,6 +332,14 @@ test_errors_change_nothing(void **state)
 		"source /nonexistent", "eval metric=pearson", "predict ids=99",
 		"predict ids=", "predict ids=1 types=7",
 		"predict ids=1 text=a", "predict ids=1,x", "latency seq=999",
+		"latency seq=0", "latency batch=-1", "latency batch=4097",
+		"latency batch=1x", "latency batch=", "latency batch=1,2",
+		"latency seq=99999999999999999999", "latency threads=0",
+		"latency threads=257", "latency grid seq=8,999",
+		"latency grid batch=1,,2", "latency grid batch=2,4,2",
+		"latency grid batch=1,2,3,4,5,6,7,8,9 seq=1,2,3,4,5,6,7,8",
+		"latency grid seq=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+		"latency table", "latency grid 3",
 		"compare 0 7", "diff 0 7", "inspect L9", "show L9",
 		"expect speed > 3", "expect params", "recover lr=-1",
 		"recover epochs=2 stop=3", "help nowhere", "\\", "'", "=", "=a",
@@ -468,6 +476,7 @@ test_config_alone(void **state)
 
 	DO(s, "open %s/config.json", model_dir);
 	expect_answer(s, "info", "weights", "false");
+	expect_answer(s, "info", "held_bytes", "0");
 	DO(s, "show");
 	DO(s, "prune heads L0.h1");
 	expect_error(s, "eval", PARE_EUSER, "weights=random");
@@ -520,7 +529,146 @@ test_recall_again(void **state)
 	expect_answer(s, "latency batch=1 seq=4 runs=10", "cached", "false");
 	expect_answer(s, "latency batch=1 seq=4 runs=10", "cached", "true");
 	expect_answer(s, "latency batch=2 seq=4 runs=10", "cached", "false");
+	expect_answer(s, "latency batch=2 seq=4 runs=9 threads=3", "cached",
+	    "false");
+	expect_answer(s, "latency batch=2 seq=4 runs=9 threads=3 layers=on",
+	    "cached", "true");
 	free(first);
+	session_free(s);
+}
+
+/* Another sitting finds what this one measured. */
+static void
+test_earlier_sittings(void **state)
+{
+	static const char latency[] = "latency batch=1 seq=4 runs=10";
+	struct session *s = data_session();
+	char *value, *seconds, *ms;
+
+	value = ask(s, "eval", "value");
+	seconds = ask(s, "eval", "seconds");
+	DO(s, "prune ffn L1");
+	DO(s, "eval");
+	ms = ask(s, latency, "p50_ms");
+	session_free(s);
+	s = data_session();
+	expect_answer(s, "eval", "cached", "true");
+	expect_answer(s, "eval", "value", value);
+	expect_answer(s, "eval", "seconds", seconds);
+	expect_answer(s, latency, "cached", "false");
+	DO(s, "prune ffn L1");
+	expect_answer(s, "eval", "cached", "true");
+	expect_answer(s, latency, "cached", "true");
+	expect_answer(s, latency, "p50_ms", ms);
+	expect_answer(s, "eval fresh=on", "cached", "false");
+	expect_answer(s, "eval fresh=on", "value", value);
+	DO(s, "undo");
+	DO(s, "prune ffn L0");
+	expect_answer(s, "eval", "cached", "false");
+	session_free(s);
+	/* Not when nothing is to be recalled. */
+	s = open_session();
+	DO(s, "set cache off");
+	DO(s, "data %s/eval.tsv", root);
+	expect_answer(s, "eval", "cached", "false");
+	expect_answer(s, "eval", "cached", "false");
+	DO(s, "set cache 1M");
+	expect_answer(s, "eval", "cached", "true");
+	session_free(s);
+	free(value);
+	free(seconds);
+	free(ms);
+}
+
+/* What a rule stopped is told and forgotten. */
+static void
+test_eval_stop(void **state)
+{
+	struct session *s = data_session();
+
+	expect_answer(s, "eval stop=ci:40", "partial", "true");
+	expect_answer(s, "eval stop=ci:40", "total", "24");
+	expect_answer(s, "eval stop=ci:40", "cached", "false");
+	expect_answer(s, "eval stop=ci:0.01", "partial", "false");
+	expect_answer(s, "eval stop=ci:0.01", "cached", "true");
+	expect_answer(s, "eval stop=ci:40", "partial", "false");
+	expect_answer(s, "eval stop=ci:40 fresh=on", "partial", "true");
+	expect_answer(s, "eval", "n", "24");
+	DO(s, "prune ffn L1");
+	expect_answer(s, "eval stop=ci:40", "against", "0");
+	expect_answer(s, "eval stop=decided", "partial", "true");
+	expect_answer(s, "eval", "cached", "false");
+	expect_error(s, "eval stop=soon", PARE_EUSER, "ci:1.0");
+	expect_error(s, "eval stop=ci:", PARE_EUSER, "not none");
+	expect_error(s, "eval stop=ci:-1", PARE_EUSER, "not none");
+	expect_error(s, "eval stop=ci:nan", PARE_EUSER, "not none");
+	expect_error(s, "eval stop=decided against=current fresh=on",
+	    PARE_EUSER, "itself");
+	session_free(s);
+}
+
+/* After a change only what follows it is computed. */
+static void
+test_eval_cache(void **state)
+{
+	struct session *s = data_session();
+	char *full, *again;
+
+	expect_answer(s, "eval", "from_layer", "0");
+	DO(s, "prune heads L1.h0");
+	expect_answer(s, "eval", "from_layer", "1");
+	full = ask(s, "eval fresh=on", "loss");
+	expect_answer(s, "info", "cache_bytes", "20736");
+	DO(s, "set cache off");
+	expect_answer(s, "info", "cache_bytes", "0");
+	expect_answer(s, "eval", "from_layer", "0");
+	again = ask(s, "eval", "loss");
+	assert_string_equal(full, again);
+	free(again);
+	DO(s, "set cache 0.5K");
+	expect_answer(s, "eval fresh=on", "from_layer", "0");
+	expect_answer(s, "eval fresh=on", "from_layer", "0");
+	for (int i = 0; i < 6; i++) {
+		static const char *const sizes[] = { "2G", "1.5GiB", "300mb",
+			"7t", "on", "0K" };
+
+		DO(s, "set cache %s", sizes[i]);
+		assert_string_equal(settings_text(s->settings, SET_CACHE),
+		    sizes[i]);
+	}
+	assert_int_equal(settings_cache(s->settings), 0);
+	DO(s, "set cache 1.5k");
+	assert_int_equal(settings_cache(s->settings), 1536);
+	DO(s, "set cache on");
+	assert_true(settings_cache(s->settings) > 1 << 20 &&
+	    settings_cache(s->settings) <= 1 << 30);
+	expect_error(s, "set cache 12", PARE_EUSER, "2G");
+	expect_error(s, "set cache 5XB", PARE_EUSER, "on or off");
+	expect_error(s, "set cache 1e9G", PARE_EUSER, "on or off");
+	expect_error(s, "set cache 99999999T", PARE_EUSER, "on or off");
+	expect_error(s, "set cache 1.2.3G", PARE_EUSER, "on or off");
+	free(full);
+	session_free(s);
+}
+
+/* Opening a model again, or loading a set again, tokenizes nothing again: marks
+ * in the tokens stay. */
+static void
+test_tokens_once(void **state)
+{
+	struct session *s = data_session();
+	int32_t *id = s->data[ROLE_EVAL]->sample[3].tokens.id;
+	uint64_t hash = s->data[ROLE_EVAL]->hash;
+
+	id[1] ^= 1;
+	DO(s, "open %s", model_dir);
+	assert_ptr_not_equal(s->data[ROLE_EVAL]->sample[3].tokens.id, id);
+	assert_true(s->data[ROLE_EVAL]->hash != hash);
+	DO(s, "data %s/eval.tsv", root);
+	assert_true(s->data[ROLE_EVAL]->hash != hash);
+	s->data[ROLE_EVAL]->sample[3].tokens.id[1] ^= 1;
+	DO(s, "open %s", model_dir);
+	assert_true(s->data[ROLE_EVAL]->hash == hash);
 	session_free(s);
 }
 
@@ -1071,7 +1219,9 @@ test_completion(void **state)
 		{ "show L", "L0" }, { "prune heads L", "L2" },
 		{ "help pru", "prune" }, { "help prune h", "heads" },
 		{ "help tar", "targets" }, { "set th", "threads" },
-		{ "set color al", "always" }, { "expect acc", "accuracy" },
+		{ "set color al", "always" },
+		{ "set columns by", "bytes" }, { "set columns ms,sh",
+		"ms,share" }, { "expect acc", "accuracy" },
 		{ "expect accuracy >", ">=" },
 	};
 	static const char *const misses[][2] = {
@@ -1139,7 +1289,9 @@ main(void)
 		TEST(test_truncated_while_open), TEST(test_undo_is_exact),
 		TEST(test_branches_and_marks), TEST(test_dry_run),
 		TEST(test_config_alone), TEST(test_results_are_recalled),
-		TEST(test_recall_again), TEST(test_compare_and_expect),
+		TEST(test_recall_again), TEST(test_earlier_sittings),
+		TEST(test_eval_stop), TEST(test_eval_cache),
+		TEST(test_tokens_once), TEST(test_compare_and_expect),
 		TEST(test_predict_file), TEST(test_predict_text),
 		TEST(test_data_overlap), TEST(test_recover),
 		TEST(test_seed_of_ops), TEST(test_pairs_without_segments),

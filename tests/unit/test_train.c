@@ -435,7 +435,7 @@ static struct tensor *
 to_codes(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
-	const struct quant_spec q = { QUANT_SYMMETRIC, 8, 0 };
+	const struct quant_spec q = { QUANT_SYMMETRIC, 8, 0, 0 };
 
 	return tensor_quantize(t, &q, ctx, err);
 }

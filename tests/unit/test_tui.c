@@ -3,22 +3,18 @@
  * The workbench without a terminal: cells, the layout at every size, the table
  * of keys, the worker, and the frame with the module tree, the help and the output
  * drawn at several sizes and compared with tests/unit/screens/tui.txt.
- *
- * PARE_SCREENS=FILE writes the screens there instead of comparing them.
  */
-#include "tiny_dir.h"
+#include "tui_screens.h"
 
 #include <math.h>
 #include <time.h>
 
 #include "measure/evaluate.h"
 #include "session/memory.h"
-#include "session/session.h"
+#include "session/settings.h"
 #include "ui/tui/app_private.h"
-
-static char *root;
-static struct session *session;
-static struct app *app;
+#include "ui/tui/column.h"
+#include "ui/tui/top.h"
 
 /* ---- cells --------------------------------------------------------------- */
 
@@ -366,24 +362,9 @@ test_worker_leave(void **state)
 
 /* ---- a workbench on a small model ---------------------------------------- */
 
-static void
-write_model(const char *dir)
-{
-	static const char *const vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
-	    "the\nmovie\nwas\nnot\nawful\nbut\nnever\nquite\nwonder\n##ful\n"
-	    "a\ntimeless\nmasterpiece\nof\nquiet\nwit\nand\n.\nit\nis\nthin\n"
-	    "plot\nno\none\nlaughs\n";
-	struct tiny_dir *t = tiny_dir_new("bert", "ForSequenceClassification",
-	    "F32");
-
-	t->no_vocab = true;
-	tiny_dir_write(t, dir);
-	tiny_put_text(dir, "vocab.txt", vocab);
-	tiny_dir_free(t);
-}
-
-static void
-write_data(void)
+/* Samples, malloc'ed. */
+static char *
+make_data(void)
 {
 	static const char *const words[] = { "the", "movie", "was", "not",
 		"awful", "quite", "timeless", "plot", "wit" };
@@ -394,44 +375,17 @@ write_data(void)
 	for (int i = 0; i < 60; i++)
 		str_addf(&b, "%s %s %s .\t%s\n", words[i % 9],
 		    words[i * 5 % 7], words[i * 3 % 8], labels[i * i % 3]);
-	tiny_put_text(root, "eval.tsv", b.s);
-	str_free(&b);
-}
-
-static void
-do_line(const char *fmt, ...)
-{
-	struct result r;
-	char line[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	if (session_run(session, line, NULL, &r) != PARE_OK)
-		fail_msg("%s: %s", line, json_string_value(json_object_get(
-		    json_object_get(r.doc, "error"), "message")));
-	result_free(&r);
+	return str_detach(&b);
 }
 
 static int
 setup_app(bool worker)
 {
-	char *dir;
+	char *data = make_data();
+	int rc = open_app("small", data, worker);
 
-	root = tiny_root();
-	setenv("XDG_STATE_HOME", root, 1);
-	dir = io_join(root, "small");
-	write_model(dir);
-	write_data();
-	session = session_new();
-	do_line("set threads 1");
-	do_line("open %s", dir);
-	do_line("data %s/eval.tsv", root);
-	free(dir);
-	app = app_new(session, worker);
-	app_refresh(app, 0);
-	return 0;
+	free(data);
+	return rc;
 }
 
 static int
@@ -446,95 +400,19 @@ setup_worker(void **state)
 	return setup_app(true);
 }
 
-static int
-teardown(void **state)
-{
-	app_free(app);
-	session_free(session);
-	tiny_root_free(root);
-	return 0;
-}
-
 /* ---- expected screens ---------------------------------------------------- */
-
-static char *expected;
-static FILE *rewrite;
-
-static void
-load_expected(void)
-{
-	const char *to = getenv("PARE_SCREENS"), *top = getenv("PARE_SOURCE");
-	struct pare_err err;
-	size_t n;
-	char *path;
-
-	if (expected != NULL || rewrite != NULL)
-		return;
-	if (to != NULL) {
-		rewrite = fopen(to, "w");
-		assert_non_null(rewrite);
-		return;
-	}
-	path = io_join(top != NULL ? top : ".", "tests/unit/screens/tui.txt");
-	if (io_read(path, 1 << 22, &expected, &n, &err) != PARE_OK)
-		fail_msg("%s", err.msg);
-	free(path);
-}
-
-static char *
-find_expected(const char *name)
-{
-	char *head = str_format("== %s\n", name), *at, *end;
-
-	at = strstr(expected, head);
-	if (at != NULL) {
-		at += strlen(head);
-		end = strstr(at, "\n== ");
-		at = end != NULL ? xstrndup(at, (size_t)(end - at) + 1) :
-		    xstrdup(at);
-	}
-	free(head);
-	return at;
-}
-
-static void
-check_screen(const char *name, const struct cells *c)
-{
-	char *got = cells_dump(c, false), *want;
-	char *key = str_format("%s %dx%d %s", name, c->cols, c->rows,
-	    c->ascii ? "ascii" : "utf-8");
-
-	load_expected();
-	if (rewrite != NULL) {
-		fprintf(rewrite, "== %s\n%s", key, got);
-		fflush(rewrite);
-	} else {
-		want = find_expected(key);
-		if (want == NULL)
-			fail_msg("no expected screen '%s'", key);
-		if (strcmp(got, want) != 0)
-			fail_msg("%s: drawn\n%sexpected\n%s", key, got, want);
-		free(want);
-	}
-	free(key);
-	free(got);
-}
 
 static void
 check_sizes(const char *name)
 {
-	static const int sizes[][2] = { { 40, 10 }, { 60, 16 }, { 80, 24 },
-		{ 200, 60 } };
 	struct cells c = { 0 };
 
 	for (int i = 0; i < 4; i++)
 		for (int ascii = 0; ascii < 2; ascii++) {
-			cells_init(&c, sizes[i][1], sizes[i][0], ascii);
+			cells_init(&c, screen_sizes[i][1], screen_sizes[i][0],
+			    ascii);
 			app_draw(app, &c);
-			check_screen(name, &c);
-			for (int k = 0; ascii && k < c.rows * c.cols; k++)
-				for (const char *s = c.cell[k].s; *s; s++)
-					assert_true((unsigned char)*s < 128);
+			check_screen("tui.txt", name, &c);
 		}
 	cells_free(&c);
 }
@@ -587,6 +465,215 @@ test_screens(void **state)
 	press("?");
 	app_command(app, "show by=kind");
 	check_sizes("output");
+}
+
+/* ---- the top lines ------------------------------------------------------- */
+
+/* The rows above the panes at a size, as one text; malloc'ed. */
+static char *
+top_text(int rows, int cols)
+{
+	struct cells c = { 0 };
+	struct rect r;
+	char *s;
+
+	cells_init(&c, rows, cols, true);
+	app_draw(app, &c);
+	r = app->layout.pane[PANE_TOP];
+	for (int i = r.rows * cols; i < rows * cols; i++)
+		c.cell[i] = (struct cell){ .s = " ", .width = 1 };
+	s = cells_dump(&c, false);
+	cells_free(&c);
+	return s;
+}
+
+static void
+expect_top(int rows, int cols, const char *const *want, int n)
+{
+	char *s = top_text(rows, cols);
+
+	for (int i = 0; i < n; i++)
+		if (strstr(s, want[i]) == NULL)
+			fail_msg("%dx%d: '%s' is not in\n%s", cols, rows,
+			    want[i], s);
+	free(s);
+}
+
+/* With a change of everything, and figures as long as they get. */
+static void
+test_top(void **state)
+{
+	static const char *const all[] = { "small", "of 2", "66.7 % (54.1-77.3)",
+		"+0.0", "-56.3", "-53.5", "-99.7", "12.34 x",
+		"98.7 ms", "params 189 M", "1013.1 MiB", "MACs 12.3 M" };
+	struct snap_state *s;
+
+	app_command(app, "prune heads L1.h1,2");
+	app_command(app, "eval");
+	app_pop(app);
+	s = app->snap.state;
+	s[0].totals.params = 432109876;
+	s[1].totals.params = 188999999;
+	s[0].totals.bytes = 2284553216;
+	s[1].totals.bytes = 1062317000;
+	s[0].totals.macs = (int64_t)(4.1e9 * (double)app->snap.seq);
+	s[1].totals.macs = (int64_t)(12.3e6 * (double)app->snap.seq);
+	s[1].has_latency = true;
+	s[1].latency = (struct latency){ .p50_ms = 98.7, .ratio = 12.34,
+		.has_ratio = true };
+	expect_top(24, 80, all, 12);
+	for (int cols = 80; cols <= 200; cols += 3)
+		for (int rows = 24; rows <= 60; rows += 12)
+			expect_top(rows, cols, all, 12);
+	/* Below that size what matters most stays longest. */
+	expect_top(10, 40, (const char *const[]){ "66.7 %", "+0.0",
+	    "MiB", "1/2" }, 4);
+	expect_top(10, 20, (const char *const[]){ "66.7 %" }, 1);
+	expect_top(24, 60, (const char *const[]){ "small", "state 1 of 2",
+	    "accuracy 66.7 % (54.1-77.3)", "MiB", "x" }, 5);
+}
+
+/* At every width the figures fit or the last one alone is left, and a cheaper
+ * figure is never shown at the price of a dearer one. */
+static void
+test_top_fit(void **state)
+{
+	const struct top_figure made[] = {
+		{ { "aaaaaaaaaaaa", "aaaa" }, { 2, 9 }, 0, STYLE_TOP },
+		{ { "bbbbbbbb" }, { 1 }, 0, STYLE_TOP },
+		{ { "cccccccc", "cccc", "c" }, { 2, 3, 100 }, 0, STYLE_TOP },
+	};
+	const int n = 3;
+
+	for (int cols = 0; cols < 40; cols++) {
+		struct top_figure f[3];
+		int width = -TOP_GAP, shown = 0;
+
+		memcpy(f, made, sizeof(f));
+		top_fit(f, n, cols);
+		for (int i = 0; i < n; i++) {
+			const char *s = f[i].at < TOP_SPELLINGS ?
+			    f[i].text[f[i].at] : "";
+
+			if (s[0] == '\0')
+				continue;
+			shown++;
+			width += (int)strlen(s) + TOP_GAP;
+		}
+		assert_true(width <= cols || shown <= 2);
+		/* One price, one step. */
+		assert_int_equal(f[0].at > 0, f[2].at > 0);
+		if (f[2].at > 0)
+			assert_int_equal(f[1].at, 1);
+	}
+}
+
+/* ---- the columns of the tree --------------------------------------------- */
+
+static void
+expect_columns(const char *want)
+{
+	char text[COLUMNS_TEXT];
+
+	column_list_spell(tree_columns(app), text);
+	assert_string_equal(text, want);
+	assert_string_equal(settings_text(session->settings, SET_COLUMNS),
+	    want);
+}
+
+static void
+test_column_table(void **state)
+{
+	struct column_list all, list;
+	char text[COLUMNS_TEXT];
+	int n = 0;
+
+	while (setting_table[SET_COLUMNS].choices[n] != NULL)
+		n++;
+	assert_int_equal(n, COL_COUNT);
+	for (int i = 0; i < COL_COUNT; i++)
+		assert_true(column_table[i].width > 0 &&
+		    column_table[i].text[0] != '\0');
+	/* All of them fit into the text, and come back. */
+	all = column_presets[COLUMN_PRESETS - 1];
+	assert_int_equal(all.n, COL_COUNT);
+	column_list_spell(&all, text);
+	column_list_parse(text, &list);
+	assert_true(column_list_equal(&all, &list));
+	column_list_parse(setting_table[SET_COLUMNS].dflt, &list);
+	assert_true(column_list_equal(&column_presets[0], &list));
+	column_list_parse("bits,,nothing,bits,ms", &list);
+	column_list_spell(&list, text);
+	assert_string_equal(text, "bits,ms");
+}
+
+/* The setting and the keys are two ways to one thing. */
+static void
+test_columns(void **state)
+{
+	expect_columns("params,bytes,form,share,bar");
+	app_command(app, "set columns bits,sparsity");
+	expect_columns("bits,sparsity");
+	expect_drawn("bits", true);
+	expect_drawn("zeros", true);
+	expect_drawn("params  ", false);
+	/* The own choice is one of those that c goes through. */
+	press("ccccc");
+	expect_columns("bits,sparsity");
+	press("c");
+	expect_columns("params,bytes,form,share,bar");
+	app_command(app, "set columns bits,sparsity");
+	/* One by one: hide, move, show, sort. */
+	press("C");
+	assert_int_equal(app->stack[app->depth - 1], VIEW_COLUMNS);
+	press(" ");
+	expect_columns("sparsity");
+	press(" ");
+	expect_columns("sparsity,bits");
+	app_key(app, K_LEFT);
+	expect_columns("bits,sparsity");
+	app_key(app, K_LEFT);
+	expect_columns("bits,sparsity");
+	press("j");
+	app_key(app, K_LEFT);
+	expect_columns("sparsity,bits");
+	press("/magnitude\n ");
+	expect_columns("sparsity,bits,importance");
+	check_sizes("columns");
+	press("s");
+	expect_drawn("sorted by importance", true);
+	press("gx");
+	press("gx");
+	press("gx");
+	expect_drawn("one column stays", true);
+	press("d");
+	expect_columns("params,bytes,form,share,bar");
+	press("C");
+	assert_int_equal(app->stack[app->depth - 1], VIEW_TREE);
+}
+
+/* Sorting by forms and by what has to be measured first. */
+static void
+test_column_order(void **state)
+{
+	app_command(app, "quantize L2 bits=4");
+	app_command(app, "set columns form,importance");
+	press("gs");
+	expect_drawn("sorted by form", true);
+	press("g");
+	assert_string_equal(app->target.path, "emb");
+	press("S");
+	press("g");
+	assert_string_not_equal(app->target.path, "emb");
+	press("s");
+	expect_drawn("sorted by importance", true);
+	expect_drawn("L2 norm", true);
+	press("g");
+	assert_int_equal(app->target.kind, TARGET_LAYER);
+	press("s");
+	expect_drawn("in the order of the model", true);
+	press("g");
+	assert_string_equal(app->target.path, "emb");
 }
 
 /* Every view at every size: nothing breaks, and the last row is there. */
@@ -724,6 +811,26 @@ test_live(void **state)
 	assert_null(app->p->eval);
 }
 
+/* What an earlier sitting measured is there without being measured again. */
+static void
+test_earlier_sitting(void **state)
+{
+	double seconds;
+
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	seconds = app_now(app)->eval->seconds;
+	app_free(app);
+	session_free(session);
+	reopen_app("small", true);
+	assert_null(app_now(app)->eval);
+	jobs_start_evaluation(app);
+	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+	assert_true(app_now(app)->eval->seconds == seconds);
+}
+
 static void
 test_live_off(void **state)
 {
@@ -736,6 +843,29 @@ test_live_off(void **state)
 	press("e");
 	assert_non_null(app->p->eval);
 	app_settle(app);
+	assert_non_null(app_now(app)->eval);
+}
+
+/* How things look is no reason to evaluate again. */
+static void
+test_columns_let_it_run(void **state)
+{
+	const struct eval_job *job;
+
+	jobs_start_evaluation(app);
+	job = app->p->eval;
+	assert_non_null(job);
+	press("c");
+	assert_ptr_equal(app->p->eval, job);
+	assert_false(app_busy(app));
+	expect_drawn("set columns bytes,bits,form,sparsity", true);
+	app_command(app, "set threads 1");
+	assert_true(app_busy(app));
+	/* While a command runs the choice is the view's alone. */
+	press("c");
+	assert_int_equal(tree_columns(app)->id[0], COL_MACS);
+	app_settle(app);
+	assert_int_equal(tree_columns(app)->id[0], COL_MACS);
 	assert_non_null(app_now(app)->eval);
 }
 
@@ -801,6 +931,12 @@ main(void)
 		cmocka_unit_test(test_worker_leave),
 		cmocka_unit_test_setup_teardown(test_screens, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sizes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_top, setup, teardown),
+		cmocka_unit_test(test_top_fit),
+		cmocka_unit_test(test_column_table),
+		cmocka_unit_test_setup_teardown(test_columns, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_column_order, setup,
+		    teardown),
 		cmocka_unit_test_setup_teardown(test_tree_keys, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_messages, setup,
@@ -809,8 +945,12 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_live, setup_worker,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_earlier_sitting,
+		    setup_worker, teardown),
 		cmocka_unit_test_setup_teardown(test_live_off, setup_worker,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_columns_let_it_run,
+		    setup_worker, teardown),
 		cmocka_unit_test_setup_teardown(test_queue, setup_worker,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_races, setup_worker,
@@ -820,8 +960,6 @@ main(void)
 
 	setenv("LC_ALL", "C.UTF-8", 1);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	free(expected);
-	if (rewrite != NULL)
-		fclose(rewrite);
+	screens_close();
 	return failed;
 }

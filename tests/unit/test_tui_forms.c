@@ -243,6 +243,33 @@ assert_shows(const char *what)
 	free(text);
 }
 
+/* The same for the message line and the hint bar. */
+static bool
+says(const char *what)
+{
+	struct cells c = { 0 };
+	char *text, *line;
+	bool has;
+
+	cells_init(&c, 24, 80, true);
+	app_draw(app, &c);
+	text = cells_dump(&c, false);
+	cells_free(&c);
+	line = text;
+	for (int i = 0; i < 22; i++)
+		line = strchr(line, '\n') + 1;
+	has = strstr(line, what) != NULL;
+	free(text);
+	return has;
+}
+
+static void
+assert_says(const char *what)
+{
+	if (!says(what))
+		fail_msg("'%s' is not said", what);
+}
+
 static void
 keys(const char *text)
 {
@@ -303,7 +330,8 @@ test_screens(void **state)
 	check_screens("apply list");
 	app_key(app, K_ENTER);
 	check_screens("apply form");
-	keys("x");
+	app_key(app, K_DOWN);
+	keys("L9");
 	check_screens("apply error");
 }
 
@@ -403,14 +431,30 @@ test_values_and_ranges(void **state)
 	assert_false(shows("bits="));
 	keys("4");
 	assert_shows(": quantize L1.ffn bits=4");
+	/* What leads out of the range is not taken. */
+	keys("0x-");
+	assert_shows(": quantize L1.ffn bits=4");
+	assert_says("bits: 1 to 16");
+	/* Where it cannot be seen yet, the nearest value is taken later. */
+	app_key(app, K_BACKSPACE);
 	keys("0");
-	assert_shows("bits=40");
-	assert_shows("! bits: '40' is out of range");
-	assert_false(shows("stored bytes"));
-	keys("x");
-	assert_shows("! bits: '40x' is not a whole number");
-	times(2, K_BACKSPACE);
-	assert_shows("stored bytes");
+	assert_shows("! bits: '0' is out of range");
+	app_key(app, K_ENTER);
+	assert_int_equal(front(), VIEW_APPLY);
+	assert_shows(": quantize L1.ffn bits=1");
+	assert_says("bits is 1 now");
+	app_key(app, K_BACKSPACE);
+	keys("0");
+	app_key(app, K_DOWN);
+	assert_shows(": quantize L1.ffn bits=1");
+	app_key(app, K_UP);
+	/* The op takes 1 to 8 and 16, and so do the arrows. */
+	times(7, K_RIGHT);
+	assert_false(shows("bits="));
+	app_key(app, K_RIGHT);
+	assert_shows("bits=16");
+	app_key(app, K_LEFT);
+	assert_false(shows("bits="));
 	/* Choices go around. */
 	times(2, K_DOWN);
 	app_key(app, K_RIGHT);
@@ -444,6 +488,87 @@ test_shares(void **state)
 	app_key(app, K_DOWN);
 	app_key(app, K_RIGHT);
 	assert_shows(": prune neurons 4 L*");
+}
+
+/* What one head is named for goes without an amount, and with one at first all
+ * of it; less than one head is not offered. */
+static void
+test_amounts_of_a_head(void **state)
+{
+	open_form(target_head(1, 1), "Prune attention heads");
+	assert_shows(": prune heads L1.h1");
+	app_key(app, K_RIGHT);
+	assert_shows(": prune heads 100% L1.h1");
+	times(30, K_LEFT);
+	assert_shows(": prune heads L1.h1");
+	assert_false(shows("! "));
+	app_key(app, K_RIGHT);
+	times(3, K_LEFT);
+	assert_shows(": prune heads 85% L1.h1");
+	/* Shares end at 100 %. */
+	keys("101");
+	assert_shows("101");
+	keys("%");
+	assert_false(shows("101%"));
+	times(3, K_BACKSPACE);
+	keys("60%");
+	assert_shows(": prune heads 60% L1.h1");
+	/* Targets that the op refuses are stepped over. */
+	app_key(app, K_DOWN);
+	times(5, K_RIGHT);
+	assert_false(shows("! "));
+}
+
+/* Random choices are drawn with the seed that the command would use. Where two
+ * layers share their weights, what is drawn shows in the size. */
+static void
+test_preview_has_the_seed(void **state)
+{
+	char macs[8][NUMBER_MAX];
+	int differ = 0;
+
+	app_command(app, "goto 0");
+	app_command(app, "share L0-1");
+	for (int i = 0; i < 8; i++) {
+		run("set seed %d", i);
+		run("prune heads 1 by=random");
+		app_refresh(app, 0);
+		number_count(macs[i], (double)app_now(app)->totals.macs /
+		    (double)app->snap.seq);
+		differ += strcmp(macs[i], macs[0]) != 0;
+		run("undo");
+		app_refresh(app, 0);
+		open_form(target_model(), "Prune attention heads");
+		keys("1");
+		times(2, K_DOWN);
+		app_key(app, K_RIGHT);
+		assert_shows(": prune heads 1 by=random");
+		assert_shows(macs[i]);
+		app_key(app, K_ESC);
+		app_pop(app);
+	}
+	assert_in_range(differ, 1, 7);
+}
+
+/* Nothing applies to what was pruned; it says what brings it back, and that
+ * does. */
+static void
+test_pruned_selection(void **state)
+{
+	struct target t = target_head(1, 1);
+
+	app_command(app, "goto 0");
+	app_command(app, "prune heads L1.h1");
+	app_select(app, &t);
+	app_push(app, VIEW_APPLY);
+	assert_shows("L1.h1 is pruned: x brings it back");
+	assert_says("x restore");
+	assert_false(says("Enter"));
+	app_key(app, 'x');
+	assert_int_equal(app->snap.current, 0);
+	assert_shows("Prune attention heads");
+	assert_says("Enter choose");
+	assert_false(says("x restore"));
 }
 
 /* The preview says what the command then does. */
@@ -699,6 +824,9 @@ main(void)
 		TEST(test_forms_start_valid),
 		TEST(test_values_and_ranges),
 		TEST(test_shares),
+		TEST(test_amounts_of_a_head),
+		TEST(test_preview_has_the_seed),
+		TEST(test_pruned_selection),
 		TEST(test_preview_is_what_happens),
 		TEST(test_refused),
 		TEST(test_goto),

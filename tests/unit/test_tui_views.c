@@ -2,44 +2,20 @@
 /*
  * The maps of heads and parts and the details, drawn into cells at several
  * sizes and compared with tests/unit/screens/views.txt; and what their keys do.
- *
- * PARE_SCREENS=FILE writes the screens there instead of comparing them.
  */
-#include "tiny_dir.h"
+#include "tui_screens.h"
 
 #include <math.h>
 
 #include "ops/common.h"
-#include "session/session.h"
 #include "tensor/transform.h"
 #include "ui/tui/map.h"
 #include "ui/tui/score.h"
 #include "ui/tui/toggle.h"
-#include "ui/tui/view.h"
-
-static char *root;
-static struct session *session;
-static struct app *app;
 
 /* ---- a workbench on a small model ---------------------------------------- */
 
-static void
-run_line(const char *fmt, ...)
-{
-	struct result r;
-	char line[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	if (session_run(session, line, NULL, &r) != PARE_OK)
-		fail_msg("%s: %s", line, json_string_value(json_object_get(
-		    json_object_get(r.doc, "error"), "message")));
-	result_free(&r);
-}
-
-/* The same in the workbench: the snapshot is new afterwards. */
+/* A line in the workbench: the snapshot is new afterwards. */
 static void
 type_line(const char *line)
 {
@@ -50,55 +26,14 @@ type_line(const char *line)
 		fail_msg("%s did not work", line);
 }
 
-static char *
-write_model(const char *name, int layers)
-{
-	static const char *const vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
-	    "the\nmovie\nwas\nnot\nawful\nbut\nnever\nquite\nwonder\n##ful\n"
-	    "a\ntimeless\nmasterpiece\nof\nquiet\nwit\nand\n.\nit\nis\nthin\n"
-	    "plot\nno\none\nlaughs\n";
-	struct tiny_dir *t = tiny_dir_new("bert", "ForSequenceClassification",
-	    "F32");
-	char *dir = io_join(root, name);
-
-	assert_int_equal(layers, 3);
-	t->no_vocab = true;
-	tiny_dir_write(t, dir);
-	tiny_put_text(dir, "vocab.txt", vocab);
-	tiny_dir_free(t);
-	return dir;
-}
-
 static int
 setup(void **state)
 {
-	char *dir;
-
-	root = tiny_root();
-	setenv("XDG_STATE_HOME", root, 1);
-	dir = write_model("bert", 3);
-	tiny_put_text(root, "eval.tsv", "text\tlabel\n"
+	return open_app("bert", "text\tlabel\n"
 	    "a timeless masterpiece of quiet wit .\tgood\n"
 	    "the movie was not awful but it was never quite wonderful .\t"
 	    "fair\n"
-	    "no one laughs\tbad\n");
-	session = session_new();
-	run_line("set threads 1");
-	run_line("open %s", dir);
-	run_line("data %s/eval.tsv", root);
-	free(dir);
-	app = app_new(session, false);
-	app_refresh(app, 0);
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	app_free(app);
-	session_free(session);
-	tiny_root_free(root);
-	return 0;
+	    "no one laughs\tbad\n", false);
 }
 
 static struct slot_ref
@@ -115,93 +50,7 @@ select_target(struct target t)
 
 /* ---- expected screens ---------------------------------------------------- */
 
-static char *expected;	/* the whole file; NULL: not read yet */
-static FILE *rewrite;
-
-static void
-load_expected(void)
-{
-	const char *to = getenv("PARE_SCREENS"), *top = getenv("PARE_SOURCE");
-	struct pare_err err;
-	size_t n;
-	char *path;
-
-	if (expected != NULL || rewrite != NULL)
-		return;
-	if (to != NULL) {
-		rewrite = fopen(to, "w");
-		assert_non_null(rewrite);
-		return;
-	}
-	path = io_join(top != NULL ? top : ".", "tests/unit/screens/views.txt");
-	if (io_read(path, 1 << 22, &expected, &n, &err) != PARE_OK)
-		fail_msg("%s", err.msg);
-	free(path);
-}
-
-/* The screen of that name, malloc'ed; NULL: there is none. */
-static char *
-find_expected(const char *name)
-{
-	char *head = str_format(">>> %s\n", name), *at, *end;
-
-	at = strstr(expected, head);
-	if (at != NULL) {
-		at += strlen(head);
-		end = strstr(at, ">>> ");
-		at = end != NULL ? xstrndup(at, (size_t)(end - at)) :
-		    xstrdup(at);
-	}
-	free(head);
-	return at;
-}
-
-/* Blank lines at the end do not count. */
-static void
-trim_end(char *s)
-{
-	size_t n = strlen(s);
-
-	while (n > 1 && s[n - 1] == '\n' && s[n - 2] == '\n')
-		s[--n] = '\0';
-}
-
-static void
-check_screen(const char *name, const struct cells *c)
-{
-	char *got = cells_dump(c, false), *want;
-	char *key = str_format("%s %dx%d %s", name, c->cols, c->rows,
-	    c->ascii ? "ascii" : "utf-8");
-
-	trim_end(got);
-	load_expected();
-	if (rewrite != NULL) {
-		fprintf(rewrite, ">>> %s\n%s", key, got);
-	} else {
-		want = find_expected(key);
-		if (want == NULL)
-			fail_msg("no expected screen '%s'", key);
-		trim_end(want);
-		if (strcmp(got, want) != 0)
-			fail_msg("%s: drawn\n%sexpected\n%s", key, got, want);
-		free(want);
-	}
-	free(key);
-	free(got);
-}
-
-static const int sizes[][2] = { { 40, 10 }, { 60, 16 }, { 80, 24 },
-	{ 200, 60 } };
-
 typedef void draw_fn(const struct app *app, struct cells *c, struct rect r);
-
-static void
-check_ascii(const struct cells *c)
-{
-	for (int i = 0; i < c->rows * c->cols; i++)
-		for (const char *s = c->cell[i].s; *s != '\0'; s++)
-			assert_true((unsigned char)*s < 128);
-}
 
 static void
 check_sizes(const char *name, draw_fn *draw)
@@ -210,11 +59,10 @@ check_sizes(const char *name, draw_fn *draw)
 
 	for (int i = 0; i < 4; i++)
 		for (int ascii = 0; ascii < 2; ascii++) {
-			cells_init(&c, sizes[i][1], sizes[i][0], ascii);
+			cells_init(&c, screen_sizes[i][1], screen_sizes[i][0],
+			    ascii);
 			draw(app, &c, cells_all(&c));
-			check_screen(name, &c);
-			if (ascii)
-				check_ascii(&c);
+			check_screen("views.txt", name, &c);
 		}
 	cells_free(&c);
 }
@@ -406,6 +254,55 @@ test_scores(void **state)
 	scores_heads(scores_of(app), app_model(app), 1, v);
 	assert_true(isnan(v[0]));
 	assert_true(fabs(v[2] - sum) < 1e-6);
+}
+
+static int
+shade_of(double v, double low, double high)
+{
+	struct map_range r = { 0 };
+	struct cells c = { 0 };
+	int style;
+
+	map_range_add(&r, low);
+	map_range_add(&r, high);
+	cells_init(&c, 1, 2, true);
+	map_put_shade(&c, 0, 0, v, &r);
+	style = cells_at(&c, 0, 0)->style;
+	cells_free(&c);
+	return style - STYLE_HEAT0;
+}
+
+/* Values that differ little look alike, and a wide range has all shades. */
+static void
+test_shades(void **state)
+{
+	bool seen[10] = { false };
+	int last = 0;
+
+	for (int i = 0; i <= 8; i++)
+		assert_int_equal(shade_of(0.996 + 0.001 * i, 0.996, 1.004), 5);
+	/* A shade is at least 2 % of the largest value. */
+	assert_int_equal(shade_of(0.98, 0.98, 1.02), 4);
+	assert_int_equal(shade_of(1.02, 0.98, 1.02), 6);
+	assert_int_equal(shade_of(7, 7, 7), 5);
+	assert_int_equal(shade_of(0, 0, 0), 5);
+	assert_true(shade_of(1, 0.9, 1) - shade_of(0.9, 0.9, 1) <= 6);
+	assert_int_equal(shade_of(0.8, 0.8, 1), 1);
+	assert_int_equal(shade_of(1, 0.8, 1), 9);
+	for (int i = 0; i <= 90; i++) {
+		int n = shade_of(i, 0, 90);
+
+		assert_in_range(n, 1, 9);
+		assert_true(n >= last);
+		seen[n] = true;
+		last = n;
+	}
+	for (int i = 1; i < 10; i++)
+		assert_true(seen[i]);
+	/* Below 0 as well: importance may be. */
+	assert_int_equal(shade_of(-1, -1, 1), 1);
+	assert_int_equal(shade_of(1, -1, 1), 9);
+	assert_int_equal(shade_of(0, -1, 1), 5);
 }
 
 /* The least head of the map is the one `prune heads 1` takes. */
@@ -808,6 +705,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_plain_screens, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_scores, setup, teardown),
+		cmocka_unit_test(test_shades),
 		cmocka_unit_test_setup_teardown(test_scores_agree, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_spectrum_words, setup,
@@ -843,8 +741,6 @@ main(void)
 
 	setenv("LC_ALL", "C.UTF-8", 1);
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
-	free(expected);
-	if (rewrite != NULL)
-		fclose(rewrite);
+	screens_close();
 	return rc;
 }

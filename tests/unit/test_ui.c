@@ -284,6 +284,11 @@ test_render_hostile(void **state)
 	    "{\"rows\":3,\"states\":[1,\"x\"],\"targets\":[null],"
 	    "\"heads\":[null,\"x\"],\"labels\":[1,{}],\"eval\":\"\","
 	    "\"ci95\":[1],\"total\":7,\"a\":1,\"text\":5,\"command\":7}",
+	    "{\"cells\":[{},3],\"lengths\":[1,\"x\"],\"batches\":[{}],"
+	    "\"breakdown\":{\"layers\":[{},1]},\"original_breakdown\":3}",
+	    "{\"breakdown\":{\"layers\":[{},1]},\"list_layers\":true,"
+	    "\"original_breakdown\":{\"layers\":[1,{}]}}",
+	    "{\"cells\":3,\"lengths\":4}",
 	    "{\"states\":[{\"id\":0,\"parent\":0},{\"id\":1,\"parent\":1}],"
 	    "\"rows\":[{\"probabilities\":[],\"logits\":[[]],\"hidden\":[]}],"
 	    "\"targets\":[{\"histogram\":{\"counts\":[]},\"spectrum\":{"
@@ -294,6 +299,107 @@ test_render_hostile(void **state)
 		for (size_t i = 0; i < sizeof(docs) / sizeof(docs[0]); i++) {
 			free(draw(r->kind, docs[i], &plain));
 			free(draw(r->kind, docs[i], &narrow));
+		}
+}
+
+#define PARTS(whole, sum, embed, attention, ffn, norm, head, layers) \
+    "{\"whole_ms\":" whole ",\"sum_ms\":" sum ",\"embed_ms\":" embed \
+    ",\"attention_ms\":" attention ",\"ffn_ms\":" ffn ",\"norm_ms\":" norm \
+    ",\"head_ms\":" head ",\"layers\":[" layers "]}"
+#define LAYER(n, ms, attention, ffn, norm) \
+    "{\"layer\":" n ",\"ms\":" ms ",\"attention_ms\":" attention \
+    ",\"ffn_ms\":" ffn ",\"norm_ms\":" norm "}"
+
+static const char latency_pass[] = "{\"batch\":1,\"seq\":128,\"runs\":40,"
+    "\"threads\":2,\"pinned\":true,\"p50_ms\":10,\"p95_ms\":12.5,"
+    "\"p25_ms\":9.9,\"p75_ms\":10.2,\"noise\":null,"
+    "\"original_p50_ms\":20.5,\"ratio_to_original\":{\"median\":0.49,"
+    "\"low\":0.48,\"high\":0.5},\"list_layers\":true,"
+    "\"breakdown\":" PARTS("10", "9.9", "0.5", "4", "5", "0.2", "0.2",
+    LAYER("0", "6.0", "2.5", "3.4", "0.1") ","
+    LAYER("1", "3.2", "1.5", "1.6", "0.1")) ",\"original_breakdown\":"
+    PARTS("20", "19.8", "0.5", "8", "11", "0.2", "0.1",
+    LAYER("0", "12.0", "5", "6.9", "0.1") ","
+    LAYER("1", "7.2", "3", "4.1", "0.1")) "}";
+
+static const char latency_cells[] = "{\"partial\":true,\"threads\":1,"
+    "\"pinned\":false,\"batches\":[1,16],\"lengths\":[8,128],\"cells\":["
+    "{\"batch\":1,\"seq\":8,\"runs\":5,\"p50_ms\":0.5,\"noise\":\"x\","
+    "\"tokens_per_second\":16000,\"ratio_to_original\":{\"median\":0.9}},"
+    "{\"batch\":1,\"seq\":128,\"runs\":5,\"p50_ms\":4,"
+    "\"tokens_per_second\":32000,\"ratio_to_original\":{\"median\":0.8}},"
+    "{\"batch\":16,\"seq\":8,\"runs\":4,\"p50_ms\":4,"
+    "\"tokens_per_second\":32000,\"ratio_to_original\":{\"median\":0.75}},"
+    "{\"batch\":16,\"seq\":128,\"runs\":0,"
+    "\"tokens_per_second\":null}]}";
+
+static void
+test_render_latency(void **state)
+{
+	check("latency", "{\"batch\":4,\"seq\":16,\"runs\":9,\"threads\":1,"
+	    "\"pinned\":false,\"cached\":true,\"p50_ms\":123.456,"
+	    "\"p95_ms\":1,\"p25_ms\":0.5,\"p75_ms\":99.99,"
+	    "\"noise\":\"threads waited for a processor 20 % of the time\"}",
+	    "latency 123.5 ms median, 1.000 ms at 95 %, half of all from 0.500 "
+	    "to 99.99\n  (batch 4, 16 tokens, 9 runs, 1 thread not bound), "
+	    "recalled\n  The machine is noisy: threads waited for a processor "
+	    "20 % of the time.\n");
+	check("latency", latency_pass,
+	    "latency 10.00 ms median, 12.50 ms at 95 %, half of all from 9.900 to 10.20\n"
+	    "  (batch 1, 128 tokens, 40 runs, 2 threads bound)\n"
+	    "  0.49 x the original's 20.50 ms (0.48 to 0.50), taken in turn\n"
+	    "  part           ms    share          original   ratio\n"
+	    "  embeddings  0.500    5.0 %  #          0.500  1.00 x\n"
+	    "  attention   4.000   40.0 %  #####      8.000  0.50 x\n"
+	    "  FFN         5.000   50.0 %  ######     11.00  0.45 x\n"
+	    "  norms       0.200    2.0 %  #          0.200  1.00 x\n"
+	    "  head        0.200    2.0 %  #          0.100  2.00 x\n"
+	    "  between     0.100    1.0 %  #          0.200  0.50 x\n"
+	    "  ----------------------------------------------------\n"
+	    "  whole       10.00  100.0 %             20.00  0.50 x\n"
+	    "  layer     ms   share           original   ratio  attention    FFN  norms\n"
+	    "  L0     6.000  60.0 %  #######     12.00  0.50 x      2.500  3.400  0.100\n"
+	    "  L1     3.200  32.0 %  ####        7.200  0.44 x      1.500  1.600  0.100\n");
+}
+
+static void
+test_render_grid(void **state)
+{
+	check("latency", latency_cells,
+	    "latency grid 4 cells in turn, 0 to 5 runs each, 1 thread not bound; stopped:\n"
+	    "  partial\n"
+	    "  The machine is noisy: 1 cell (~) varies much or waited for processors.\n"
+	    "  median ms by tokens in a sequence\n"
+	    "  batch       8    128\n"
+	    "      1  ~0.500  4.000\n"
+	    "     16   4.000      -\n"
+	    "  ratio to the original\n"
+	    "  batch        8     128\n"
+	    "      1  ~0.90 x  0.80 x\n"
+	    "     16   0.75 x       -\n"
+	    "  batch  tokens  tokens/s\n"
+	    "      1       8    16.0 k  ################\n"
+	    "      1     128    32.0 k  ################################\n"
+	    "     16       8    32.0 k  ################################\n"
+	    "     16     128         -\n");
+}
+
+/* No line passes the width, in either character set. */
+static void
+test_render_latency_widths(void **state)
+{
+	const char *const docs[] = { latency_pass, latency_cells };
+
+	for (int i = 0; i < 2; i++)
+		for (int width = 20; width <= 120; width++) {
+			struct look l = wide(width, width % 2 == 0);
+			char *text = draw("latency", docs[i], &l), *line;
+
+			for (line = strtok(text, "\n"); line != NULL;
+			    line = strtok(NULL, "\n"))
+				if (look_columns(line) > width)
+					fail_msg("%d: %s", width, line);
+			free(text);
 		}
 }
 
@@ -460,6 +566,9 @@ main(void)
 		cmocka_unit_test(test_render_op),
 		cmocka_unit_test(test_render_others),
 		cmocka_unit_test(test_render_hostile),
+		cmocka_unit_test(test_render_latency),
+		cmocka_unit_test(test_render_grid),
+		cmocka_unit_test(test_render_latency_widths),
 		cmocka_unit_test(test_render_table),
 		cmocka_unit_test(test_render_history),
 		cmocka_unit_test(test_progress),

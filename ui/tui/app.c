@@ -182,8 +182,6 @@ app_push(struct app *app, enum view_id view)
 		app_view(app)->leave(app);
 	while (at < app->depth && app->stack[at] != view)
 		at++;
-	if (at == APP_STACK)
-		at--;
 	app->stack[at] = view;
 	app->depth = at + 1;
 	app->focus_detail = false;
@@ -218,9 +216,9 @@ app_select(struct app *app, const struct target *t)
 void
 app_show_text(struct app *app, const char *title, const char *text)
 {
-	output_set(app, title, text);
-	app_push(app, VIEW_OUTPUT);
-	app_dirty(app);
+	output_begin(app, title);
+	output_add_text(app, text);
+	output_show(app);
 }
 
 void
@@ -229,20 +227,32 @@ app_dirty(struct app *app)
 	app->p->dirty = true;
 }
 
+/* Malloc'ed, of any length. */
+static char *
+format(const char *fmt, va_list ap)
+{
+	va_list again;
+	char *text;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	n = n > 0 ? n : 0;
+	text = xcalloc((size_t)n + 1, 1);
+	vsnprintf(text, (size_t)n + 1, fmt, ap);
+	return text;
+}
+
 void
 app_message(struct app *app, enum style style, const char *fmt, ...)
 {
 	struct str *m = &app->p->message;
 	char *text;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
-	text = xmalloc((size_t)n + 1);
-	va_start(ap, fmt);
-	vsnprintf(text, (size_t)n + 1, fmt, ap);
+	text = format(fmt, ap);
 	va_end(ap);
 	str_clear(m);
 	str_add(m, text);
@@ -263,13 +273,16 @@ app_command(struct app *app, const char *line)
 bool
 app_commandf(struct app *app, const char *fmt, ...)
 {
-	char line[1024];
+	char *line;
 	va_list ap;
+	bool taken;
 
 	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
+	line = format(fmt, ap);
 	va_end(ap);
-	return app_command(app, line);
+	taken = app_command(app, line);
+	free(line);
+	return taken;
 }
 
 bool
@@ -414,8 +427,35 @@ app_interrupt(struct app *app)
 	if (p->eval != NULL)
 		p->held = true;
 	worker_cancel_all(p->worker);
-	app_message(app, STYLE_WARN, s.canceling ?
-	    "still stopping; Q leaves anyway" : "stopping");
+	if (p->stopping == 0)
+		p->stopping = task_now();
+	app_message(app, STYLE_WARN, "stopping");
+	app_check_stop(app);
+}
+
+double
+app_check_stop(struct app *app)
+{
+	struct app_private *p = app->p;
+	struct worker_status s = { 0 };
+	double left;
+
+	if (p->stopping == 0)
+		return -1;
+	worker_status(p->worker, &s);
+	if (!s.canceling) {
+		p->stopping = 0;
+		p->offered = false;
+		return -1;
+	}
+	left = p->stopping + p->patience - task_now();
+	if (left > 0)
+		return left;
+	app_message(app, STYLE_WARN, "%s does not stop yet; Q leaves without "
+	    "waiting for it", p->lent > 0 && p->line != NULL ? p->line :
+	    s.title);
+	p->offered = true;
+	return -1;
 }
 
 /* ---- finding ------------------------------------------------------------- */
@@ -617,11 +657,42 @@ key_view(struct app *app, int key)
 void
 app_key(struct app *app, int key)
 {
+	if (key == K_CTRL('C')) {
+		app_interrupt(app);
+		return;
+	}
 	switch (app->p->mode) {
 	case MODE_FIND: key_find_mode(app, key); break;
 	case MODE_CONFIRM: key_confirm(app, key); break;
 	default: key_view(app, key); break;
 	}
+}
+
+/* A field takes it as typed; anywhere else it is a line to be looked at before
+ * it is run. */
+void
+app_paste(struct app *app, const char *text)
+{
+	size_t n = strcspn(text, "\r\n");
+	char *line = xstrndup(text, n);
+	const char *s = line;
+	utf8proc_int32_t v;
+	utf8proc_ssize_t k;
+
+	if (app->p->mode == MODE_KEYS && app_view(app)->key == NULL) {
+		app_prompt(app, text);
+		s = "";
+	}
+	while (app->p->mode != MODE_CONFIRM && *s != '\0' &&
+	    (k = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &v)) > 0) {
+		if (v >= ' ' && app->p->mode == MODE_FIND)
+			key_find_mode(app, v);
+		else if (v >= ' ')
+			app_view(app)->key(app, v);
+		s += k;
+	}
+	free(line);
+	app_dirty(app);
 }
 
 void
@@ -654,7 +725,7 @@ app_new(struct session *s, bool worker)
 	p->message = (struct str)STR_INIT;
 	p->find = (struct str)STR_INIT;
 	p->saved = -1;
-	p->engine = engine_new();
+	p->patience = 2;
 	p->worker = worker ? worker_new() : NULL;
 	app->snap.partial.state = -1;
 	app->look = (struct look){ .fd = -1, .width = 80 };
@@ -678,7 +749,6 @@ app_free(struct app *app)
 		if (detail_table[i]->drop != NULL)
 			detail_table[i]->drop(app->detail_state[i]);
 	snapshot_free(&app->snap);
-	engine_free(app->p->engine);
 	str_free(&app->p->message);
 	str_free(&app->p->find);
 	free(app->p->line);

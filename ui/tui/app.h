@@ -21,7 +21,8 @@
 #include "ui/tui/layout.h"
 #include "ui/tui/worker.h"
 
-enum { APP_STACK = 8, APP_DETAILS = 8 };
+/* Views that lie on each other: each one at most once. */
+enum { APP_STACK = VIEW_COUNT, APP_DETAILS = 8, COLUMNS_TEXT = 96 };
 
 /* ---- the snapshot ---- */
 
@@ -64,6 +65,12 @@ struct snapshot {
 	const struct dataset *data;
 	char *data_path;	/* or NULL */
 	struct snap_partial partial;
+	/* Settings that views read. */
+	char columns[COLUMNS_TEXT];
+	uint64_t seed;
+	/* What the parts of the current state took in the latency measured
+	 * last, owned; NULL: none was. */
+	struct latency_parts *parts;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

@@ -16,7 +16,6 @@ struct eval_job;
 struct app_private {
 	struct session *session;
 	struct worker *worker;	/* NULL: jobs run at once */
-	struct engine *engine;	/* of evaluations; the worker's */
 	enum app_mode mode;
 	struct str message;
 	enum style message_style;
@@ -40,6 +39,11 @@ struct app_private {
 	int (*more)(bool take);
 	bool brief;		/* the next line's answer is for the message
 				 * line, however long */
+	/* Ctrl-C that the work has not answered yet: since when (task_now();
+	 * 0: none), and whether leaving without it was offered after
+	 * `patience` seconds. */
+	double stopping, patience;
+	bool offered;
 	bool quit, dirty, redraw;
 };
 
@@ -61,6 +65,11 @@ void jobs_free(struct app *app);
 void app_changed(struct app *app, unsigned change);
 /* Ctrl-C: cancels what there is; never leaves. */
 void app_interrupt(struct app *app);
+/* Offers to leave when work does not stop. Seconds after which to call it again
+ * if nothing happens before; -1: there is nothing to wait for. */
+double app_check_stop(struct app *app);
+/* Text that was pasted where keys are expected: nothing of it acts as one. */
+void app_paste(struct app *app, const char *text);
 void app_try_quit(struct app *app);
 bool app_find(struct app *app, int dir);
 bool app_act(struct app *app, enum action a);
@@ -68,14 +77,25 @@ const struct view *app_view(const struct app *app);
 
 /* prompt.c: readline in the message line */
 void prompt_open(struct app *app, const char *text);
-void prompt_byte(struct app *app, int c);
+/* true: the line has ended, and was run. */
+bool prompt_byte(struct app *app, int c);
 void prompt_cancel(struct app *app);
+/* Nothing was typed, or everything was erased. */
+bool prompt_empty(void);
 void prompt_draw(const struct app *app, struct cells *c, struct rect r);
 bool prompt_wants_byte(const struct app *app);
 /* Ends readline for good. */
 void prompt_close(void);
 
-/* view_output.c */
-void output_set(struct app *app, const char *title, const char *text);
+/*
+ * view_output.c: a page is made of parts, which are drawn again when the width
+ * changes: texts, whose long lines are broken, and documents.
+ */
+void output_begin(struct app *app, const char *title);
+void output_add_text(struct app *app, const char *text);
+/* kind: of ui/render.h, static. doc is shared. */
+void output_add_document(struct app *app, const char *kind, json_t *doc);
+/* Brings the page to the front. */
+void output_show(struct app *app);
 
 #endif

@@ -252,13 +252,23 @@ int
 cells_putf(struct cells *c, int row, int col, int width, unsigned style,
     const char *fmt, ...)
 {
-	char text[1024];
+	char text[512], *longer = NULL;
 	va_list ap;
+	int n;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	return cells_put(c, row, col, width, style, text);
+	if (n >= (int)sizeof(text)) {
+		longer = xmalloc((size_t)n + 1);
+		va_start(ap, fmt);
+		vsnprintf(longer, (size_t)n + 1, fmt, ap);
+		va_end(ap);
+	}
+	n = cells_put(c, row, col, width, style, longer != NULL ? longer :
+	    text);
+	free(longer);
+	return n;
 }
 
 int
@@ -299,6 +309,29 @@ cells_rule(struct cells *c, int row, int col, int n, const char *title)
 	used = cells_put(c, row, col + 2, n - 4, STYLE_TITLE, title);
 	cells_put(c, row, col + 1, 1, STYLE_DIM, " ");
 	cells_put(c, row, col + 2 + used, 1, STYLE_DIM, " ");
+}
+
+void
+cells_more(struct cells *c, int row, int col, int width, int top, int rows,
+    int n)
+{
+	int last = top + rows < n ? top + rows : n, used;
+	const char *up = top > 0 ? glyph(c, GLYPH_UP) : "";
+	const char *down = last < n ? glyph(c, GLYPH_DOWN) : "";
+	char text[80];
+
+	if (rows < 1 || n <= rows)
+		return;
+	snprintf(text, sizeof(text), " %d-%d of %d %s%s ", top + 1, last, n,
+	    up, down);
+	used = look_columns(text);
+	if (used > width / 2) {
+		snprintf(text, sizeof(text), " %s%s ", up, down);
+		used = look_columns(text);
+	}
+	if (used < width)
+		cells_put(c, row, col + width - used - 1, used, STYLE_NORMAL,
+		    text);
 }
 
 void

@@ -79,6 +79,10 @@ void cells_hline(struct cells *c, int row, int col, int n, unsigned style);
 void cells_vline(struct cells *c, int row, int col, int n, unsigned style);
 /* A rule with a title in it: "-- History ------". */
 void cells_rule(struct cells *c, int row, int col, int n, const char *title);
+/* At the end of such a rule, over rows that do not all fit: " 1-20 of 35 v ",
+ * or as much of it as there is room for. Nothing when all of n rows fit. */
+void cells_more(struct cells *c, int row, int col, int width, int top,
+    int rows, int n);
 /* A bar of at most width columns for share in [0, 1]. */
 void cells_bar(struct cells *c, int row, int col, int width, unsigned style,
     double share);

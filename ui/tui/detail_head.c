@@ -502,8 +502,9 @@ draw_facts(struct facts *f, const struct app *app)
 	    v);
 	number_plain(a, v[app->target.head]);
 	if (mean > 0 && f->r.rows >= LOW_ROWS)
-		facts_put(f, "norm", "%s, %.2f x its layer's mean", a,
-		    v[app->target.head] / mean);
+		facts_put(f, "norm", "%s, %.2f x %smean", a,
+		    v[app->target.head] / mean, f->r.cols >= 46 ?
+		    "its layer's " : "");
 }
 
 static void

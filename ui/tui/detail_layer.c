@@ -3,19 +3,11 @@
 #include "ui/tui/view.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "ui/number.h"
+#include "ui/tui/page.h"
 #include "ui/tui/score.h"
-#include "ui/tui/sheet.h"
-
-struct layer_state {
-	struct sheet sheet;
-	int skip;
-};
 
 static bool
 fits(const struct app *app, const struct target *t)
@@ -27,31 +19,12 @@ fits(const struct app *app, const struct target *t)
 	    t->layer >= 0 && t->layer < m->nlayers;
 }
 
-static void *
-make(void)
-{
-	return xcalloc(1, sizeof(struct layer_state));
-}
-
-static void
-drop(void *state)
-{
-	struct layer_state *s = state;
-
-	sheet_free(&s->sheet);
-	free(s);
-}
-
 static void
 update(struct app *app, unsigned change)
 {
-	struct layer_state *s = detail_state(app, &detail_layer);
-
-	sheet_update(&s->sheet, app, change);
+	page_update(app, detail_state(app, &detail_layer), change);
 	if (scores_of(app) != NULL)
 		scores_want(app, scores_of(app));
-	if ((change & (CHANGE_TARGET | CHANGE_OPENED)) != 0)
-		s->skip = 0;
 }
 
 static void
@@ -69,11 +42,11 @@ put_norm(struct facts *f, const struct app *app, const char *name,
 }
 
 static void
-draw_layer(struct facts *f, const struct app *app, const struct layer_state *s)
+draw_layer(struct facts *f, const struct app *app, const struct page *p)
 {
 	const struct model *m = app_model(app);
 	const struct layer *y = &m->layer[app->target.layer];
-	const struct account_row *row = sheet_find(&s->sheet,
+	const struct account_row *row = sheet_find(&p->sheet,
 	    app->target.path);
 
 	facts_title(f, app->target.path, "layer %d of %d",
@@ -84,20 +57,20 @@ draw_layer(struct facts *f, const struct app *app, const struct layer_state *s)
 	    (long long)y->ffn_original);
 	if (row == NULL)
 		return;
-	facts_sizes(f, row, sheet_total(&s->sheet), s->sheet.seq);
+	facts_sizes(f, row, sheet_total(&p->sheet), p->sheet.seq);
 	put_norm(f, app, "attn norm", TARGET_ATTENTION);
 	put_norm(f, app, "FFN norm", TARGET_FFN);
 	facts_rule(f, "Parts");
-	sheet_table(f, &s->sheet.modules, app->target.path,
+	sheet_table(f, &p->sheet.modules, app->target.path,
 	    (int)strlen(app->target.path) + 1, row);
-	sheet_tensors(f, &s->sheet, app->target.path);
+	sheet_tensors(f, &p->sheet, app->target.path);
 }
 
 static void
-draw_part(struct facts *f, const struct app *app, const struct layer_state *s)
+draw_part(struct facts *f, const struct app *app, const struct page *p)
 {
 	const struct layer *y = &app_model(app)->layer[app->target.layer];
-	const struct account_row *row = sheet_find(&s->sheet,
+	const struct account_row *row = sheet_find(&p->sheet,
 	    app->target.path);
 	bool ffn = app->target.kind == TARGET_FFN;
 
@@ -111,70 +84,40 @@ draw_part(struct facts *f, const struct app *app, const struct layer_state *s)
 		    (long long)y->ffn_original);
 	if (row == NULL)
 		return;
-	facts_sizes(f, row, sheet_total(&s->sheet), s->sheet.seq);
+	facts_sizes(f, row, sheet_total(&p->sheet), p->sheet.seq);
 	if (ffn)
 		put_norm(f, app, "norm", TARGET_FFN);
-	sheet_tensors(f, &s->sheet, app->target.path);
+	sheet_tensors(f, &p->sheet, app->target.path);
 }
 
-static int
-paint(const struct app *app, const struct layer_state *s, struct cells *c,
-    struct rect r)
+static void
+paint(struct facts *f, const struct app *app, const struct page *p)
 {
-	struct facts f = facts_begin(c, r, s->skip);
-
 	if (!fits(app, &app->target))
-		return 0;
+		return;
 	if (app->target.kind == TARGET_LAYER)
-		draw_layer(&f, app, s);
+		draw_layer(f, app, p);
 	else
-		draw_part(&f, app, s);
-	return f.line;
+		draw_part(f, app, p);
 }
 
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
-	paint(app, detail_state(app, &detail_layer), c, r);
-}
-
-static bool
-step_layer(struct app *app, int step)
-{
-	int layer = app->target.layer + step;
-	struct target t = app->target.kind == TARGET_LAYER ?
-	    target_layer(layer) : target_part(layer, app->target.kind);
-
-	if (app_model(app) == NULL || layer < 0 ||
-	    layer >= app_model(app)->nlayers)
-		return false;
-	app_select(app, &t);
-	return true;
+	page_draw(app, detail_state(app, &detail_layer), paint, c, r);
 }
 
 static bool
 act(struct app *app, enum action a)
 {
-	struct layer_state *s = detail_state(app, &detail_layer);
-	struct rect r = app->layout.pane[PANE_DETAIL];
-	struct cells none = { 0 };
-	int skip;
-
-	if (a == ACT_DETAIL_LAYER_NEXT || a == ACT_DETAIL_LAYER_PREV)
-		return step_layer(app, a == ACT_DETAIL_LAYER_NEXT ? 1 : -1);
-	skip = facts_scroll(a, s->skip, paint(app, s, &none, r), r.rows);
-	if (skip == s->skip)
-		return false;
-	s->skip = skip;
-	app_dirty(app);
-	return true;
+	return page_act(app, detail_state(app, &detail_layer), paint, a);
 }
 
 const struct detail detail_layer = {
 	.name = "layer",
 	.fits = fits,
-	.make = make,
-	.drop = drop,
+	.make = page_make,
+	.drop = page_drop,
 	.update = update,
 	.draw = draw,
 	.act = act,

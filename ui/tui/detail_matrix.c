@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "tensor/transform.h"
 #include "ui/number.h"
-#include "ui/tui/sheet.h"
+#include "ui/tui/page.h"
 
 enum { BINS = 60, CHART_ROWS = 5, LOW_CHART_ROWS = 3,
 	LOW_ROWS = 24,	/* of a pane where charts are low */
@@ -41,6 +41,7 @@ struct facts_of {
 };
 
 struct matrix {
+	struct page page;
 	struct origin *origin;
 	struct facts_of **known;	/* owned */
 	int n;
@@ -48,8 +49,6 @@ struct matrix {
 	const struct tensor *job_of;
 	unsigned job_does;
 	const struct tensor *asked;	/* its spectrum is wanted at any cost */
-	struct sheet sheet;
-	int skip;
 };
 
 struct measure_job {
@@ -98,8 +97,7 @@ drop(void *state)
 
 	forget(s);
 	free(s->known);
-	sheet_free(&s->sheet);
-	free(s);
+	page_drop(&s->page);
 }
 
 static struct facts_of *
@@ -271,9 +269,7 @@ update(struct app *app, unsigned change)
 {
 	struct matrix *s = detail_state(app, &detail_matrix);
 
-	sheet_update(&s->sheet, app, change);
-	if ((change & (CHANGE_TARGET | CHANGE_OPENED)) != 0)
-		s->skip = 0;
+	page_update(app, &s->page, change);
 	want(app, s);
 }
 
@@ -400,7 +396,7 @@ draw_tensor(struct facts *f, const struct app *app, const struct matrix *s)
 	char form[64], a[NUMBER_MAX], path[96];
 
 	model_slot_path(app->target.slot, path, sizeof(path));
-	row = sheet_find(&s->sheet, path);
+	row = sheet_find(&s->page.sheet, path);
 	tensor_describe(t, form, sizeof(form));
 	if (t->ndim == 2)
 		facts_title(f, path, "%lld x %lld",
@@ -409,7 +405,7 @@ draw_tensor(struct facts *f, const struct app *app, const struct matrix *s)
 		facts_title(f, path, "%lld values",
 		    (long long)t->cols);
 	if (row != NULL) {
-		facts_sizes(f, row, sheet_total(&s->sheet), s->sheet.seq);
+		facts_sizes(f, row, sheet_total(&s->page.sheet), s->page.sheet.seq);
 	} else {
 		number_bytes(a, (double)tensor_bytes(t));
 		facts_put(f, "form", "%s, %s", form, a);
@@ -429,30 +425,24 @@ draw_tensor(struct facts *f, const struct app *app, const struct matrix *s)
 	draw_moments(f, e);
 }
 
-static int
-paint(const struct app *app, const struct matrix *s, struct cells *c,
-    struct rect r)
+static void
+paint(struct facts *f, const struct app *app, const struct page *p)
 {
-	struct facts f = facts_begin(c, r, s->skip);
-
+	/* The page is the first of its members. */
 	if (tensor_of(app) != NULL)
-		draw_tensor(&f, app, s);
-	return f.line;
+		draw_tensor(f, app, (const struct matrix *)p);
 }
 
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
-	paint(app, detail_state(app, &detail_matrix), c, r);
+	page_draw(app, detail_state(app, &detail_matrix), paint, c, r);
 }
 
 static bool
 act(struct app *app, enum action a)
 {
 	struct matrix *s = detail_state(app, &detail_matrix);
-	struct rect r = app->layout.pane[PANE_DETAIL];
-	struct cells none = { 0 };
-	int skip;
 
 	if (a == ACT_DETAIL_NEXT || a == ACT_ENTER) {
 		s->asked = tensor_of(app);
@@ -460,12 +450,7 @@ act(struct app *app, enum action a)
 		app_dirty(app);
 		return true;
 	}
-	skip = facts_scroll(a, s->skip, paint(app, s, &none, r), r.rows);
-	if (skip == s->skip)
-		return false;
-	s->skip = skip;
-	app_dirty(app);
-	return true;
+	return page_scroll(app, &s->page, paint, a);
 }
 
 const struct detail detail_matrix = {

@@ -3,19 +3,10 @@
  * pooler, the model's head. */
 #include "ui/tui/view.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/mem.h"
 #include "base/str.h"
 #include "model/arch.h"
 #include "ui/number.h"
-#include "ui/tui/sheet.h"
-
-struct plain {
-	struct sheet sheet;
-	int skip;
-};
+#include "ui/tui/page.h"
 
 static bool
 fits(const struct app *app, const struct target *t)
@@ -23,29 +14,10 @@ fits(const struct app *app, const struct target *t)
 	return true;
 }
 
-static void *
-make(void)
-{
-	return xcalloc(1, sizeof(struct plain));
-}
-
-static void
-drop(void *state)
-{
-	struct plain *s = state;
-
-	sheet_free(&s->sheet);
-	free(s);
-}
-
 static void
 update(struct app *app, unsigned change)
 {
-	struct plain *s = detail_state(app, &detail_plain);
-
-	sheet_update(&s->sheet, app, change);
-	if ((change & (CHANGE_TARGET | CHANGE_OPENED)) != 0)
-		s->skip = 0;
+	page_update(app, detail_state(app, &detail_plain), change);
 }
 
 /* ---- drawing ---- */
@@ -103,7 +75,7 @@ draw_labels(struct facts *f, const struct model *m)
 }
 
 static void
-draw_model(struct facts *f, const struct app *app, const struct plain *s)
+draw_model(struct facts *f, const struct app *app, const struct page *p)
 {
 	const struct model *m = app_model(app);
 	const char *name = m->origin != NULL ? m->origin->name : NULL;
@@ -113,15 +85,15 @@ draw_model(struct facts *f, const struct app *app, const struct plain *s)
 	draw_labels(f, m);
 	if (app->snap.ghost)
 		facts_put(f, "weights", "none: opened from a config alone");
-	if (!s->sheet.filled)
+	if (!p->sheet.filled)
 		return;
-	facts_sizes(f, sheet_total(&s->sheet), NULL, s->sheet.seq);
-	facts_put(f, "tensors", "%d, %d of them tied", s->sheet.layers.tensors,
-	    s->sheet.layers.tied);
+	facts_sizes(f, sheet_total(&p->sheet), NULL, p->sheet.seq);
+	facts_put(f, "tensors", "%d, %d of them tied", p->sheet.layers.tensors,
+	    p->sheet.layers.tied);
 	facts_rule(f, "Kinds");
-	sheet_table(f, &s->sheet.kinds, "", 0, sheet_total(&s->sheet));
+	sheet_table(f, &p->sheet.kinds, "", 0, sheet_total(&p->sheet));
 	facts_rule(f, "Layers");
-	sheet_table(f, &s->sheet.layers, "", 0, sheet_total(&s->sheet));
+	sheet_table(f, &p->sheet.layers, "", 0, sheet_total(&p->sheet));
 }
 
 static const char *
@@ -136,59 +108,46 @@ kind_text(enum target_kind kind)
 }
 
 static void
-draw_part(struct facts *f, const struct app *app, const struct plain *s)
+draw_part(struct facts *f, const struct app *app, const struct page *p)
 {
 	const char *path = app->target.path;
-	const struct account_row *row = sheet_find(&s->sheet, path);
+	const struct account_row *row = sheet_find(&p->sheet, path);
 
 	facts_title(f, path, "%s", kind_text(app->target.kind));
 	if (row != NULL)
-		facts_sizes(f, row, sheet_total(&s->sheet), s->sheet.seq);
-	if (s->sheet.filled)
-		sheet_tensors(f, &s->sheet, path);
+		facts_sizes(f, row, sheet_total(&p->sheet), p->sheet.seq);
+	if (p->sheet.filled)
+		sheet_tensors(f, &p->sheet, path);
 }
 
-static int
-paint(const struct app *app, const struct plain *s, struct cells *c,
-    struct rect r)
+static void
+paint(struct facts *f, const struct app *app, const struct page *p)
 {
-	struct facts f = facts_begin(c, r, s->skip);
-
 	if (app_model(app) == NULL)
-		return 0;
+		return;
 	if (app->target.kind == TARGET_MODEL)
-		draw_model(&f, app, s);
+		draw_model(f, app, p);
 	else
-		draw_part(&f, app, s);
-	return f.line;
+		draw_part(f, app, p);
 }
 
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
-	paint(app, detail_state(app, &detail_plain), c, r);
+	page_draw(app, detail_state(app, &detail_plain), paint, c, r);
 }
 
 static bool
 act(struct app *app, enum action a)
 {
-	struct plain *s = detail_state(app, &detail_plain);
-	struct rect r = app->layout.pane[PANE_DETAIL];
-	struct cells none = { 0 };
-	int skip = facts_scroll(a, s->skip, paint(app, s, &none, r), r.rows);
-
-	if (skip == s->skip)
-		return false;
-	s->skip = skip;
-	app_dirty(app);
-	return true;
+	return page_scroll(app, detail_state(app, &detail_plain), paint, a);
 }
 
 const struct detail detail_plain = {
 	.name = "plain",
 	.fits = fits,
-	.make = make,
-	.drop = drop,
+	.make = page_make,
+	.drop = page_drop,
 	.update = update,
 	.draw = draw,
 	.act = act,

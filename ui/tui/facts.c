@@ -180,18 +180,23 @@ void
 facts_sizes(struct facts *f, const struct account_row *row,
     const struct account_row *total, int64_t seq)
 {
-	char a[NUMBER_MAX], b[NUMBER_MAX] = "";
+	bool wide = f->r.cols >= 46;
+	char a[NUMBER_MAX], b[NUMBER_MAX];
 
 	number_count(a, (double)row->params);
-	if (total != NULL && total->params > 0)
+	if (total != NULL && total->params > 0) {
 		number_percent(b, (double)row->params /
 		    (double)total->params);
-	facts_put(f, "parameters", "%s%s%s%s", a, b[0] != '\0' ? " (" : "", b,
-	    b[0] != '\0' ? " of the model)" : "");
+		facts_put(f, "parameters", "%s (%s%s)", a, b, wide ?
+		    " of the model" : "");
+	} else {
+		facts_put(f, "parameters", "%s", a);
+	}
 	number_bytes(a, (double)row->bytes);
 	if (row->params > 0)
-		facts_put(f, "stored", "%s, %.4g bits each", a,
-		    8.0 * (double)row->bytes / (double)row->params);
+		facts_put(f, "stored", "%s, %.4g bits%s", a,
+		    8.0 * (double)row->bytes / (double)row->params, wide ?
+		    " each" : "");
 	else
 		facts_put(f, "stored", "%s", a);
 	if (row->form[0] != '\0')

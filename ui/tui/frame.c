@@ -1,233 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The frame around the views: the top line, the strip of the history, the
- * message line and the hint bar.
+ * The frame around the views: the top lines (top.c), the strip of the history,
+ * the message line and the hint bar.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/arch.h"
 #include "ui/number.h"
 #include "ui/progress.h"
 #include "ui/render.h"
 #include "ui/tui/app_private.h"
-
-/* ---- the top line -------------------------------------------------------- */
-
-/* A row that fills from the left, in pieces that are there or not. */
-struct pieces {
-	struct cells *c;
-	struct rect r;
-	int row, col;
-	bool first;
-};
-
-/* Puts a piece into the row, or at the start of the next; false: there is no
- * room, and it is left out. */
-static bool
-put_piece(struct pieces *p, enum style style, const char *text)
-{
-	int n = look_columns(text), gap = p->first ? 0 : 2;
-
-	if (n == 0)
-		return true;
-	if (p->col + gap + n > p->r.cols) {
-		if (p->first || p->row + 1 >= p->r.rows)
-			return false;
-		p->row++;
-		p->col = gap = 0;
-	}
-	cells_put(p->c, p->r.row + p->row, p->r.col + p->col + gap, n, style,
-	    text);
-	p->col += gap + n;
-	p->first = false;
-	return true;
-}
-
-static void
-next_row(struct pieces *p)
-{
-	if (p->col == 0 || p->row + 1 >= p->r.rows)
-		return;
-	p->row++;
-	p->col = 0;
-	p->first = true;
-}
-
-static void
-put_figure(struct pieces *p, const char *name, const char *value, double now,
-    double was)
-{
-	char text[160], change[NUMBER_MAX];
-
-	number_change(change, was, now);
-	if (now == was || strcmp(change, "-") == 0)
-		snprintf(text, sizeof(text), "%s%s", name, value);
-	else
-		snprintf(text, sizeof(text), "%s%s (%s)", name, value, change);
-	put_piece(p, now == was ? STYLE_TOP : STYLE_CHANGED, text);
-}
-
-/* "accuracy 94.1 % (92.5 to 95.5)", "~" before a partial one. */
-static void
-put_metric(struct pieces *p, const char *metric, double value, double low,
-    double high, const char *more, bool partial)
-{
-	char v[32], a[32], b[32], text[240];
-	const char *unit;
-
-	render_metric(v, sizeof(v), metric, value);
-	render_metric_bare(a, sizeof(a), metric, low, &unit);
-	render_metric_bare(b, sizeof(b), metric, high, &unit);
-	snprintf(text, sizeof(text), "%s %s%s (%s-%s%s)", metric,
-	    partial ? "~" : "", v, a, b, more);
-	if (put_piece(p, partial ? STYLE_WARN : STYLE_TOP, text))
-		return;
-	snprintf(text, sizeof(text), "%s%s", partial ? "~" : "", v);
-	put_piece(p, partial ? STYLE_WARN : STYLE_TOP, text);
-}
-
-static void
-put_partial(struct pieces *p, const struct snapshot *s, const char *metric)
-{
-	char more[96];
-
-	if (s->partial.n == 0) {
-		snprintf(more, sizeof(more), "%s ...", metric);
-		put_piece(p, STYLE_WARN, more);
-		return;
-	}
-	snprintf(more, sizeof(more), ", partial %lld/%lld",
-	    (long long)s->partial.n, (long long)s->partial.total);
-	put_metric(p, metric, s->partial.value, s->partial.low,
-	    s->partial.high, more, true);
-	if (!s->partial.compared)
-		return;
-	snprintf(more, sizeof(more), "%lld fixed %lld broke",
-	    (long long)s->partial.fixed, (long long)s->partial.broke);
-	put_piece(p, STYLE_WARN, more);
-}
-
-/* Against the original. */
-static void
-put_comparison(struct pieces *p, const struct snapshot *s)
-{
-	const struct comparison *c = &s->comparison;
-	char text[128];
-
-	if (!s->compared)
-		return;
-	if (metric_table[s->metric].share)
-		snprintf(text, sizeof(text), "%+.1f: %lld fixed %lld broke",
-		    100 * c->delta, (long long)c->fixed, (long long)c->broke);
-	else
-		snprintf(text, sizeof(text), "%+.3f", c->delta);
-	put_piece(p, STYLE_CHANGED, text);
-}
-
-static void
-put_accuracy(struct pieces *p, const struct app *app)
-{
-	const struct snapshot *s = &app->snap;
-	const struct snap_state *now = app_now(app);
-	const char *metric = metric_table[s->metric].name;
-
-	if (now->eval != NULL) {
-		put_metric(p, metric, now->eval->value, now->eval->low,
-		    now->eval->high, "", false);
-		put_comparison(p, s);
-	} else if (s->partial.on && s->partial.state == s->current) {
-		put_partial(p, s, metric);
-	} else if (s->can_eval) {
-		char text[64];
-
-		snprintf(text, sizeof(text), "%s ?", metric);
-		put_piece(p, STYLE_TOP, text);
-	}
-}
-
-static void
-put_latency(struct pieces *p, const struct snap_state *now)
-{
-	const struct latency *l = &now->latency;
-	char ms[NUMBER_MAX], text[160];
-
-	if (!now->has_latency)
-		return;
-	number_seconds(ms, l->p50_ms / 1000);
-	if (l->has_ratio)
-		snprintf(text, sizeof(text), "%s (%.2f x)", ms, l->ratio);
-	else
-		snprintf(text, sizeof(text), "%s", ms);
-	put_piece(p, l->has_ratio ? STYLE_CHANGED : STYLE_TOP, text);
-}
-
-static void
-put_name(struct pieces *p, const struct app *app)
-{
-	const struct snap_state *now = app_now(app);
-	char text[200];
-
-	put_piece(p, STYLE_TITLE, now->model->origin->name);
-	if (p->r.rows > 1) {
-		snprintf(text, sizeof(text), "%s, %d layers%s",
-		    now->model->arch->title, now->model->nlayers,
-		    app->snap.ghost ? ", no weights" : "");
-		put_piece(p, STYLE_TOP, text);
-	}
-	if (now->mark != NULL)
-		snprintf(text, sizeof(text), "state %d (%s) of %d", now->id,
-		    now->mark, app->snap.n);
-	else
-		snprintf(text, sizeof(text), "state %d of %d", now->id,
-		    app->snap.n);
-	put_piece(p, STYLE_TOP, text);
-}
-
-static void
-put_sizes(struct pieces *p, const struct app *app)
-{
-	const struct totals *now = &app_now(app)->totals;
-	const struct totals *was = &app_original(app)->totals;
-	double seq = (double)app->snap.seq;
-	char text[NUMBER_MAX + 8];
-
-	number_count(text, (double)now->params);
-	put_figure(p, "params ", text, (double)now->params,
-	    (double)was->params);
-	number_bytes(text, (double)now->bytes);
-	put_figure(p, "", text, (double)now->bytes, (double)was->bytes);
-	number_count(text, (double)now->macs / seq);
-	put_figure(p, "MACs ", text, (double)now->macs, (double)was->macs);
-}
-
-/* With one row the accuracy comes before the sizes, for what comes last may not
- * fit. */
-static void
-draw_top(const struct app *app, struct cells *c, struct rect r)
-{
-	struct pieces p = { c, r, 0, 0, true };
-
-	if (r.rows == 0)
-		return;
-	if (app_now(app) == NULL) {
-		cells_put(c, r.row, r.col, r.cols, STYLE_TITLE, app_busy(app) ?
-		    "pare: opening" : "pare: no model is open");
-		return;
-	}
-	put_name(&p, app);
-	if (r.rows > 1) {
-		put_accuracy(&p, app);
-		next_row(&p);
-		put_sizes(&p, app);
-	} else {
-		put_accuracy(&p, app);
-		put_sizes(&p, app);
-	}
-	put_latency(&p, app_now(app));
-}
+#include "ui/tui/states.h"
+#include "ui/tui/top.h"
 
 /* ---- the history strip --------------------------------------------------- */
 
@@ -236,14 +21,12 @@ draw_state(const struct app *app, struct cells *c, struct rect r,
     const struct snap_state *t)
 {
 	bool now = t->id == app->snap.current;
-	char bytes[NUMBER_MAX], value[32] = "", text[80];
+	char bytes[NUMBER_MAX], value[NUMBER_MAX], text[80];
 
 	cells_put(c, r.row, r.col, 2, STYLE_TITLE, now ?
 	    glyph(c, GLYPH_MARK) : "");
 	number_bytes(bytes, (double)t->totals.bytes);
-	if (t->eval != NULL)
-		render_metric(value, sizeof(value),
-		    metric_table[app->snap.metric].name, t->eval->value);
+	states_value(app, t, value);
 	snprintf(text, sizeof(text), "%3d", t->id);
 	cells_put(c, r.row, r.col + 1, 4, now ? STYLE_TITLE : STYLE_DIM, text);
 	cells_put_right(c, r.row, r.col + 5, 11, STYLE_NORMAL, bytes);
@@ -399,6 +182,15 @@ draw_mode_hints(const struct app *app, struct cells *c, struct rect r)
 	return true;
 }
 
+static const char *
+hint_word(const struct app *app, const struct key_row *k)
+{
+	const struct view *v = app_view(app);
+
+	return k->hint != NULL && v->hint != NULL &&
+	    (k->views & 1u << v->id) != 0 ? v->hint(app, k) : k->hint;
+}
+
 static void
 draw_hints(const struct app *app, struct cells *c, struct rect r)
 {
@@ -411,14 +203,15 @@ draw_hints(const struct app *app, struct cells *c, struct rect r)
 	for (int pass = 0; pass < 2; pass++)
 		for (const struct key_row *k = key_table; k->key != K_NONE;
 		    k++) {
+			const char *word = hint_word(app, k);
 			char name[16];
 
-			if ((k->views & 1u << view) == 0 || k->hint == NULL ||
+			if ((k->views & 1u << view) == 0 || word == NULL ||
 			    hint_first(k) != (pass == 0) ||
 			    keys_find(view, k->key) != k->action)
 				continue;
 			keys_name(k->key, name);
-			put_hint(c, r, &col, name, k->hint);
+			put_hint(c, r, &col, name, word);
 		}
 }
 
@@ -469,14 +262,16 @@ app_draw(struct app *app, struct cells *c)
 
 	layout_make(c->rows, c->cols, &want, l);
 	if (was.rows != l->pane[PANE_MAIN].rows ||
-	    was.cols != l->pane[PANE_MAIN].cols)
+	    was.cols != l->pane[PANE_MAIN].cols ||
+	    app->look.ascii != c->ascii) {
+		app->look.ascii = c->ascii;
 		app_changed(app, CHANGE_SIZE);
+	}
 	if (l->pane[PANE_DETAIL].rows == 0)
 		app->focus_detail = false;
 	app->look.width = c->cols > 24 ? c->cols - 2 : 22;
-	app->look.ascii = c->ascii;
 	cells_clear(c);
-	draw_top(app, c, l->pane[PANE_TOP]);
+	top_draw(app, c, l->pane[PANE_TOP]);
 	if (l->tiny)
 		draw_tiny(c, l->pane[PANE_MAIN], c->rows, c->cols);
 	else if (v->draw != NULL)

@@ -4,9 +4,10 @@
  * every change.
  *
  * While lines run or wait the session is lent (app->p->lent > 0); the loop then
- * touches nothing of it. An evaluation works on a reference to the model and on
- * the samples; only a line can replace the samples, and a line runs after the
- * evaluation in the same thread.
+ * touches nothing of it. An evaluation works on a reference to the model, on
+ * the samples and with the session's evaluator; only a line can replace the
+ * samples or evaluate too, and a line runs after the evaluation in the same
+ * thread.
  */
 #include "ui/tui/app_private.h"
 
@@ -24,13 +25,20 @@
 
 /* ---- lines --------------------------------------------------------------- */
 
+/* What a line of a script answered. */
+struct said {
+	const char *kind;
+	json_t *doc;
+};
+
 struct line_job {
 	struct job job;
 	struct app *app;
 	char *line;
 	struct look look;
 	struct result result;
-	struct str said;	/* by the lines of a script */
+	struct said *said;
+	int nsaid;
 	bool brief;		/* the answer fits the message line */
 };
 
@@ -42,8 +50,9 @@ on_result(const struct result *r, void *ctx)
 
 	if (r->rc != PARE_OK || r->doc == NULL)
 		return;
-	str_addf(&j->said, "> %s\n", doc_text(r->doc, "command"));
-	render_document(&j->said, &j->look, r->kind, r->doc);
+	j->said = xrealloc(j->said, (size_t)(j->nsaid + 1) *
+	    sizeof(*j->said));
+	j->said[j->nsaid++] = (struct said){ r->kind, json_incref(r->doc) };
 }
 
 static enum pare_rc
@@ -137,6 +146,36 @@ is_setting(const struct line_job *j)
 	    sscanf(j->line, "%7s %63s %63s", a, b, c) == 3;
 }
 
+static void
+add_notes(const struct line_job *j, struct str *b, const char *sign)
+{
+	for (int i = 0; i < j->result.notes.n; i++)
+		str_addf(b, "%s %s\n", sign, j->result.notes.text[i]);
+}
+
+/* The output view with all that was answered. */
+static void
+show_answer(struct app *app, const struct line_job *j)
+{
+	struct str b = STR_INIT;
+
+	output_begin(app, j->line);
+	for (int i = 0; i < j->nsaid; i++) {
+		str_clear(&b);
+		str_addf(&b, "> %s\n", doc_text(j->said[i].doc, "command"));
+		output_add_text(app, b.s);
+		output_add_document(app, j->said[i].kind, j->said[i].doc);
+	}
+	if (!is_setting(j))
+		output_add_document(app, j->result.kind, j->result.doc);
+	str_clear(&b);
+	add_notes(j, &b, "warning:");
+	if (b.n > 0)
+		output_add_text(app, b.s);
+	str_free(&b);
+	output_show(app);
+}
+
 /* Where the answer of a command goes: into the message line, or when it is long
  * and was asked for, into the output view. */
 static void
@@ -145,21 +184,19 @@ say_result(struct app *app, struct line_job *j)
 	bool brief = is_brief(j);
 	struct str b = STR_INIT;
 
-	if (j->said.n > 0)
-		str_add(&b, j->said.s);
-	if (!is_setting(j))
+	if (brief && strcmp(j->result.kind, "latency") == 0)
+		render_latency_line(&b, &j->look, j->result.doc);
+	else if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
-	for (int i = 0; i < j->result.notes.n; i++)
-		str_addf(&b, "%s %s\n", brief ? "!" : "warning:",
-		    j->result.notes.text[i]);
-	if (b.n == 0) {
+	add_notes(j, &b, brief ? "!" : "warning:");
+	if (j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {
+		show_answer(app, j);
+	} else if (b.n == 0) {
 		app_message(app, STYLE_NORMAL, "%s", j->line);
-	} else if (brief || fits_line(app, b.s)) {
+	} else {
 		join_lines(b.s);
 		app_message(app, j->result.notes.n > 0 ? STYLE_WARN :
 		    STYLE_NORMAL, "%s: %s", j->line, b.s);
-	} else {
-		app_show_text(app, j->line, b.s);
 	}
 	str_free(&b);
 }
@@ -206,7 +243,9 @@ line_drop(struct job *job)
 	struct line_job *j = (struct line_job *)job;
 
 	result_free(&j->result);
-	str_free(&j->said);
+	for (int i = 0; i < j->nsaid; i++)
+		json_decref(j->said[i].doc);
+	free(j->said);
 	free(j->line);
 	free(j);
 }
@@ -229,12 +268,13 @@ static bool
 is_short(const char *line)
 {
 	const struct command *c;
-	char word[32];
+	char word[32], name[32];
 
 	first_word(line, word);
 	c = command_find(word);
 	return c != NULL && (c->flags & CMD_LONG) == 0 &&
-	    strcmp(word, "set") != 0;
+	    (strcmp(word, "set") != 0 || sscanf(line, "%*s %31s", name) != 1 ||
+	    strcmp(name, "threads") != 0);
 }
 
 static bool
@@ -263,7 +303,6 @@ line_new(struct app *app, const char *line)
 	j->app = app;
 	j->line = xstrdup(line);
 	j->look = app->look;
-	j->said = (struct str)STR_INIT;
 	return j;
 }
 
@@ -308,12 +347,15 @@ struct eval_job {
 	struct job job;
 	struct model *model;
 	const struct dataset *data;
-	struct engine *engine;
+	struct evaluator *evaluator;	/* the session's */
+	int64_t cache;		/* bytes that it may cache */
 	enum metric metric;
 	int state;
 	int32_t *base;		/* the original's predictions; NULL */
 	int64_t total;
 	struct snap_partial partial;	/* under the worker's lock */
+	bool hashed;		/* it only told the model's hash: the result
+				 * may be known from an earlier sitting */
 	struct evaluation out;
 };
 
@@ -356,11 +398,18 @@ on_partial(const struct evaluation_partial *p, void *ctx)
 static enum pare_rc
 eval_run(struct job *job, struct task *task, struct pare_err *err)
 {
-	enum { ORDER_SEED = 1 };
 	struct eval_job *j = (struct eval_job *)job;
+	struct evaluate_options o = { .metric = j->metric,
+		.watch = on_partial, .ctx = j };
 
-	return evaluate_live(j->engine, j->model, j->data, j->metric,
-	    ORDER_SEED, on_partial, j, &j->out, task, err);
+	if (atomic_load(&j->model->hash) == 0) {
+		model_hash(j->model);
+		j->hashed = true;
+		return PARE_OK;
+	}
+	evaluator_limit(j->evaluator, j->cache);
+	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
+	    task, err);
 }
 
 static void
@@ -424,7 +473,11 @@ eval_done(struct app *app, struct job *job, enum pare_rc rc,
 		say_damage(app);
 		app->p->held = true;
 	} else if (rc == PARE_OK) {
-		keep_evaluation(app, &j->out);
+		if (!j->hashed)
+			keep_evaluation(app, &j->out);
+		if (mine && app->p->stopping > 0)
+			app_message(app, STYLE_NORMAL, "the evaluation was "
+			    "over before it could stop");
 	} else if (mine && rc == PARE_ECANCELED) {
 		app_message(app, STYLE_WARN, "evaluation stopped; e starts "
 		    "it again");
@@ -462,7 +515,8 @@ eval_new(struct app *app, int state)
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
 	j->data = app->snap.data;
-	j->engine = app->p->engine;
+	j->evaluator = app->p->session->evaluator;
+	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->n;

@@ -2,7 +2,7 @@
 #include "ui/tui/keys.h"
 
 #include <stdio.h>
-
+#include <string.h>
 
 #define LISTS (IN(TREE) | IN(HISTORY) | IN(SAMPLES) | IN(COMPARE) | \
     IN(OUTPUT) | IN(HELP) | IN(APPLY) | IN(CHART))
@@ -26,6 +26,21 @@ const struct key_row key_table[] = {
 	{ 's', IN(TREE), ACT_SORT, "sort by the next column", NULL },
 	{ 'S', IN(TREE), ACT_SORT_TURN, "turn the order around", NULL },
 	{ 'c', IN(TREE), ACT_COLUMNS, "show other columns", NULL },
+	{ 'C', IN(TREE), ACT_CHOOSE, "choose the columns one by one", NULL },
+	/* ---- the columns of the tree ---- */
+	{ ' ', IN(COLUMNS), ACT_TOGGLE, "show the column, or not", "show" },
+	{ K_ENTER, IN(COLUMNS), ACT_TOGGLE, NULL, NULL },
+	{ 'x', IN(COLUMNS), ACT_TOGGLE, NULL, NULL },
+	{ K_LEFT, IN(COLUMNS), ACT_LEFT, "further to the left", "order" },
+	{ 'h', IN(COLUMNS), ACT_LEFT, NULL, NULL },
+	{ K_RIGHT, IN(COLUMNS), ACT_RIGHT, "further to the right", NULL },
+	{ 'l', IN(COLUMNS), ACT_RIGHT, NULL, NULL },
+	{ 's', IN(COLUMNS), ACT_SORT, "sort the tree by it", "sort" },
+	{ 'S', IN(COLUMNS), ACT_SORT_TURN, "turn the order around", NULL },
+	{ 'd', IN(COLUMNS), ACT_CLEAR, "the columns as they were at first",
+	    "default" },
+	{ K_DELETE, IN(COLUMNS), ACT_CLEAR, NULL, NULL },
+	{ 'C', IN(COLUMNS), ACT_BACK, "back to the tree", NULL },
 	/* ---- the maps ---- */
 	{ 'x', MAPS, ACT_TOGGLE, "prune or restore the cell", "prune" },
 	{ K_ENTER, MAPS, ACT_TOGGLE, NULL, NULL },
@@ -38,6 +53,7 @@ const struct key_row key_table[] = {
 	{ K_RIGHT, MAPS, ACT_RIGHT, NULL, NULL },
 	/* ---- the form ---- */
 	{ K_ENTER, FORM, ACT_ENTER, "apply, or take the choice", "apply" },
+	{ 'x', FORM, ACT_TOGGLE, "bring back a pruned selection", "restore" },
 	{ K_LEFT, FORM, ACT_LEFT, "the value before", "change" },
 	{ K_RIGHT, FORM, ACT_RIGHT, "the next value", NULL },
 	{ K_DELETE, FORM, ACT_CLEAR, "back to the default", "default" },
@@ -64,6 +80,12 @@ const struct key_row key_table[] = {
 	{ K_ENTER, IN(SAMPLES), ACT_ENTER, "the whole text of the sample",
 	    "text" },
 	{ 's', IN(SAMPLES), ACT_SORT, "sort by the next column", NULL },
+	/* ---- output ---- */
+	{ K_LEFT, IN(OUTPUT), ACT_LEFT, "to the left, where lines are wider",
+	    NULL },
+	{ 'h', IN(OUTPUT), ACT_LEFT, NULL, NULL },
+	{ K_RIGHT, IN(OUTPUT), ACT_RIGHT, "to the right", NULL },
+	{ 'l', IN(OUTPUT), ACT_RIGHT, NULL, NULL },
 	/* ---- the detail pane ---- */
 	{ ']', IN(TREE) | MAPS, ACT_DETAIL_NEXT, "detail: next sentence",
 	    NULL },
@@ -165,4 +187,18 @@ keys_name(int key, char out[16])
 		snprintf(out, 16, "^%c", key + 64);
 	else
 		snprintf(out, 16, "%c", key > 0 && key < 127 ? key : '?');
+}
+
+int
+keys_named(const char *name)
+{
+	char text[16];
+
+	for (const struct key_row *r = key_table; r->key != K_NONE; r++) {
+		keys_name(r->key, text);
+		if (strcmp(text, name) == 0)
+			return r->key;
+	}
+	/* What is asked is no row of the table. */
+	return name[0] != '\0' && name[1] == '\0' ? name[0] : K_NONE;
 }

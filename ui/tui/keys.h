@@ -17,7 +17,9 @@ enum key {
 	K_UP = 0x110000, K_DOWN, K_LEFT, K_RIGHT, K_HOME, K_END,
 	K_PAGE_UP, K_PAGE_DOWN, K_BACK_TAB, K_DELETE, K_INSERT, K_BACKSPACE,
 	K_F1, K_F2, K_F3, K_F4, K_F5, K_F6, K_F7, K_F8, K_F9, K_F10,
-	K_UNKNOWN	/* a sequence that means nothing here */
+	K_UNKNOWN,	/* a sequence that means nothing here */
+	K_MOUSE,	/* screen_mouse_event() tells what */
+	K_PASTE		/* screen_paste() has the text */
 };
 #define K_CTRL(c) ((c) & 31)
 
@@ -32,6 +34,7 @@ enum view_id {
 	VIEW_SAMPLES,
 	VIEW_OUTPUT,	/* long output of a command */
 	VIEW_HELP,
+	VIEW_COLUMNS,	/* which columns the tree shows */
 	VIEW_COUNT
 };
 #define IN(v) (1u << VIEW_##v)
@@ -43,7 +46,8 @@ enum action {
 	ACT_UP, ACT_DOWN, ACT_LEFT, ACT_RIGHT, ACT_PAGE_UP, ACT_PAGE_DOWN,
 	ACT_FIRST, ACT_LAST, ACT_ENTER,
 	/* Of some views. */
-	ACT_FOLD_ALL, ACT_SORT, ACT_SORT_TURN, ACT_COLUMNS, ACT_FLAT,
+	ACT_FOLD_ALL, ACT_SORT, ACT_SORT_TURN, ACT_COLUMNS, ACT_CHOOSE,
+	ACT_FLAT,
 	ACT_TOGGLE,		/* prune or restore */
 	ACT_DETAIL_NEXT, ACT_DETAIL_PREV,	/* the detail's sentence */
 	ACT_DETAIL_HEAD_NEXT, ACT_DETAIL_HEAD_PREV,
@@ -74,5 +78,7 @@ extern const struct key_row key_table[];
 enum action keys_find(enum view_id view, int key);
 /* "Enter", "^L", "F1", "x". */
 void keys_name(int key, char out[16]);
+/* The key of that name; K_NONE. */
+int keys_named(const char *name);
 
 #endif

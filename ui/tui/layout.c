@@ -9,7 +9,8 @@ enum {
 	BELOW_ROWS = 30,	/* from here on it may be below */
 	DETAIL_MIN_ROWS = 10,
 	HISTORY_ROWS = 20,	/* from here on there is a strip */
-	TOP_ROWS = 5, MESSAGE_ROWS = 3
+	TOP_ROWS = 5, MESSAGE_ROWS = 3,
+	WIDE_COLS = 80		/* what two top lines need for everything */
 };
 
 /* Cuts n rows from the bottom (or the top) of r. */
@@ -28,6 +29,13 @@ take_top(struct rect *r, int n)
 	r->row += n;
 	r->rows -= n;
 	return out;
+}
+
+static int
+top_rows(int rows, int cols)
+{
+	return rows >= HISTORY_ROWS && cols < WIDE_COLS ? 3 : rows >= 12 ? 2 :
+	    1;
 }
 
 static void
@@ -72,7 +80,8 @@ layout_make(int rows, int cols, const struct layout_want *want,
 	if (rows >= MESSAGE_ROWS)
 		out->pane[PANE_MESSAGE] = take_bottom(&body, 1);
 	if (rows >= TOP_ROWS)
-		out->pane[PANE_TOP] = take_top(&body, rows >= 12 ? 2 : 1);
+		out->pane[PANE_TOP] = take_top(&body,
+		    top_rows(rows, cols));
 	if (want->history && rows >= HISTORY_ROWS)
 		out->pane[PANE_HISTORY] = take_bottom(&body,
 		    rows >= 40 ? 7 : rows >= 28 ? 5 : 4);

@@ -9,6 +9,8 @@
 #include "base/mem.h"
 #include "ui/number.h"
 
+enum { SHADES = 9 };
+
 /* ---- rows ---- */
 
 static bool
@@ -172,15 +174,22 @@ map_range_add(struct map_range *r, double v)
 	r->n++;
 }
 
-/* 1 to 9: what is there is never blank. */
+double
+map_range_step(const struct map_range *r)
+{
+	double most = fmax(fabs(r->low), fabs(r->high));
+
+	return fmax((r->high - r->low) / SHADES, MAP_LEAST_STEP * most);
+}
+
+/* 1 to 9, the middle of the range at 5: what is there is never blank. */
 static int
 level(double v, const struct map_range *r)
 {
-	double share = r->high > r->low ? (v - r->low) / (r->high - r->low) :
-	    0.5;
-	int n = 1 + (int)(share * 9);
+	double step = map_range_step(r), middle = (r->low + r->high) / 2;
+	int n = step > 0 ? 5 + (int)floor((v - middle) / step + 0.5) : 5;
 
-	return n > 9 ? 9 : n < 1 ? 1 : n;
+	return n > SHADES ? SHADES : n < 1 ? 1 : n;
 }
 
 void
@@ -217,25 +226,45 @@ static int
 put_key(struct cells *c, int row, int at, int end, double v,
     const struct map_range *range, const char *more)
 {
-	char text[NUMBER_MAX + 8];
-
-	snprintf(text, sizeof(text), "%.3g%s", v, more);
 	if (end - at < 4)
 		return end;
 	map_put_shade(c, row, at, v, range);
-	return at + 3 + cells_put(c, row, at + 3, end - at - 3, STYLE_DIM,
-	    text);
+	return at + 3 + cells_putf(c, row, at + 3, end - at - 3, STYLE_DIM,
+	    "%.3g%s", v, more);
+}
+
+/* ", step 4 %", of the largest value; nothing where all are 0. */
+static void
+step_text(const struct map_range *r, char out[NUMBER_MAX])
+{
+	double share = map_range_step(r) / fmax(fabs(r->low), fabs(r->high));
+
+	out[0] = '\0';
+	if (isfinite(share))
+		snprintf(out, NUMBER_MAX, ", step %.0f %%", 100 * share);
 }
 
 void
 map_put_legend(struct cells *c, int row, struct rect r,
     const struct map_range *range)
 {
+	enum { REST = 32 };	/* columns of all but the step, at most */
 	int at = r.col, end = r.col + r.cols;
+	char step[NUMBER_MAX];
 
 	if (range->n > 0) {
+		step_text(range, step);
+		if (REST + look_columns(step) > r.cols)
+			step[0] = '\0';
 		at = put_key(c, row, at, end, range->low, range, " to ");
-		at = put_key(c, row, at, end, range->high, range, "") + 3;
+		/* One shade for all of them is shown once. */
+		if (level(range->low, range) == level(range->high, range))
+			at += cells_putf(c, row, at, end - at, STYLE_DIM,
+			    "%.3g%s", range->high, step);
+		else
+			at = put_key(c, row, at, end, range->high, range,
+			    step);
+		at += 3;
 	}
 	map_put_pruned(c, row, at, end - at, "pruned");
 }

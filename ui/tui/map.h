@@ -36,6 +36,14 @@ struct map_range {
 	int n;		/* values seen */
 };
 void map_range_add(struct map_range *r, double v);
+/*
+ * How far two values are apart that differ by one shade. Nine shades span the
+ * range where it is wide; where it is narrow a shade stays MAP_LEAST_STEP of
+ * the largest value, so that heads that differ by a hundredth look alike, as
+ * they are. The legend says the step.
+ */
+#define MAP_LEAST_STEP 0.02
+double map_range_step(const struct map_range *r);
 /* Two columns: a shade, question marks while v is not known. */
 void map_put_shade(struct cells *c, int row, int col, double v,
     const struct map_range *r);
@@ -45,7 +53,7 @@ void map_put_pruned(struct cells *c, int row, int col, int width,
     const char *text);
 /* The cursor: brackets around the two columns at col, and the selection. */
 void map_put_cursor(struct cells *c, int row, int col);
-/* "░░ 0.71 to ██ 1.28, × pruned" */
+/* "░░ 0.71 to ██ 1.28, step 6 %   ×× pruned" */
 void map_put_legend(struct cells *c, int row, struct rect r,
     const struct map_range *range);
 

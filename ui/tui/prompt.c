@@ -102,6 +102,21 @@ setup(void)
 	rl_deprep_term_function = NULL;
 }
 
+/* Lines as readline would have them of a paste: without the last end. */
+static void
+insert(const char *text)
+{
+	char *s = xstrdup(text), *end = s + strlen(s);
+
+	while (end > s && (end[-1] == '\n' || end[-1] == '\r'))
+		*--end = '\0';
+	for (char *p = s; *p != '\0'; p++)
+		if (*p == '\r')
+			*p = '\n';
+	rl_insert_text(s);
+	free(s);
+}
+
 void
 prompt_open(struct app *app, const char *text)
 {
@@ -112,7 +127,7 @@ prompt_open(struct app *app, const char *text)
 	str_clear(&prompt.matches);
 	rl_callback_handler_install(":", on_line);
 	if (text[0] != '\0')
-		rl_insert_text(text);
+		insert(text);
 	app->p->mode = MODE_PROMPT;
 	app_dirty(app);
 }
@@ -127,6 +142,12 @@ prompt_cancel(struct app *app)
 	prompt.byte = -1;
 	app->p->mode = MODE_KEYS;
 	app_dirty(app);
+}
+
+bool
+prompt_empty(void)
+{
+	return rl_end == 0;
 }
 
 static bool
@@ -174,15 +195,19 @@ finish(struct app *app)
 	free(text);
 }
 
-void
+bool
 prompt_byte(struct app *app, int c)
 {
+	bool done;
+
 	str_clear(&prompt.matches);
 	prompt.byte = c;
 	rl_callback_read_char();
 	app_dirty(app);
-	if (prompt.done)
+	done = prompt.done;
+	if (done)
 		finish(app);
+	return done;
 }
 
 bool
@@ -205,28 +230,35 @@ prompt_close(void)
 	rl_outstream = stdout;
 }
 
+/* Pasted lines stand behind each other. */
+static void
+blank_ends(char *s)
+{
+	for (; *s != '\0'; s++)
+		if (*s == '\n')
+			*s = ' ';
+}
+
 /* First the column of the cursor, then as much before and after as fits. */
 void
 prompt_draw(const struct app *app, struct cells *c, struct rect r)
 {
-	char *before = xstrndup(rl_line_buffer, (size_t)rl_point);
+	struct look l = { .ascii = c->ascii };
 	const char *sign = rl_display_prompt != NULL ? rl_display_prompt : ":";
-	int lead = look_columns(sign), at = lead + look_columns(before);
-	int skip = at >= r.cols ? at - r.cols + 1 : 0;
-	struct str all = STR_INIT;
-	const char *s;
+	char *raw = str_format("%s%s", sign, rl_line_buffer), *all;
+	char *raw_before = xstrndup(raw, strlen(sign) + (size_t)rl_point);
+	char *before;
+	const char *from;
+	int at;
 
-	str_addf(&all, "%s%s", sign, rl_line_buffer);
-	s = all.s;
-	while (skip > 0 && *s != '\0') {
-		/* A character, with its continuation bytes. */
-		s++;
-		while (((unsigned char)*s & 0xc0) == 0x80)
-			s++;
-		skip--;
-		at--;
-	}
-	cells_put(c, r.row, r.col, r.cols, STYLE_NORMAL, s);
+	blank_ends(raw);
+	blank_ends(raw_before);
+	all = look_clean(&l, raw);
+	before = look_clean(&l, raw_before);
+	at = look_columns(before);
+	from = look_skip(all, at - r.cols + 1);
+	at -= look_columns(all) - look_columns(from);
+	cells_put(c, r.row, r.col, r.cols, STYLE_NORMAL, from);
 	c->cursor_row = r.row;
 	c->cursor_col = r.col + (at < r.cols ? at : r.cols - 1);
 	if (prompt.matches.n > 0 && r.row > 0) {
@@ -235,6 +267,8 @@ prompt_draw(const struct app *app, struct cells *c, struct rect r)
 		cells_put(c, r.row - 1, r.col, r.cols, STYLE_DIM,
 		    prompt.matches.s);
 	}
+	free(raw);
+	free(raw_before);
+	free(all);
 	free(before);
-	str_free(&all);
 }

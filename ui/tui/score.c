@@ -30,6 +30,7 @@ struct scores {
 	int n, cap;
 	struct entry *entry;
 	struct job *job;	/* that runs, or NULL */
+	void (*ready)(struct app *app);
 };
 
 struct score_job {
@@ -219,8 +220,16 @@ done(struct app *app, struct job *job, enum pare_rc rc,
 	for (int i = 0; i < j->n && s->origin == j->m->origin; i++)
 		keep_entry(s, &j->entry[i]);
 	app_dirty(app);
+	if (s->ready != NULL)
+		s->ready(app);
 	if (rc != PARE_ECANCELED)
 		scores_want(app, s);
+}
+
+void
+scores_watch(struct scores *s, void (*ready)(struct app *app))
+{
+	s->ready = ready;
 }
 
 static void

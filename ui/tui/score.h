@@ -17,6 +17,8 @@ void scores_free(struct scores *s);
 
 /* Measures in the background what is missing of the current model. */
 void scores_want(struct app *app, struct scores *s);
+/* Called whenever more is known; one caller at most. */
+void scores_watch(struct scores *s, void (*ready)(struct app *app));
 
 /* L2 norms of the heads of a layer by original number; NAN: not there, or not
  * known yet. Returns their mean, or NAN. Heads that share a KV head have one

@@ -35,7 +35,10 @@
 #include "base/mem.h"
 #include "ui/tui/keys.h"
 
-enum { TAIL_MAX = 4096, ESC_DELAY = 25 };
+enum { TAIL_MAX = 4096, PASTE_MAX = 1 << 16, ESC_DELAY = 25 };
+
+/* Codes for sequences that curses has no name for. */
+enum { CODE_MOUSE = KEY_F(60), CODE_MOUSE_OLD, CODE_PASTE, CODE_PASTE_END };
 
 const char *const screen_theme_names[THEME_COUNT + 1] = { "default",
 	"contrast", "mono", NULL };
@@ -89,12 +92,20 @@ static const struct look_row theme_rows[2][STYLE_COUNT] = {
 
 static struct {
 	SCREEN *term;
-	bool on, ascii, color, pasting;
+	bool on, ascii, raw;
+	bool has_mouse, mouse;	/* it has one; it is wanted */
 	enum screen_theme theme;
+	enum look_color choice;
 	attr_t attr[STYLE_COUNT];
 	struct cells shown;
 	int saved_err, log;	/* standard error as it was; what it is now */
 } scr = { .saved_err = -1, .log = -1 };
+
+/* Modes that terminals have and their descriptions do not name. */
+static const char mode_paste_on[] = "\033[?2004h";
+static const char mode_paste_off[] = "\033[?2004l";
+static const char mode_mouse_on[] = "\033[?1000h\033[?1006h";
+static const char mode_mouse_off[] = "\033[?1006l\033[?1000l";
 
 /* What a dying process needs: all of it ready, for there is no time to ask. */
 static struct {
@@ -163,31 +174,64 @@ release_fatal(void)
 			sigaction(fatal[i], &fatal_old[i], NULL);
 }
 
+/* Without the waits of old terminals, "$<5>". */
+static void
+add_last(const char *s)
+{
+	while (s != NULL && *s != '\0' && last.n < sizeof(last.out)) {
+		const char *end = s[0] == '$' && s[1] == '<' ?
+		    strchr(s, '>') : NULL;
+
+		if (end != NULL)
+			s = end + 1;
+		else
+			last.out[last.n++] = *s++;
+	}
+}
+
 static void
 add_cap(const char *name)
 {
 	const char *s = tigetstr(name);
-	size_t n;
 
-	if (s == NULL || s == (const char *)-1)
-		return;
-	n = strlen(s);
-	if (last.n + n > sizeof(last.out))
-		return;
-	memcpy(last.out + last.n, s, n);
-	last.n += n;
+	if (s != (const char *)-1)
+		add_last(s);
+}
+
+/* The screen that was there before comes back by itself. */
+static bool
+has_other_screen(void)
+{
+	const char *s = tigetstr("smcup");
+
+	return s != NULL && s != (const char *)-1 && *s != '\0';
+}
+
+/* What gives the terminal back, for the size it has. */
+static void
+write_last(void)
+{
+	last.armed = 0;
+	last.n = 0;
+	add_last(mode_paste_off);
+	if (scr.has_mouse)
+		add_last(mode_mouse_off);
+	add_cap("sgr0");
+	if (!has_other_screen()) {
+		add_last(tiparm(tigetstr("cup"), LINES - 1, 0));
+		add_cap("el");
+	}
+	add_cap("rmkx");
+	add_cap("cnorm");
+	add_cap("rmcup");
+	last.armed = 1;
 }
 
 static void
 arm(void)
 {
-	last.n = 0;
-	add_cap("sgr0");
-	add_cap("rmkx");
-	add_cap("cnorm");
-	add_cap("rmcup");
 	last.saved_err = scr.saved_err;
-	last.armed = 1;
+	write_last();
 	mem_set_die_hook(give_back);
 	catch_fatal();
 }
@@ -236,6 +280,12 @@ return_err(void)
 
 /* ---- opening and closing ------------------------------------------------- */
 
+const char *
+screen_library(void)
+{
+	return curses_version();
+}
+
 bool
 screen_usable(char why[128])
 {
@@ -262,10 +312,34 @@ screen_usable(char why[128])
 	return why[0] == '\0';
 }
 
+/* Asks for colours when they are first wanted: a terminal that is to show none
+ * is sent nothing of the kind. */
+static bool
+can_color(void)
+{
+	static bool asked, can;
+
+	if (!asked)
+		can = has_colors() && start_color() == OK &&
+		    use_default_colors() == OK && COLORS >= 8;
+	asked = true;
+	return can;
+}
+
+static bool
+wants_color(enum look_color color)
+{
+	const char *no = getenv("NO_COLOR");
+
+	return color == LOOK_ALWAYS ||
+	    (color == LOOK_AUTO && (no == NULL || *no == '\0'));
+}
+
 static void
 set_styles(void)
 {
-	bool color = scr.color && scr.theme != THEME_MONO;
+	bool color = scr.theme != THEME_MONO && wants_color(scr.choice) &&
+	    can_color();
 	enum screen_theme t = scr.theme == THEME_MONO ? THEME_DEFAULT :
 	    scr.theme;
 
@@ -281,20 +355,54 @@ set_styles(void)
 	}
 }
 
-static bool
-wants_color(enum look_color color)
+/* Mouse and paste as they are wanted now, or both off. */
+static void
+set_modes(bool on)
 {
-	const char *no = getenv("NO_COLOR");
+	fputs(on ? mode_paste_on : mode_paste_off, stdout);
+	if (scr.has_mouse)
+		fputs(on && scr.mouse && !scr.raw ? mode_mouse_on :
+		    mode_mouse_off, stdout);
+	fflush(stdout);
+}
 
-	return color == LOOK_ALWAYS ||
-	    (color == LOOK_AUTO && (no == NULL || *no == '\0'));
+/* Where no other screen comes back the picture stays, but for the last two lines:
+ * the shell goes on there. */
+static void
+leave_screen(void)
+{
+	set_modes(false);
+	if (!has_other_screen()) {
+		move(LINES > 1 ? LINES - 2 : 0, 0);
+		clrtobot();
+		refresh();
+		cells_free(&scr.shown);
+	}
+	endwin();
 }
 
 static void define_keys(void);
 
+/* Ctrl-C as a key among others: a signal would overtake what was typed before
+ * it, or come after what was typed behind it. */
+static void
+take_interrupt_key(void)
+{
+	struct termios tty;
+
+	if (tcgetattr(STDIN_FILENO, &tty) != 0)
+		return;
+	tty.c_cc[VINTR] = _POSIX_VDISABLE;
+	tcsetattr(STDIN_FILENO, TCSANOW, &tty);
+	def_prog_mode();
+}
+
 static void
 setup(enum look_color color)
 {
+	const char *mouse = tigetstr("kmous");
+
+	scr.has_mouse = mouse != NULL && mouse != (const char *)-1;
 	cbreak();
 	noecho();
 	nonl();
@@ -304,9 +412,10 @@ setup(enum look_color color)
 	leaveok(stdscr, FALSE);
 	curs_set(0);
 	define_keys();
-	scr.color = wants_color(color) && has_colors() &&
-	    start_color() == OK && use_default_colors() == OK && COLORS >= 8;
+	take_interrupt_key();
+	scr.choice = color;
 	set_styles();
+	set_modes(true);
 }
 
 bool
@@ -334,9 +443,8 @@ screen_close(void)
 {
 	if (!scr.on)
 		return;
-	screen_raw(false);
+	leave_screen();
 	scr.on = false;
-	endwin();
 	delscreen(scr.term);
 	scr.term = NULL;
 	last.armed = 0;
@@ -353,13 +461,23 @@ screen_ascii(void)
 }
 
 void
-screen_theme(enum screen_theme theme)
+screen_theme(enum screen_theme theme, enum look_color color)
 {
-	if (theme == scr.theme)
+	if (theme == scr.theme && color == scr.choice)
 		return;
 	scr.theme = theme;
+	scr.choice = color;
 	set_styles();
 	cells_free(&scr.shown);
+}
+
+void
+screen_mouse(bool on)
+{
+	if (on == scr.mouse)
+		return;
+	scr.mouse = on;
+	set_modes(true);
 }
 
 void
@@ -377,6 +495,8 @@ screen_resize(void)
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_row > 0 &&
 	    ws.ws_col > 0 && (ws.ws_row != LINES || ws.ws_col != COLS))
 		resizeterm(ws.ws_row, ws.ws_col);
+	if (last.armed)
+		write_last();
 	cells_free(&scr.shown);
 }
 
@@ -394,13 +514,14 @@ screen_resume(void)
 	reset_prog_mode();
 	refresh();
 	curs_set(0);
+	set_modes(true);
 	screen_resize();
 }
 
 void
 screen_suspend(void)
 {
-	endwin();
+	leave_screen();
 	kill(getpid(), SIGSTOP);
 	screen_resume();
 }
@@ -495,9 +616,17 @@ static const struct {
 	{ KEY_F(10), K_F10 },
 };
 
+static bool mouse_is_old;	/* how the one to be read is written */
+
 static int
 decode(int code)
 {
+	if (code == CODE_MOUSE || code == CODE_MOUSE_OLD) {
+		mouse_is_old = code == CODE_MOUSE_OLD;
+		return K_MOUSE;
+	}
+	if (code == CODE_PASTE)
+		return K_PASTE;
 	for (size_t i = 0; i < sizeof(key_codes) / sizeof(*key_codes); i++)
 		if (key_codes[i].code == code)
 			return key_codes[i].key;
@@ -539,6 +668,10 @@ define_keys(void)
 	for (size_t i = 0; i < sizeof(more) / sizeof(*more); i++)
 		if (key_defined(more[i].text) == 0)
 			define_key(more[i].text, more[i].code);
+	define_key("\033[<", CODE_MOUSE);
+	define_key("\033[M", CODE_MOUSE_OLD);
+	define_key("\033[200~", CODE_PASTE);
+	define_key("\033[201~", CODE_PASTE_END);
 }
 
 /* A sequence that nobody described, to its final byte: it is no Esc. What else
@@ -578,27 +711,138 @@ screen_key(bool *gone)
 	return c == 127 || c == 8 ? K_BACKSPACE : (int)c;
 }
 
+/* A character in the middle of a sequence, which may come in pieces; false:
+ * there is none, or it is a key (*code). */
+static bool
+next_char(wint_t *c, int *code)
+{
+	int rc = get_wch(c);
+
+	if (rc == ERR && screen_pending(100))
+		rc = get_wch(c);
+	*code = rc == KEY_CODE_YES ? (int)*c : 0;
+	return rc == OK;
+}
+
+/* "button;column;row" and M or m, or three characters. */
+struct mouse
+screen_mouse_event(void)
+{
+	int n[3] = { 0 }, at = 0, code;
+	wint_t c = 0;
+
+	if (mouse_is_old) {
+		for (; at < 3 && next_char(&c, &code); at++)
+			n[at] = (int)c - 32;
+		return mouse_decode(at == 3 ? n[0] : -1, n[1], n[2], true);
+	}
+	while (next_char(&c, &code) && c != 'M' && c != 'm')
+		if (c == ';' && at < 2)
+			at++;
+		else if (c >= '0' && c <= '9' && n[at] < 100000)
+			n[at] = n[at] * 10 + (int)(c - '0');
+	return mouse_decode(at == 2 ? n[0] : -1, n[1], n[2], c == 'M');
+}
+
+void
+screen_paste(struct str *out)
+{
+	utf8proc_uint8_t utf8[4];
+	wint_t c = 0;
+	int code;
+
+	for (;;) {
+		if (next_char(&c, &code)) {
+			utf8proc_ssize_t n = utf8proc_encode_char(
+			    (utf8proc_int32_t)c, utf8);
+
+			if (out->n < PASTE_MAX)
+				str_addn(out, (const char *)utf8, (size_t)n);
+		} else if (code == 0 || code == CODE_PASTE_END) {
+			return;
+		}
+	}
+}
+
 void
 screen_raw(bool on)
 {
-	static const char paste_on[] = "\033[?2004h",
-	    paste_off[] = "\033[?2004l";
-
 	keypad(stdscr, on ? FALSE : TRUE);
-	if (scr.pasting == on || !scr.on)
+	if (scr.raw == on || !scr.on)
 		return;
-	scr.pasting = on;
-	fputs(on ? paste_on : paste_off, stdout);
-	fflush(stdout);
+	scr.raw = on;
+	if (scr.mouse)
+		set_modes(true);
+}
+
+/* Bytes that were looked at and not taken. */
+static struct {
+	int c[3], n;
+} held;
+
+/* In front of those. */
+static void
+hold_first(int c)
+{
+	memmove(held.c + 1, held.c, sizeof(held.c) - sizeof(*held.c));
+	held.c[0] = c;
+	held.n++;
+}
+
+/* The mouse is off in the prompt, but a report may have been under way. Looks
+ * behind an Esc; what is no report is held. */
+static bool
+skip_report(void)
+{
+	int c;
+
+	if (!scr.mouse || !screen_pending(ESC_DELAY))
+		return false;
+	c = getch();
+	if (c == '[' && screen_pending(ESC_DELAY)) {
+		c = getch();
+		if (c == '<') {
+			while (c != 'M' && c != 'm' && screen_pending(100))
+				c = getch();
+			return true;
+		}
+		held.c[held.n++] = '[';
+	}
+	held.c[held.n++] = c;
+	return false;
 }
 
 int
 screen_byte(bool *gone)
 {
-	int c = getch();
+	int c;
 
+	*gone = false;
+	if (held.n > 0) {
+		c = held.c[0];
+		memmove(held.c, held.c + 1, sizeof(held.c) - sizeof(*held.c));
+		held.n--;
+		return c;
+	}
+	do
+		c = getch();
+	while (c == K_ESC && skip_report());
 	*gone = c == ERR && is_gone();
 	return c == ERR || c > 255 ? -1 : c;
+}
+
+int
+screen_peek(void)
+{
+	bool gone;
+	int c;
+
+	if (held.n == 0 && !screen_pending(0))
+		return -1;
+	c = screen_byte(&gone);
+	if (c >= 0)
+		hold_first(c);
+	return c;
 }
 
 bool
@@ -606,5 +850,12 @@ screen_pending(int ms)
 {
 	struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
 
-	return poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0;
+	return held.n > 0 ||
+	    (poll(&p, 1, ms) > 0 && (p.revents & POLLIN) != 0);
+}
+
+void
+screen_drop_input(void)
+{
+	flushinp();
 }

@@ -7,9 +7,13 @@
 #ifndef PARE_UI_TUI_SCREEN_H
 #define PARE_UI_TUI_SCREEN_H
 
+#include "base/str.h"
 #include "ui/look.h"
 #include "ui/tui/cell.h"
+#include "ui/tui/mouse.h"
 
+/* What draws: "ncurses 6.4". */
+const char *screen_library(void);
 /* A terminal on both ends that can move its cursor? why: one line, or "". */
 bool screen_usable(char why[128]);
 
@@ -24,7 +28,10 @@ bool screen_ascii(void);
 void screen_size(int *rows, int *cols);
 /* The size of the terminal again, after SIGWINCH. */
 void screen_resize(void);
-void screen_theme(enum screen_theme theme);
+/* Other colours, also in a session that began without any. */
+void screen_theme(enum screen_theme theme, enum look_color color);
+/* Clicks and the wheel as keys; off at first, and while keys come as bytes. */
+void screen_mouse(bool on);
 /* Shows what changed; all: everything, for the terminal may hold anything. */
 void screen_show(const struct cells *c, bool all);
 void screen_beep(void);
@@ -33,14 +40,24 @@ void screen_suspend(void);
 /* After SIGCONT: the terminal as we want it again. */
 void screen_resume(void);
 
-/* The next key; K_NONE: none is there. *gone: the terminal went away. */
+/* The next key, Ctrl-C being one; K_NONE: none is there. *gone: the terminal
+ * went away. */
 int screen_key(bool *gone);
-/* Until it is switched off keys come as bytes, for readline; what is pasted is
- * marked as such. */
+/* After K_MOUSE: what it did. */
+struct mouse screen_mouse_event(void);
+/* After K_PASTE: the text, onto the end of out. */
+void screen_paste(struct str *out);
+/* Until it is switched off keys come as bytes, for readline. Either way the
+ * terminal is asked to mark what is pasted. */
 void screen_raw(bool on);
 /* The next byte; -1: none. */
 int screen_byte(bool *gone);
+/* The same, and it stays there. */
+int screen_peek(void);
 /* Whether something follows within ms milliseconds. */
 bool screen_pending(int ms);
+
+/* Forgets what was typed and not read yet. */
+void screen_drop_input(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "ui/tui/app_private.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ snapshot_free(struct snapshot *s)
 		state_free(&s->state[i]);
 	free(s->state);
 	free(s->data_path);
+	free(s->parts);
 	memset(s, 0, sizeof(*s));
 	s->partial.state = -1;
 }
@@ -60,8 +62,8 @@ take_eval(struct snap_state *t, const struct session *s, enum metric metric)
 	const struct evaluation *v = NULL;
 
 	if (hash != 0 && s->data[ROLE_EVAL] != NULL)
-		v = memory_evaluation(s->memory, hash,
-		    s->data[ROLE_EVAL]->hash, metric);
+		v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
+		    metric);
 	if (v != NULL && t->eval != NULL &&
 	    v->data_hash == t->eval->data_hash &&
 	    v->seconds == t->eval->seconds && v->value == t->eval->value)
@@ -83,6 +85,17 @@ take_latency(struct snap_state *t, const struct session *s)
 	t->has_latency = l != NULL;
 	if (l != NULL)
 		t->latency = *l;
+}
+
+/* Likewise copied. */
+static void
+take_parts(struct snapshot *snap, const struct session *s)
+{
+	uint64_t hash = atomic_load(&session_model(s)->hash);
+
+	free(snap->parts);
+	snap->parts = hash == 0 ? NULL :
+	    latency_parts_copy(memory_parts_of(s->memory, hash));
 }
 
 static void
@@ -161,6 +174,14 @@ take_data(struct snapshot *snap, const struct session *s)
 	    NULL;
 }
 
+static void
+take_settings(struct snapshot *snap, const struct session *s)
+{
+	snprintf(snap->columns, sizeof(snap->columns), "%s",
+	    settings_text(s->settings, SET_COLUMNS));
+	snap->seed = (uint64_t)settings_int(s->settings, SET_SEED);
+}
+
 void
 snapshot_take(struct app *app)
 {
@@ -171,9 +192,12 @@ snapshot_take(struct app *app)
 	if (m == NULL) {
 		snapshot_free(snap);
 		app->p->opened = NULL;
-		return;
 	}
+	take_settings(snap, s);
+	if (m == NULL)
+		return;
 	take_states(snap, s);
+	take_parts(snap, s);
 	take_data(snap, s);
 	snap->open = true;
 	snap->ghost = m->ghost;

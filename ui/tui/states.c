@@ -50,6 +50,8 @@ states_value(const struct app *app, const struct snap_state *s,
 	} else if (p->on && p->state == s->id && p->n > 0) {
 		out[0] = '~';
 		render_metric(out + 1, NUMBER_MAX - 1, metric, p->value);
+	} else if (app->snap.can_eval) {
+		snprintf(out, NUMBER_MAX, "?");
 	}
 }
 
@@ -108,8 +110,10 @@ describe_value(const struct app *app, const struct snap_state *s,
 	const char *name = metric_table[m].name, *unit;
 
 	states_value(app, s, value);
-	if (value[0] == '\0') {
-		str_add(b, app->snap.can_eval ? "; not evaluated" : "");
+	if (value[0] == '\0')
+		return;
+	if (value[0] == '?') {
+		str_addf(b, "; %s unknown: never evaluated to its end", name);
 		return;
 	}
 	str_addf(b, "; %s %s", name, value);

@@ -22,7 +22,8 @@ struct states *states_of(const struct app *app);
 void states_follow(struct app *app, unsigned change);
 
 const struct snap_state *states_get(const struct app *app, int id);
-/* The metric, "~" before a partial one; "" when it is not known. */
+/* The metric, "~" before a partial one; "?" when it is not known; "" where
+ * nothing can be evaluated. */
 void states_value(const struct app *app, const struct snap_state *s,
     char out[NUMBER_MAX]);
 /* Median milliseconds; "". */

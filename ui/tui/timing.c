@@ -9,12 +9,13 @@
 #include "measure/stats.h"
 #include "tensor/kernel.h"
 
-enum { RUNS = 3, SLOTS_LEFT = SLOT_COUNT - SLOT_LAYER_COUNT };
+enum { RUNS = 3, PASSES = 15, SLOTS_LEFT = SLOT_COUNT - SLOT_LAYER_COUNT };
 
 /* Numbers are kept by address of the model, which is referenced. */
 struct timings {
 	struct model *m;
 	double *ms;		/* per slot_index() */
+	struct latency_parts *parts;	/* NULL: a latency has them */
 	bool busy;
 };
 
@@ -24,6 +25,8 @@ struct timing_job {
 	struct model *m;
 	int64_t seq;
 	double *ms;
+	bool passes;		/* measure the parts */
+	struct latency_parts *parts;
 	void (*ready)(struct app *app);
 };
 
@@ -87,6 +90,26 @@ time_map(const struct tensor *t, int64_t n, double *ms, struct pare_err *err)
 	return scratch != NULL ? PARE_OK : PARE_ENOMEM;
 }
 
+/* The modules, for a sequence as long as the model takes. A model whose pass
+ * fails has no parts, but its maps can still be timed. */
+static enum pare_rc
+time_parts(struct timing_job *j, struct task *task, struct pare_err *err)
+{
+	int64_t longest = j->m->hp.positions - j->m->hp.position_offset;
+	struct latency_options o = { .batch = 1, .seq = j->seq,
+		.runs = PASSES };
+	struct latency_parts *parts[2];
+	struct latency l;
+	enum pare_rc rc;
+
+	if (j->m->hp.positions > 0 && o.seq > longest)
+		o.seq = longest;
+	rc = latency_run(j->m, NULL, &o, &l, parts, task, err);
+	if (rc == PARE_OK)
+		j->parts = parts[0];
+	return rc == PARE_ECANCELED ? rc : PARE_OK;
+}
+
 static enum pare_rc
 timing_run(struct job *job, struct task *task, struct pare_err *err)
 {
@@ -94,6 +117,8 @@ timing_run(struct job *job, struct task *task, struct pare_err *err)
 	struct slot_ref slot = SLOT_REF_START;
 	size_t at = 0, places = slot_places(j->m);
 
+	if (j->passes && time_parts(j, task, err) != PARE_OK)
+		return err->rc;
 	kernel_bind();
 	while (model_next_slot(j->m, &slot)) {
 		const struct tensor *t = model_slot(j->m, slot);
@@ -119,9 +144,12 @@ timing_done(struct app *app, struct job *job, enum pare_rc rc,
 		return;
 	model_unref(t->m);
 	free(t->ms);
+	free(t->parts);
 	t->m = model_ref(j->m);
 	t->ms = j->ms;
+	t->parts = j->parts;
 	j->ms = NULL;
+	j->parts = NULL;
 	j->ready(app);
 }
 
@@ -132,6 +160,7 @@ timing_drop(struct job *job)
 
 	model_unref(j->m);
 	free(j->ms);
+	free(j->parts);
 	free(j);
 }
 
@@ -152,6 +181,7 @@ timings_want(struct app *app, struct timings *t,
 	j->to = t;
 	j->m = model_ref(m);
 	j->seq = app->snap.seq;
+	j->passes = app->snap.parts == NULL;
 	j->ms = xmalloc(slot_places(m) * sizeof(*j->ms));
 	for (size_t i = 0; i < slot_places(m); i++)
 		j->ms[i] = NAN;
@@ -167,6 +197,15 @@ timings_get(const struct timings *t, const struct model *m,
 	return t->m == m && m != NULL ? t->ms[slot_index(slot)] : NAN;
 }
 
+const struct latency_parts *
+timings_parts(const struct app *app, const struct timings *t,
+    const struct model *m)
+{
+	if (app->snap.parts != NULL && m == app_model(app))
+		return app->snap.parts;
+	return t->m == m ? t->parts : NULL;
+}
+
 struct timings *
 timings_new(void)
 {
@@ -178,5 +217,6 @@ timings_free(struct timings *t)
 {
 	model_unref(t->m);
 	free(t->ms);
+	free(t->parts);
 	free(t);
 }

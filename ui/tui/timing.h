@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * timing: milliseconds of each linear map of a model, measured on the kernels
- * that its forms run on, for a sequence. What is between the maps (attention
- * scores, norms, activations) is not in it; `latency` measures the whole.
+ * timing: milliseconds of the parts of a model. Modules are measured in place, in
+ * a few passes over one sequence, unless `latency` measured the state already:
+ * then those numbers hold, and `show` has the same. A linear map has the
+ * milliseconds of its product alone, by the kernel that its form runs on; what
+ * is between the maps (attention scores, norms, activations) is only in their
+ * modules.
  */
 #ifndef PARE_UI_TUI_TIMING_H
 #define PARE_UI_TUI_TIMING_H
@@ -20,5 +23,9 @@ void timings_want(struct app *app, struct timings *t,
 /* Milliseconds of the map in a slot of m; NAN: not known, or not a map. */
 double timings_get(const struct timings *t, const struct model *m,
     struct slot_ref slot);
+/* The parts of m, borrowed until the next change: of its last latency, else as
+ * measured here; NULL: not known. */
+const struct latency_parts *timings_parts(const struct app *app,
+    const struct timings *t, const struct model *m);
 
 #endif

@@ -17,6 +17,7 @@ const struct view *const view_table[VIEW_COUNT] = {
 	[VIEW_SAMPLES] = &view_samples,
 	[VIEW_OUTPUT] = &view_output,
 	[VIEW_HELP] = &view_help,
+	[VIEW_COLUMNS] = &view_columns,
 };
 
 const struct detail *const detail_table[] = {
@@ -54,6 +55,14 @@ view_top(int cursor, int n, int rows)
 	if (top > n - rows)
 		top = n - rows;
 	return top < 0 ? 0 : top;
+}
+
+int
+view_row_at(int cursor, int n, struct rect r, int row)
+{
+	int i = view_top(cursor, n, r.rows) + row - r.row;
+
+	return row < r.row || row >= r.row + r.rows || i >= n ? -1 : i;
 }
 
 int

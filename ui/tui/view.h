@@ -44,6 +44,12 @@ struct view {
 	/* Raw keys before the table is asked (typing into a field); false: not
 	 * taken. */
 	bool (*key)(struct app *app, int key);
+	/* The mouse at a place of the screen, draw() having had r: moves the
+	 * cursor there. NULL: there is none to move. */
+	void (*click)(struct app *app, struct rect r, int row, int col);
+	/* The word for a key in the hint bar as things are; NULL: the key is
+	 * left out. Without the function: k->hint. */
+	const char *(*hint)(const struct app *app, const struct key_row *k);
 	/* `/`: moves the cursor to the next place after it (dir 1) or before
 	 * it (dir -1) that has text, without wrapping; from_top: the first (or
 	 * last) place at all. false: none. Compare with view_has_text(). */
@@ -55,7 +61,7 @@ extern const struct view *const view_table[VIEW_COUNT];
 /* The rows of view_table[], by file. */
 extern const struct view view_tree, view_heads, view_parts, view_apply,
     view_history, view_chart, view_compare, view_samples, view_output,
-    view_help;
+    view_help, view_columns;
 
 /*
  * What the detail pane can show. The first row of detail_table[] whose fits()
@@ -81,6 +87,8 @@ void *detail_state(const struct app *app, const struct detail *d);
 
 /* First row to show of n so that cursor is in view: nothing to remember. */
 int view_top(int cursor, int n, int rows);
+/* Which of n is in a row of the rectangle that shows them so; -1: none. */
+int view_row_at(int cursor, int n, struct rect r, int row);
 /* cursor after a moving action in a list of n shown in `rows` rows; cursor
  * itself when a is no such action. */
 int view_move(enum action a, int cursor, int n, int rows);

@@ -8,12 +8,11 @@
  * arguments of its examples. The first line that it accepts is where its form
  * starts.
  *
- * The form is made from the op's argument table. Whatever it holds is spelled
- * as a line, and that line is what the preview estimates (a job; the newest wins)
- * and what Enter runs.
+ * The form is made from the op's argument table (field.h). Whatever it holds is
+ * spelled as a line, and that line is what the preview estimates (a job; the
+ * newest wins) and what Enter runs. Arrows step over values that the op refuses
+ * on the shapes, so a range that depends on the model is kept too.
  */
-#include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,9 @@
 #include "base/mem.h"
 #include "ops/op.h"
 #include "ui/number.h"
+#include "ui/tui/field.h"
 #include "ui/tui/states.h"
+#include "ui/tui/toggle.h"
 #include "ui/tui/view.h"
 
 /* An op that can apply. */
@@ -30,17 +31,12 @@ struct choice {
 	char *line;		/* owned: how its form starts */
 };
 
-struct field {
-	const struct arg_spec *spec;
-	char *text;		/* owned; "": not given */
-	bool fresh;		/* the next character replaces it */
-};
-
 struct preview_job;
 
 struct apply_view {
 	struct target target;	/* the choices were made for it */
 	struct model *model;	/* and for this model; referenced */
+	struct model *ghost;	/* its shapes; or NULL; referenced */
 	int nchoices, choice;
 	struct choice *choices;	/* owned */
 	bool in_form;
@@ -53,6 +49,8 @@ struct apply_view {
 	struct totals before, after;
 	char *note;		/* owned */
 };
+
+enum { TRIES = 24 };		/* values an arrow looks at for one that can be */
 
 /* ---- lines ---- */
 
@@ -156,31 +154,30 @@ ghost_of(const struct model *m)
 	return edit_commit(e, &out, &err) == PARE_OK ? out : NULL;
 }
 
-/* Whether the op accepts the line on m. */
-static bool
-accepts(const struct model *m, const char *line)
+/* What the op says to the line on m, which stays as it is. */
+static enum pare_rc
+try_line(const struct model *m, const char *line, struct pare_err *err)
 {
 	struct op_input in = { .model = m };
 	struct str note = STR_INIT;
 	struct model *out = NULL;
-	struct pare_err err;
 	struct parsed p;
 	struct edit *e;
-	bool ok;
+	enum pare_rc rc = parse(line, &p, err);
 
-	if (parse(line, &p, &err) != PARE_OK)
-		return false;
+	if (rc != PARE_OK)
+		return rc;
 	in.args = &p.args;
 	e = edit_begin(m, EDIT_ESTIMATE, 0, NULL);
-	ok = p.op->run(&in, e, &note, &err) == PARE_OK;
-	if (ok)
-		ok = edit_commit(e, &out, &err) == PARE_OK;
+	rc = p.op->run(&in, e, &note, err);
+	if (rc == PARE_OK)
+		rc = edit_commit(e, &out, err);
 	else
 		edit_abort(e);
 	model_unref(out);
 	str_free(&note);
 	parsed_free(&p);
-	return ok;
+	return rc;
 }
 
 static int
@@ -227,6 +224,7 @@ first_line(const struct model *m, const struct op *op,
     const struct target *target)
 {
 	bool whole = target->kind == TARGET_MODEL;
+	struct pare_err err;
 	static const enum aim order[2][3] = {
 		{ AIM_SELECTION, AIM_SELECTION, AIM_SELECTION },
 		{ AIM_NONE, AIM_SELECTION, AIM_EXAMPLE },
@@ -237,19 +235,24 @@ first_line(const struct model *m, const struct op *op,
 			char *line = aimed(op, i < 0 ? NULL :
 			    op->examples[i], target->path, order[whole][k]);
 
-			if (line != NULL && accepts(m, line))
+			if (line != NULL && try_line(m, line, &err) ==
+			    PARE_OK)
 				return line;
 			free(line);
 		}
 	return NULL;
 }
 
+/* All that was worked out for a model and a selection. */
 static void
 free_choices(struct apply_view *v)
 {
 	for (int i = 0; i < v->nchoices; i++)
 		free(v->choices[i].line);
 	free(v->choices);
+	model_unref(v->model);
+	model_unref(v->ghost);
+	v->model = v->ghost = NULL;
 	v->choices = NULL;
 	v->nchoices = v->choice = 0;
 }
@@ -258,33 +261,28 @@ static void
 list_choices(struct apply_view *v, const struct app *app)
 {
 	const struct model *m = app_model(app);
-	struct model *ghost;
 	int n = 0;
 
 	free_choices(v);
-	model_unref(v->model);
-	v->model = NULL;
 	v->target = app->target;
 	if (m == NULL)
 		return;
 	v->model = model_ref(m);
+	v->ghost = ghost_of(m);
 	while (op_table[n] != NULL)
 		n++;
 	v->choices = xcalloc((size_t)n + 1, sizeof(*v->choices));
-	if ((ghost = ghost_of(m)) == NULL)
-		return;
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n && v->ghost != NULL; i++) {
 		const struct op *op = op_table[i];
 		char *line;
 
 		/* On shapes alone those that read weights cannot do it. */
 		if (m->ghost && (op->flags & OP_NEEDS_WEIGHTS) != 0)
 			continue;
-		line = first_line(ghost, op, &v->target);
+		line = first_line(v->ghost, op, &v->target);
 		if (line != NULL)
 			v->choices[v->nchoices++] = (struct choice){ op, line };
 	}
-	model_unref(ghost);
 }
 
 /* ---- the preview ---- */
@@ -294,6 +292,7 @@ struct preview_job {
 	struct model *model;
 	char *line;
 	int64_t seq;
+	uint64_t seed;		/* the setting */
 	struct op_result result;
 	bool has_result;
 };
@@ -302,7 +301,8 @@ static enum pare_rc
 preview_run(struct job *job, struct task *task, struct pare_err *err)
 {
 	struct preview_job *j = (struct preview_job *)job;
-	struct op_input in = { .model = j->model, .task = task };
+	struct op_input in = { .model = j->model, .task = task,
+		.seed = j->seed };
 	struct parsed p;
 	enum pare_rc rc = parse(j->line, &p, err);
 
@@ -380,6 +380,7 @@ start_preview(struct app *app)
 	j->model = model_ref(v->model);
 	j->line = xstrdup(v->line);
 	j->seq = app->snap.seq;
+	j->seed = app->snap.seed;
 	v->job = j;
 	app_job(app, &j->job);
 }
@@ -406,20 +407,28 @@ check_fields(const struct apply_view *v, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* What the form says, malloc'ed. */
+static char *
+form_line(const struct apply_view *v)
+{
+	const struct op *op = v->choices[v->choice].op;
+	const char *text[ARG_MAX] = { NULL };
+
+	for (int i = 0; i < v->nfields; i++)
+		text[v->field[i].spec - op->args] = v->field[i].text;
+	return spell(op, text);
+}
+
 /* The line again, what is wrong with it, and its estimate. */
 static void
 changed(struct app *app)
 {
 	struct apply_view *v = app->state[VIEW_APPLY];
-	const struct op *op = v->choices[v->choice].op;
-	const char *text[ARG_MAX] = { NULL };
 	struct parsed p;
 
 	stop_preview(app);
-	for (int i = 0; i < v->nfields; i++)
-		text[v->field[i].spec - op->args] = v->field[i].text;
 	free(v->line);
-	v->line = spell(op, text);
+	v->line = form_line(v);
 	memset(&v->error, 0, sizeof(v->error));
 	app_dirty(app);
 	if (check_fields(v, &v->error) != PARE_OK ||
@@ -432,19 +441,10 @@ changed(struct app *app)
 }
 
 static void
-set_text(struct field *f, const char *text)
-{
-	char *copy = xstrdup(text);
-
-	free(f->text);
-	f->text = copy;
-}
-
-static void
 free_form(struct apply_view *v)
 {
 	for (int i = 0; i < v->nfields; i++)
-		free(v->field[i].text);
+		field_free(&v->field[i]);
 	memset(v->field, 0, sizeof(v->field));
 	v->nfields = v->at = 0;
 	free(v->line);
@@ -482,160 +482,11 @@ open_form(struct app *app)
 
 /* ---- changing a value by arrows ---- */
 
-static void
-step_choice(struct field *f, int dir)
+/* From the selection to ever larger targets. */
+static int
+list_targets(const struct apply_view *v, char list[4][96])
 {
-	int n = 0, at = dir > 0 ? -1 : 0;
-
-	while (f->spec->choices[n] != NULL) {
-		if (strcmp(f->spec->choices[n], f->text) == 0)
-			at = n;
-		n++;
-	}
-	if (n > 0)
-		set_text(f, f->spec->choices[(at + dir + n) % n]);
-}
-
-static bool
-bounded(const struct arg_spec *s)
-{
-	return s->min != 0 || s->max != 0;
-}
-
-/* Below the least value lies "not given", where that is allowed. */
-static bool
-may_be_empty(const struct arg_spec *s)
-{
-	return (s->flags & ARG_REQUIRED) == 0 && s->dflt == NULL;
-}
-
-static void
-step_int(struct field *f, int dir, bool far)
-{
-	const struct arg_spec *s = f->spec;
-	double v, step = far ? 10 : 1;
-	char text[32];
-	int64_t i;
-
-	if (!str_to_int(f->text, &i)) {
-		if (!str_to_int(s->dflt != NULL ? s->dflt : "", &i))
-			i = dir > 0 ? (int64_t)s->min : 0;
-		snprintf(text, sizeof(text), "%lld", (long long)i);
-		if (dir > 0 || s->dflt != NULL)
-			set_text(f, text);
-		return;
-	}
-	v = (double)i;
-	/* In a wide range a far step doubles or halves. */
-	if (far && s->max > 1000)
-		v = dir > 0 ? (v < 1 ? 1 : v * 2) : floor(v / 2);
-	else
-		v += dir * step;
-	if (bounded(s) && v < s->min) {
-		if (may_be_empty(s) && (double)i == s->min) {
-			set_text(f, "");
-			return;
-		}
-		v = s->min;
-	}
-	if (bounded(s) && v > s->max)
-		v = s->max;
-	if (!(fabs(v) < 9e15))
-		return;
-	snprintf(text, sizeof(text), "%lld", (long long)v);
-	set_text(f, text);
-}
-
-/* "45%"; least and most are shares. */
-static void
-step_share(struct field *f, double share, int dir, bool far, double least,
-    double most)
-{
-	double step = far ? 0.25 : 0.05;
-	/* To the next multiple of the step, so that 33% goes to 35%. */
-	double k = share / step, next = dir > 0 ? floor(k + 1e-9) + 1 :
-	    ceil(k - 1e-9) - 1, v = next * step;
-	char text[32];
-
-	if (v < least) {
-		if (may_be_empty(f->spec) && share <= least + 1e-12) {
-			set_text(f, "");
-			return;
-		}
-		v = least;
-	}
-	if (v > most)
-		v = most;
-	snprintf(text, sizeof(text), "%.10g%%", 100 * v);
-	set_text(f, text);
-}
-
-static void
-step_amount(struct field *f, int dir, bool far)
-{
-	struct arg_value v;
-	struct pare_err err;
-	char text[32];
-
-	if (arg_parse_value(f->spec, f->text, &v, &err) != PARE_OK) {
-		if (dir > 0)
-			set_text(f, "5%");
-		return;
-	}
-	if (v.is_share) {
-		step_share(f, v.d, dir, far, 0, 1);
-	} else if (v.i == 0 && dir < 0) {
-		if (may_be_empty(f->spec))
-			set_text(f, "");
-	} else if (v.i < INT64_MAX - 10) {
-		int64_t next = v.i + dir * (far ? 10 : 1);
-
-		snprintf(text, sizeof(text), "%lld",
-		    (long long)(next < 0 ? 0 : next));
-		set_text(f, text);
-	}
-	arg_value_free(&v);
-}
-
-static void
-step_real(struct field *f, int dir, bool far)
-{
-	const struct arg_spec *s = f->spec;
-	bool share = bounded(s) && s->min >= 0 && s->max <= 1;
-	struct arg_value v;
-	struct pare_err err;
-	char text[32];
-	double to;
-
-	if (arg_parse_value(s, f->text, &v, &err) != PARE_OK) {
-		if (s->dflt != NULL)
-			set_text(f, s->dflt);
-		else if (dir > 0)
-			set_text(f, share ? "50%" : "1");
-		return;
-	}
-	if (share) {
-		step_share(f, v.d, dir, far, s->min, s->max);
-	} else {
-		double step = v.d != 0 ? pow(10, floor(log10(fabs(v.d)))) : 1;
-
-		to = v.d + dir * (far ? 5 : 1) * step;
-		if (bounded(s) && to < s->min)
-			to = s->min;
-		if (bounded(s) && to > s->max)
-			to = s->max;
-		snprintf(text, sizeof(text), "%.6g", to);
-		set_text(f, text);
-	}
-	arg_value_free(&v);
-}
-
-/* From the selection to ever larger targets, and around. */
-static void
-step_target(const struct apply_view *v, struct field *f, int dir)
-{
-	char list[4][96];
-	int n = 0, at = -1;
+	int n = 0;
 
 	snprintf(list[n++], 96, "%s", v->target.path);
 	if (v->target.layer >= 0 && v->target.kind != TARGET_LAYER)
@@ -643,40 +494,89 @@ step_target(const struct apply_view *v, struct field *f, int dir)
 	snprintf(list[n++], 96, "L*");
 	if (v->target.kind != TARGET_MODEL)
 		snprintf(list[n++], 96, "all");
-	for (int i = 0; i < n; i++)
-		if (strcmp(list[i], f->text) == 0)
-			at = i;
-	set_text(f, list[at < 0 ? 0 : (at + dir + n) % n]);
+	return n;
+}
+
+static enum pare_rc
+try_form(const struct apply_view *v, struct pare_err *err)
+{
+	char *line = form_line(v);
+	enum pare_rc rc = try_line(v->ghost, line, err);
+
+	free(line);
+	return rc;
+}
+
+/* Whether it is this field that the op minds. A target or nothing at all is
+ * called by many names. */
+static bool
+minds(const struct apply_view *v, const struct field *f, struct pare_err *err)
+{
+	size_t n = strlen(f->spec->name);
+
+	if (try_form(v, err) == PARE_OK)
+		return false;
+	return f->spec->type == ARG_TARGET || f->text[0] == '\0' ||
+	    (strncmp(err->msg, f->spec->name, n) == 0 && err->msg[n] == ':');
+}
+
+/* Words and switches are shown as they are chosen, with what is wrong. */
+static bool
+is_sought(const struct arg_spec *s)
+{
+	return s->type == ARG_INT || s->type == ARG_REAL ||
+	    s->type == ARG_AMOUNT || s->type == ARG_TARGET;
+}
+
+/* To the next value that can be; false: there is none, and why. */
+static bool
+step(const struct apply_view *v, struct field *f, int dir, bool far,
+    struct pare_err *err)
+{
+	bool seeks = is_sought(f->spec) && v->ghost != NULL &&
+	    try_form(v, err) == PARE_OK;
+	char targets[4][96];
+	int n = list_targets(v, targets);
+
+	err->msg[0] = '\0';
+	/* What is named goes without an amount; as one, it is all of it. */
+	if (seeks && f->spec->type == ARG_AMOUNT && f->text[0] == '\0' &&
+	    dir > 0) {
+		field_set(f, "100%");
+		if (!minds(v, f, err))
+			return true;
+		dir = -1;
+	}
+	for (int i = 0; i < TRIES; i++) {
+		char *last = xstrdup(f->text);
+		bool same;
+
+		field_step(f, dir, far, targets, n);
+		same = strcmp(last, f->text) == 0;
+		free(last);
+		if (same)
+			return false;
+		if (!seeks || !minds(v, f, err))
+			return true;
+	}
+	return false;
 }
 
 static void
-step(const struct apply_view *v, struct field *f, int dir, bool far)
+step_field(struct app *app, int dir, bool far)
 {
-	int64_t on = strcmp(f->text, "on") == 0;
+	struct apply_view *v = app->state[VIEW_APPLY];
+	struct field *f = &v->field[v->at];
+	char *was = xstrdup(f->text);
+	struct pare_err err;
 
-	switch (f->spec->type) {
-	case ARG_INT:
-		step_int(f, dir, far);
-		break;
-	case ARG_REAL:
-		step_real(f, dir, far);
-		break;
-	case ARG_AMOUNT:
-		step_amount(f, dir, far);
-		break;
-	case ARG_CHOICE:
-		step_choice(f, dir);
-		break;
-	case ARG_BOOL:
-		set_text(f, on ? "off" : "on");
-		break;
-	case ARG_TARGET:
-		step_target(v, f, dir);
-		break;
-	default:
-		break;
+	if (!step(v, f, dir, far, &err)) {
+		field_set(f, was);
+		if (err.msg[0] != '\0')
+			app_message(app, STYLE_WARN, "%s", err.msg);
 	}
-	f->fresh = true;
+	free(was);
+	changed(app);
 }
 
 /* ---- drawing ---- */
@@ -699,6 +599,22 @@ draw_title(const struct app *app, struct cells *c, struct rect r)
 		    "selected: %s", v->target.path);
 }
 
+/* The line of a form says what the title does, where rows are few. */
+static bool
+has_title(const struct apply_view *v, struct rect r)
+{
+	return r.rows >= (v->in_form ? 9 : 4);
+}
+
+/* Rows under the list of ops that tell of one; 0: none. */
+static int
+choice_help_rows(const struct apply_view *v, struct rect r)
+{
+	if (r.rows < v->nchoices + 3 && r.rows < 8)
+		return 0;
+	return r.rows >= v->nchoices + 4 ? 3 : 2;
+}
+
 /* The op's sentence about itself. */
 static void
 first_sentence(const struct op *op, struct str *b)
@@ -709,22 +625,47 @@ first_sentence(const struct op *op, struct str *b)
 	    strlen(op->help));
 }
 
+/* Whether the selection is a head or part that was pruned. */
+static bool
+is_pruned(const struct app *app)
+{
+	const struct target *t = &app->target;
+
+	return app_model(app) != NULL && (t->kind == TARGET_HEAD ||
+	    t->kind == TARGET_ATTENTION || t->kind == TARGET_FFN) &&
+	    !toggle_present(app_model(app), t);
+}
+
+static void
+draw_none(const struct app *app, struct cells *c, struct rect r)
+{
+	struct str b = STR_INIT;
+
+	if (app_model(app) == NULL)
+		str_add(&b, "no model is open");
+	else if (is_pruned(app))
+		str_addf(&b, "%s %s is pruned: x brings it back",
+		    glyph(c, GLYPH_PRUNED), app->target.path);
+	else
+		str_add(&b, "no op can apply to this selection");
+	states_wrap(c, r, STYLE_NORMAL, b.s);
+	str_free(&b);
+}
+
 static void
 draw_choices(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct apply_view *v = app->state[VIEW_APPLY];
 	struct str help = STR_INIT;
-	int top, title = r.cols >= 60 ? 32 : r.cols;
+	int top, n, title = r.cols >= 60 ? 32 : r.cols;
 
 	if (v->nchoices == 0) {
-		states_wrap(c, r, STYLE_DIM, v->model == NULL ?
-		    "no model is open" : "no op can apply to this selection");
+		draw_none(app, c, r);
 		return;
 	}
 	first_sentence(v->choices[v->choice].op, &help);
-	if (r.rows >= v->nchoices + 3 || r.rows >= 8) {
-		int n = r.rows >= v->nchoices + 4 ? 3 : 2;
-
+	n = choice_help_rows(v, r);
+	if (n > 0) {
 		r.rows -= n;
 		cells_hline(c, r.row + r.rows, r.col, r.cols, STYLE_DIM);
 		states_wrap(c, (struct rect){ r.row + r.rows + 1, r.col,
@@ -745,62 +686,64 @@ draw_choices(const struct app *app, struct cells *c, struct rect r)
 	}
 }
 
+/* "1 to 16, default 8"; the default only where it is not what stands there. */
 static void
-range_text(const struct arg_spec *s, struct str *b)
+say_range(const struct field *f, struct str *b)
 {
-	if (s->type == ARG_CHOICE)
-		for (int i = 0; s->choices[i] != NULL; i++)
-			str_addf(b, "%s%s", i > 0 ? "|" : "", s->choices[i]);
-	else if (s->type == ARG_AMOUNT)
-		str_addf(b, "0%% to 100%%, or a count%s%s", s->unit != NULL ?
-		    " of " : "", s->unit != NULL ? s->unit : "");
-	else if (s->type == ARG_BOOL)
-		str_add(b, "on|off");
-	else if (bounded(s) && s->max >= 1e15)
-		str_addf(b, "%.6g or more", s->min);
-	else if (bounded(s))
-		str_addf(b, "%.6g to %.7g", s->min, s->max);
-	if (s->dflt != NULL)
-		str_addf(b, "%sdefault %s", b->n > 0 ? ", " : "", s->dflt);
+	struct str range = STR_INIT;
+
+	if (f->spec->dflt != NULL && !field_is_default(f))
+		str_addf(b, "default %s", f->spec->dflt);
+	field_range(f->spec, &range);
+	if (range.n > 0)
+		str_addf(b, "%s%s", b->n > 0 ? ", " : "", range.s);
+	str_free(&range);
 }
 
-/* name  < value >  what it is (range, default) */
+/* The value between arrows; columns used. */
+static int
+draw_value(struct cells *c, int row, int col, int room, const struct field *f,
+    bool here)
+{
+	bool none = f->text[0] == '\0', dflt = field_is_default(f);
+	int used = cells_put(c, row, col + 2, room, dflt ? STYLE_DIM :
+	    STYLE_NORMAL, none ? "not given" : f->text);
+
+	if (here) {
+		cells_select(c, (struct rect){ row, col + 2, 1, used > 0 ?
+		    used : 1 });
+		c->cursor_row = row;
+		c->cursor_col = col + 2 + (none ? 0 : used);
+	}
+	if (here && field_steps(f)) {
+		cells_put(c, row, col, 1, STYLE_KEY, glyph(c, GLYPH_LEFT));
+		cells_put(c, row, col + 3 + used, 1, STYLE_KEY,
+		    glyph(c, GLYPH_RIGHT));
+	}
+	/* Where it stands it needs no saying what the default is. */
+	if (dflt && !none)
+		cells_put(c, row, col + 5 + used, room - used - 3, STYLE_DIM,
+		    "default");
+	return used;
+}
+
+/* name  < value >  range and default */
 static void
 draw_field(const struct apply_view *v, struct cells *c, struct rect r, int i)
 {
+	enum { RANGE_COL = 42 };
 	const struct field *f = &v->field[i];
-	const struct arg_spec *s = f->spec;
-	int name = r.cols >= 60 ? 12 : 10, room = r.cols - name - 4, used;
-	bool here = i == v->at, steps = s->type != ARG_TEXT &&
-	    s->type != ARG_FILE && s->type != ARG_STATE;
-	bool dflt = s->dflt != NULL && strcmp(s->dflt, f->text) == 0;
+	int name = r.cols >= 60 ? 12 : 10, room = r.cols - name - 4;
 	struct str b = STR_INIT;
 
-	if (room > 28 && r.cols >= 80)
-		room = 28;
-	cells_put(c, r.row, r.col + 1, name - 1, STYLE_TITLE, s->name);
-	if (here && steps)
-		cells_put(c, r.row, r.col + name, 1, STYLE_KEY,
-		    glyph(c, GLYPH_LEFT));
-	if (f->text[0] == '\0')
-		used = cells_put(c, r.row, r.col + name + 2, room, STYLE_DIM,
-		    "not given");
-	else
-		used = cells_put(c, r.row, r.col + name + 2, room, dflt ?
-		    STYLE_DIM : STYLE_NORMAL, f->text);
-	if (here) {
-		cells_select(c, (struct rect){ r.row, r.col + name + 2, 1,
-		    used > 0 ? used : 1 });
-		if (steps)
-			cells_put(c, r.row, r.col + name + 3 + used, 1,
-			    STYLE_KEY, glyph(c, GLYPH_RIGHT));
-		c->cursor_row = r.row;
-		c->cursor_col = r.col + name + 2 + (f->text[0] == '\0' ? 0 :
-		    used);
-	}
+	if (r.cols >= 80)
+		room = RANGE_COL - name - 4;
+	cells_put(c, r.row, r.col + 1, name - 1, STYLE_TITLE, f->spec->name);
+	draw_value(c, r.row, r.col + name, room, f, i == v->at);
 	if (r.cols >= 80) {
-		range_text(s, &b);
-		cells_put(c, r.row, r.col + 46, r.cols - 46, STYLE_DIM, b.s);
+		say_range(f, &b);
+		cells_put(c, r.row, r.col + RANGE_COL, r.cols - RANGE_COL,
+		    STYLE_DIM, b.n > 0 ? b.s : "");
 	}
 	str_free(&b);
 }
@@ -826,29 +769,32 @@ draw_total(struct cells *c, int row, struct rect r, const char *name,
 	    after ? STYLE_DIM : STYLE_CHANGED, change);
 }
 
+static void
+spell_change(char out[NUMBER_MAX], int64_t before, int64_t after)
+{
+	if (before == after)
+		snprintf(out, NUMBER_MAX, "as before");
+	else
+		number_change(out, (double)before, (double)after);
+}
+
 /* All three in one row, for a low screen. */
 static void
 draw_changes(const struct apply_view *v, struct cells *c, int row,
     struct rect r)
 {
-	char p[NUMBER_MAX], b[NUMBER_MAX], m[NUMBER_MAX];
+	char bytes[NUMBER_MAX], p[NUMBER_MAX], b[NUMBER_MAX], m[NUMBER_MAX];
 
-	if (v->before.params == v->after.params)
-		snprintf(p, sizeof(p), "as before");
-	else
-		number_change(p, (double)v->before.params,
-		    (double)v->after.params);
-	number_bytes(b, (double)v->after.bytes);
-	number_change(m, (double)v->before.bytes, (double)v->after.bytes);
-	if (r.cols < 60) {
+	number_bytes(bytes, (double)v->after.bytes);
+	spell_change(p, v->before.params, v->after.params);
+	spell_change(b, v->before.bytes, v->after.bytes);
+	spell_change(m, v->before.macs, v->after.macs);
+	if (r.cols < 60)
 		cells_putf(c, row, r.col + 1, r.cols - 1, STYLE_CHANGED,
-		    "%s (%s), params %s", b, m, p);
-		return;
-	}
-	cells_putf(c, row, r.col + 1, r.cols - 1, STYLE_CHANGED,
-	    "%s stored (%s), parameters %s, MACs %+.1f %%", b, m, p,
-	    v->before.macs > 0 ? 100.0 * ((double)v->after.macs /
-	    (double)v->before.macs - 1) : 0);
+		    "%s %s, par %s, MACs %s", bytes, b, p, m);
+	else
+		cells_putf(c, row, r.col + 1, r.cols - 1, STYLE_CHANGED,
+		    "%s stored (%s), parameters %s, MACs %s", bytes, b, p, m);
 }
 
 static void
@@ -879,6 +825,23 @@ add_zeros(const struct apply_view *v, struct str *b)
 	str_addf(b, "%s of the weights zero. ", text);
 }
 
+static void
+draw_error(const struct pare_err *err, struct cells *c, struct rect r)
+{
+	struct str b = STR_INIT;
+	int used;
+
+	str_addf(&b, "! %s", err->msg);
+	used = states_wrap(c, r, STYLE_ERROR, b.s);
+	r.row += used;
+	r.rows -= used;
+	str_clear(&b);
+	str_addf(&b, "Try: %s", err->hint);
+	if (err->hint[0] != '\0')
+		states_wrap(c, r, STYLE_DIM, b.s);
+	str_free(&b);
+}
+
 /* The line, what it would do, and what is wrong or worth telling. */
 static void
 draw_preview(const struct app *app, struct cells *c, struct rect r)
@@ -893,12 +856,8 @@ draw_preview(const struct app *app, struct cells *c, struct rect r)
 		cells_put(c, r.row, r.col + r.cols - 1, 1, STYLE_DIM,
 		    glyph(c, GLYPH_CUT));
 	if (v->error.msg[0] != '\0') {
-		cells_putf(c, row, r.col + 1, r.cols - 1, STYLE_ERROR, "! %s",
-		    v->error.msg);
-		if (row + 1 < r.row + r.rows && v->error.hint[0] != '\0')
-			cells_putf(c, row + 1, r.col + 1, r.cols - 1,
-			    STYLE_DIM, "Try: %s", v->error.hint);
-		str_free(&b);
+		draw_error(&v->error, c, (struct rect){ row, r.col + 1,
+		    r.rows - 1, r.cols - 1 });
 		return;
 	}
 	if (!v->known && v->job == NULL)
@@ -908,16 +867,17 @@ draw_preview(const struct app *app, struct cells *c, struct rect r)
 		    "estimating");
 		return;
 	}
-	if (r.rows >= 4) {
+	add_zeros(v, &b);
+	str_add(&b, v->note != NULL ? v->note : "");
+	/* On a low screen the note is worth two of the three rows. */
+	if (r.rows >= 5 || (r.rows == 4 && b.n == 0)) {
 		draw_totals(app, c, row, r);
 		row += 3;
 	} else if (r.rows >= 2) {
 		draw_changes(v, c, row++, r);
 	}
-	add_zeros(v, &b);
-	str_add(&b, v->note != NULL ? v->note : "");
 	states_wrap(c, (struct rect){ row, r.col + 1, r.row + r.rows - row,
-	    r.cols - 1 }, STYLE_WARN, b.s);
+	    r.cols - 1 }, STYLE_WARN, b.n > 0 ? b.s : "");
 	str_free(&b);
 }
 
@@ -925,50 +885,79 @@ draw_preview(const struct app *app, struct cells *c, struct rect r)
 static void
 draw_help(const struct apply_view *v, struct cells *c, struct rect r)
 {
-	const struct arg_spec *s = v->field[v->at].spec;
+	const struct field *f = &v->field[v->at];
 	struct str b = STR_INIT, range = STR_INIT;
 
-	range_text(s, &range);
-	str_addf(&b, "%s%s%s%s", s->text, range.n > 0 ? " (" : "", range.s,
-	    range.n > 0 ? ")" : "");
+	say_range(f, &range);
+	str_addf(&b, "%s%s%s%s", f->spec->text, range.n > 0 ? " (" : "",
+	    range.n > 0 ? range.s : "", range.n > 0 ? ")" : "");
 	states_wrap(c, r, STYLE_DIM, b.s);
 	str_free(&b);
 	str_free(&range);
+}
+
+/* The rule below the fields; with the range of the one under the cursor where
+ * nothing else says it. */
+static void
+draw_rule(const struct apply_view *v, struct cells *c, struct rect r,
+    bool range)
+{
+	struct str b = STR_INIT;
+
+	if (range)
+		say_range(&v->field[v->at], &b);
+	if (b.n > 0)
+		cells_rule(c, r.row, r.col, r.cols, b.s);
+	else
+		cells_hline(c, r.row, r.col, r.cols, STYLE_DIM);
+	str_free(&b);
+}
+
+/* Rows of the parts of a form, from top to bottom. */
+struct form_rows {
+	int fields, help, rule, preview;
+};
+
+/* First the line and its three figures, then as many fields as there are; what
+ * is left is for notes and help. */
+static struct form_rows
+share_rows(int rows, int nfields)
+{
+	struct form_rows o = { .preview = rows >= 7 ? 4 : rows >= 3 ? 2 :
+	    rows >= 2 };
+	int notes;
+
+	rows -= o.preview;
+	o.rule = rows >= 2;
+	rows -= o.rule;
+	o.fields = rows < nfields ? rows : nfields;
+	rows -= o.fields;
+	notes = rows < 2 ? rows : 2;
+	rows -= notes;
+	o.help = rows < 3 ? rows : 3;
+	o.preview += notes + rows - o.help;
+	return o;
 }
 
 static void
 draw_form(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct apply_view *v = app->state[VIEW_APPLY];
-	int low = r.rows >= v->nfields + 7 ? 6 : r.rows >= v->nfields + 5 ||
-	    r.rows >= 10 ? 4 : r.rows >= 4 ? 2 : 1;
-	int rows = r.rows - low, top, help;
-	bool rule = rows > v->nfields || rows > 3;
+	struct form_rows o = share_rows(r.rows, v->nfields);
+	int top = view_top(v->at, v->nfields, o.fields);
 
-	if (rule)
-		rows--;
-	help = rows > v->nfields ? rows - v->nfields : 0;
-	if (rows > v->nfields)
-		rows = v->nfields;
-	if (rows < 1)
-		rows = 1;
-	top = view_top(v->at, v->nfields, rows);
-	for (int i = 0; i < rows && top + i < v->nfields; i++)
+	for (int i = 0; i < o.fields && top + i < v->nfields; i++)
 		draw_field(v, c, (struct rect){ r.row + i, r.col, 1,
 		    r.cols }, top + i);
-	r.row += rows;
-	r.rows -= rows;
-	if (help > 0) {
-		help = help > 3 ? 3 : help;
-		draw_help(v, c, (struct rect){ r.row + (help > 1), r.col + 1,
-		    help - (help > 1), r.cols - 1 });
-		r.row += help;
-		r.rows -= help;
-	}
-	if (rule) {
-		cells_hline(c, r.row++, r.col, r.cols, STYLE_DIM);
-		r.rows--;
-	}
+	r.row += o.fields;
+	if (o.help > 0)
+		draw_help(v, c, (struct rect){ r.row + (o.help > 1), r.col + 1,
+		    o.help - (o.help > 1), r.cols - 1 });
+	r.row += o.help;
+	r.rows = o.preview;
+	if (o.rule > 0)
+		draw_rule(v, c, r, o.help == 0);
+	r.row += o.rule;
 	if (r.rows > 0)
 		draw_preview(app, c, r);
 }
@@ -978,7 +967,7 @@ draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct apply_view *v = app->state[VIEW_APPLY];
 
-	if (r.rows >= 4) {
+	if (has_title(v, r)) {
 		draw_title(app, c, r);
 		r.row++;
 		r.rows--;
@@ -1008,7 +997,6 @@ drop(void *state)
 		return;
 	free_form(v);
 	free_choices(v);
-	model_unref(v->model);
 	free(v);
 }
 
@@ -1049,8 +1037,28 @@ update(struct app *app, unsigned change)
 		return;
 	}
 	free_choices(v);
-	model_unref(v->model);
-	v->model = NULL;
+}
+
+/* What was half typed becomes the nearest value; true if anything did. */
+static bool
+settle_fields(struct app *app)
+{
+	struct apply_view *v = app->state[VIEW_APPLY];
+	bool any = false;
+
+	for (int i = 0; i < v->nfields; i++) {
+		struct field *f = &v->field[i];
+
+		if (!field_settle(f))
+			continue;
+		any = true;
+		app_message(app, STYLE_WARN, "%s is %s now: what was typed "
+		    "cannot be", f->spec->name, f->text[0] != '\0' ? f->text :
+		    "not given");
+	}
+	if (any)
+		changed(app);
+	return any;
 }
 
 static void
@@ -1059,6 +1067,9 @@ run_line(struct app *app)
 	struct apply_view *v = app->state[VIEW_APPLY];
 	char *line;
 
+	/* Nothing runs that was not seen. */
+	if (settle_fields(app))
+		return;
 	if (v->error.msg[0] != '\0') {
 		app_message(app, STYLE_ERROR, "%s", v->error.msg);
 		return;
@@ -1101,21 +1112,21 @@ act_form(struct app *app, enum action a)
 		return true;
 	case ACT_LEFT:
 	case ACT_RIGHT:
-		step(v, f, a == ACT_LEFT ? -1 : 1, false);
-		break;
+		step_field(app, a == ACT_LEFT ? -1 : 1, false);
+		return true;
 	case ACT_PAGE_UP:
 	case ACT_PAGE_DOWN:
-		step(v, f, a == ACT_PAGE_DOWN ? -1 : 1, true);
-		break;
+		step_field(app, a == ACT_PAGE_DOWN ? -1 : 1, true);
+		return true;
 	case ACT_CLEAR:
-		set_text(f, f->spec->dflt != NULL ? f->spec->dflt : "");
+		field_set(f, f->spec->dflt != NULL ? f->spec->dflt : "");
 		f->fresh = true;
 		break;
 	case ACT_UP:
 	case ACT_DOWN:
 	case ACT_FIRST:
 	case ACT_LAST:
-		f->fresh = true;
+		settle_fields(app);
 		v->at = view_move(a, v->at, v->nfields, v->nfields);
 		app_dirty(app);
 		return true;
@@ -1135,63 +1146,30 @@ act(struct app *app, enum action a)
 	    act_list(app, a);
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct apply_view *v = app->state[VIEW_APPLY];
+	int i;
+
+	if (has_title(v, r)) {
+		r.row++;
+		r.rows--;
+	}
+	if (v->in_form && v->nfields > 0) {
+		r.rows = share_rows(r.rows, v->nfields).fields;
+		i = view_row_at(v->at, v->nfields, r, row);
+		if (i >= 0 && i != v->at)
+			settle_fields(app);
+		v->at = i >= 0 ? i : v->at;
+	} else {
+		r.rows -= choice_help_rows(v, r);
+		i = view_row_at(v->choice, v->nchoices, r, row);
+		v->choice = i >= 0 ? i : v->choice;
+	}
+}
+
 /* ---- typing ---- */
-
-/* A letter in a choice goes to the next word that begins with it. */
-static void
-jump_choice(struct field *f, int key)
-{
-	int n = 0, at = -1;
-
-	while (f->spec->choices[n] != NULL) {
-		if (strcmp(f->spec->choices[n], f->text) == 0)
-			at = n;
-		n++;
-	}
-	for (int i = 1; i <= n; i++) {
-		const char *s = f->spec->choices[(at + i) % n];
-
-		if (tolower((unsigned char)s[0]) == tolower(key)) {
-			set_text(f, s);
-			return;
-		}
-	}
-}
-
-static void
-erase(struct field *f)
-{
-	size_t n = strlen(f->text);
-
-	while (n > 0 && ((unsigned char)f->text[--n] & 0xc0) == 0x80)
-		;
-	f->text[n] = '\0';
-	f->fresh = false;
-}
-
-static void
-type(struct field *f, int key)
-{
-	char *text;
-
-	if (f->spec->type == ARG_CHOICE) {
-		jump_choice(f, key);
-		return;
-	}
-	if (f->spec->type == ARG_BOOL) {
-		if (key == 'y' || key == 'n')
-			set_text(f, key == 'y' ? "on" : "off");
-		else if (key == ' ')
-			set_text(f, strcmp(f->text, "on") == 0 ? "off" : "on");
-		return;
-	}
-	if (strlen(f->text) > 500)
-		return;
-	text = str_format("%s%c", f->fresh ? "" : f->text, key);
-	f->fresh = false;
-	free(f->text);
-	f->text = text;
-}
 
 /* In the list the usual letters move, for there is nothing to type into. */
 static bool
@@ -1205,9 +1183,28 @@ key_list(struct app *app, int k)
 	case 'q':
 		app_pop(app);
 		return true;
+	case 'x':
+		if (!is_pruned(app))
+			return false;
+		toggle_target(app, &app->target);
+		return true;
 	default:
 		return false;
 	}
+}
+
+/* A key that would lead out of the range is told what that is. */
+static void
+type_key(struct app *app, struct field *f, int k)
+{
+	struct str b = STR_INIT;
+
+	if (field_type(f, k))
+		return;
+	field_range(f->spec, &b);
+	app_message(app, STYLE_WARN, "%s: %s", f->spec->name, b.n > 0 ? b.s :
+	    "a number");
+	str_free(&b);
 }
 
 static bool
@@ -1224,16 +1221,32 @@ key(struct app *app, int k)
 	}
 	if (k == K_BACKSPACE || k == 127 || k == 8) {
 		if (f->spec->type != ARG_CHOICE && f->spec->type != ARG_BOOL)
-			erase(f);
+			field_erase(f);
 	} else if (k == K_CTRL('U')) {
-		set_text(f, "");
+		field_set(f, "");
 	} else if (k >= ' ' && k < 127 && k != '?') {
-		type(f, k);
+		type_key(app, f, k);
 	} else {
 		return false;
 	}
 	changed(app);
 	return true;
+}
+
+/* In the list Enter opens, and what is pruned can only come back. */
+static const char *
+hint(const struct app *app, const struct key_row *k)
+{
+	const struct apply_view *v = app->state[VIEW_APPLY];
+
+	if (k->action == ACT_TOGGLE)
+		return !v->in_form && is_pruned(app) ? k->hint : NULL;
+	if (v->in_form)
+		return k->hint;
+	if (k->action == ACT_ENTER)
+		return v->nchoices > 0 ? "choose" : NULL;
+	return k->action == ACT_LEFT || k->action == ACT_CLEAR ? NULL :
+	    k->hint;
 }
 
 const struct view view_apply = {
@@ -1246,5 +1259,7 @@ const struct view view_apply = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.key = key,
+	.hint = hint,
 };

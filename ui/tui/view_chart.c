@@ -414,12 +414,14 @@ draw_head(const struct app *app, struct cells *c, struct rect r,
 	int n = cells_putf(c, r.row, r.col, r.cols, STYLE_TITLE,
 	    "%s against %s", metric_table[app->snap.metric].name,
 	    measures[by].name);
+	int points = count_points(app, by);
 	char text[96];
 
+	/* The others were not evaluated to their end, or not timed. */
 	snprintf(text, sizeof(text), "%s current  %s original  %d of %d "
-	    "states", mark, c->ascii ? "O" : "◎", count_points(app, by),
-	    app->snap.n);
-	if (r.cols - n > 44)
+	    "states%s", mark, c->ascii ? "O" : "◎", points, app->snap.n,
+	    points < app->snap.n ? " known" : "");
+	if (r.cols - n > 50)
 		cells_put_right(c, r.row, r.col + n + 2, r.cols - n - 2,
 		    STYLE_DIM, text);
 }
@@ -436,29 +438,47 @@ draw_nothing(const struct app *app, struct cells *c, struct rect r,
 	    "no state was evaluated yet: press e");
 }
 
+/* Rows of the heading, and of the words below. */
+static void
+find_parts(struct rect r, int *head, int *words)
+{
+	*words = r.rows >= 20 ? 3 : r.rows >= 12 ? 2 : 1;
+	if (r.rows <= *words)
+		*words = 0;
+	*head = r.rows - *words >= MIN_ROWS + 3;
+}
+
+/* Inside the axes. */
+static struct rect
+plot_rect(struct rect r)
+{
+	int head, words;
+
+	find_parts(r, &head, &words);
+	return (struct rect){ r.row + head, r.col + LABEL,
+		r.rows - head - words - 2, r.cols - LABEL };
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct chart_view *v = app->state[VIEW_CHART];
 	struct plot p = { .app = app, .c = c, .by = v->by };
 	struct str b = STR_INIT;
-	int words = r.rows >= 20 ? 3 : r.rows >= 12 ? 2 : 1;
+	int head, words;
 
+	find_parts(r, &head, &words);
+	p.r = plot_rect(r);
 	if (app->snap.n > 0)
 		states_describe(app, states_of(app)->id, &b);
-	if (r.rows > words) {
+	if (words > 0)
 		states_wrap(c, (struct rect){ r.row + r.rows - words, r.col,
 		    words, r.cols }, STYLE_NORMAL, b.s);
-		r.rows -= words;
-	}
 	str_free(&b);
-	if (r.rows >= MIN_ROWS + 3) {
+	if (head > 0)
 		draw_head(app, c, r, v->by);
-		r.row++;
-		r.rows--;
-	}
-	p.r = (struct rect){ r.row, r.col + LABEL, r.rows - 2,
-		r.cols - LABEL };
+	r.row += head;
+	r.rows -= head + words;
 	if (p.r.rows < 1 || p.r.cols < 1 || !fit(&p))
 		draw_nothing(app, c, r, v->by);
 	else if (p.r.rows < MIN_ROWS || p.r.cols < MIN_COLS)
@@ -566,6 +586,35 @@ act(struct app *app, enum action a)
 	}
 }
 
+/* The point nearest to the place, if it is near; a row is as high as two
+ * columns are wide. */
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	enum { NEAR = 16 };	/* a square of a distance */
+	const struct chart_view *v = app->state[VIEW_CHART];
+	struct plot p = { .app = app, .by = v->by, .r = plot_rect(r) };
+	int best = -1, best_at = NEAR;
+
+	if (p.r.rows < 1 || p.r.cols < 1 || !fit(&p))
+		return;
+	for (int i = 0; i < app->snap.n; i++) {
+		double x, y;
+		int dx, dy;
+
+		if (!point_of(app, i, p.by, &x, &y))
+			continue;
+		dx = p.r.col + place(&p.x, x, p.r.cols, 1, false) - col;
+		dy = p.r.row + place(&p.y, y, p.r.rows, 1, true) - row;
+		if (dx * dx + 4 * dy * dy <= best_at) {
+			best_at = dx * dx + 4 * dy * dy;
+			best = i;
+		}
+	}
+	if (best >= 0)
+		states_of(app)->id = best;
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -606,5 +655,6 @@ const struct view view_chart = {
 	.update = states_follow,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

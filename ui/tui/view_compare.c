@@ -513,12 +513,22 @@ draw_below(const struct app *app, struct cells *c, struct rect r)
 	str_free(&b);
 }
 
+/* Rows of the heading, and of what is told of the row under the cursor (without
+ * the line above it; 0: nothing), in the rectangle of draw(). */
+static void
+find_parts(struct rect r, int *head, int *below)
+{
+	*head = r.rows < 3 ? 0 : r.rows >= 8 ? 2 : 1;
+	r.rows -= *head;
+	*below = r.rows < 8 ? 0 : r.rows >= 16 ? 3 : 2;
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct compare_view *v = app->state[VIEW_COMPARE];
 	struct places p = make_places(r.cols);
-	int head = r.rows >= 8 ? 2 : 1, top;
+	int head, below, top;
 
 	if (v->n == 0 || states_get(app, v->a) == NULL ||
 	    states_get(app, v->b) == NULL) {
@@ -526,14 +536,12 @@ draw(const struct app *app, struct cells *c, struct rect r)
 		    "there is nothing to compare");
 		return;
 	}
-	if (r.rows >= 3) {
+	find_parts(r, &head, &below);
+	if (head > 0)
 		draw_head(app, c, r, &p);
-		r.row += head;
-		r.rows -= head;
-	}
-	if (r.rows >= 8) {
-		int below = r.rows >= 16 ? 3 : 2;
-
+	r.row += head;
+	r.rows -= head;
+	if (below > 0) {
 		r.rows -= below + 1;
 		cells_hline(c, r.row + r.rows, r.col, r.cols, STYLE_DIM);
 		draw_below(app, c, (struct rect){ r.row + r.rows + 1, r.col,
@@ -586,6 +594,22 @@ enter(struct app *app)
 	rebuild(app);
 }
 
+/* From one part to the next. The place may already be in view, so a part that
+ * has nothing to show says so in the message line too. */
+static void
+next_part(struct app *app)
+{
+	struct compare_view *v = app->state[VIEW_COMPARE];
+	const struct row *first;
+
+	v->cursor = v->cursor < v->tensors ? v->tensors :
+	    v->cursor < v->flips ? v->flips : 0;
+	first = v->cursor + 1 < v->n ? &v->row[v->cursor + 1] : NULL;
+	if (first != NULL && first->kind == ROW_NOTE)
+		app_message(app, STYLE_NORMAL, "%s", note_text(app,
+		    first->at));
+}
+
 static bool
 act(struct app *app, enum action a)
 {
@@ -594,8 +618,7 @@ act(struct app *app, enum action a)
 	if (v->n == 0)
 		return false;
 	if (a == ACT_MODE)
-		v->cursor = v->cursor < v->tensors ? v->tensors :
-		    v->cursor < v->flips ? v->flips : 0;
+		next_part(app);
 	else if (a >= ACT_UP && a <= ACT_LAST)
 		v->cursor = view_move(a, v->cursor, v->n,
 		    app->layout.pane[PANE_MAIN].rows);
@@ -603,6 +626,20 @@ act(struct app *app, enum action a)
 		return false;
 	app_dirty(app);
 	return true;
+}
+
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct compare_view *v = app->state[VIEW_COMPARE];
+	int head, below, i;
+
+	find_parts(r, &head, &below);
+	r.row += head;
+	r.rows -= head + (below > 0 ? below + 1 : 0);
+	i = view_row_at(v->cursor, v->n, r, row);
+	if (i >= 0)
+		v->cursor = i;
 }
 
 static bool
@@ -644,5 +681,6 @@ const struct view view_compare = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

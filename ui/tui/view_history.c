@@ -278,6 +278,13 @@ choose_columns(int cols, bool use[COLUMNS])
 	return used;
 }
 
+/* The description of a state. */
+static int
+below_rows(struct rect r)
+{
+	return r.rows >= 20 ? 4 : 3;
+}
+
 static void
 draw_columns(const struct app *app, struct cells *c, int row, int end,
     const bool use[COLUMNS], const struct snap_state *s)
@@ -364,6 +371,20 @@ draw_state(const struct app *app, struct cells *c, struct rect r,
 		cells_select(c, r);
 }
 
+/* Where the states are in the rectangle of draw(): between the titles and the
+ * description. */
+static struct rect
+list_rect(struct rect r)
+{
+	if (r.rows >= DESCRIBE_FROM)
+		r.rows -= below_rows(r) + 1;
+	if (r.rows >= 4) {
+		r.row++;
+		r.rows--;
+	}
+	return r;
+}
+
 static void
 draw_list(const struct app *app, struct cells *c, struct rect r)
 {
@@ -393,7 +414,7 @@ draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct history_view *v = app->state[VIEW_HISTORY];
 	struct str b = STR_INIT;
-	int below = r.rows >= 20 ? 4 : 3;
+	int below = below_rows(r);
 
 	if (app->snap.n == 0) {
 		cells_put(c, r.row, r.col, r.cols, STYLE_DIM,
@@ -477,6 +498,16 @@ act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct history_view *v = app->state[VIEW_HISTORY];
+	int i = view_row_at(cursor_row(v), v->n, list_rect(r), row);
+
+	if (i >= 0)
+		v->states.id = v->row[i].id;
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -505,5 +536,6 @@ const struct view view_history = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

@@ -511,11 +511,42 @@ draw_below(const struct app *app, struct cells *c, struct rect r)
 	str_free(&b);
 }
 
+/* Rows of the heading, of the titles, and of what is told of the sample under
+ * the cursor (without the line above it; 0: nothing). */
+struct parts {
+	int head, titles, below;
+};
+
+static struct parts
+find_parts(struct rect r)
+{
+	struct parts p = { 0 };
+
+	p.head = r.rows >= 3;
+	r.rows -= p.head;
+	p.below = r.rows < 8 ? 0 : r.rows >= 30 ? 8 : r.rows >= 14 ? 4 : 3;
+	r.rows -= p.below > 0 ? p.below + 1 : 0;
+	p.titles = r.rows >= 3;
+	return p;
+}
+
+static struct rect
+list_rect(struct rect r)
+{
+	struct parts p = find_parts(r);
+
+	r.row += p.head + p.titles;
+	r.rows -= p.head + p.titles + (p.below > 0 ? p.below + 1 : 0);
+	return r;
+}
+
 static void
 draw(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct samples_view *v = app->state[VIEW_SAMPLES];
 	struct places p = make_places(app, r.cols);
+	struct parts parts = find_parts(r);
+	struct rect list = list_rect(r);
 	int top;
 
 	if (app->snap.data == NULL || v->index == NULL) {
@@ -524,24 +555,18 @@ draw(const struct app *app, struct cells *c, struct rect r)
 		    "loaded: type :data FILE");
 		return;
 	}
-	if (r.rows >= 3) {
+	if (parts.head > 0)
 		draw_head(app, c, r);
-		r.row++;
-		r.rows--;
+	if (parts.below > 0) {
+		cells_hline(c, list.row + list.rows, r.col, r.cols,
+		    STYLE_DIM);
+		draw_below(app, c, (struct rect){ list.row + list.rows + 1,
+		    r.col, parts.below, r.cols });
 	}
-	if (r.rows >= 8) {
-		int below = r.rows >= 30 ? 8 : r.rows >= 14 ? 4 : 3;
-
-		r.rows -= below + 1;
-		cells_hline(c, r.row + r.rows, r.col, r.cols, STYLE_DIM);
-		draw_below(app, c, (struct rect){ r.row + r.rows + 1, r.col,
-		    below, r.cols });
-	}
-	if (r.rows >= 3) {
-		draw_titles(c, r, &p);
-		r.row++;
-		r.rows--;
-	}
+	r = list;
+	if (parts.titles > 0)
+		draw_titles(c, (struct rect){ r.row - 1, r.col, 1, r.cols },
+		    &p);
 	if (v->n == 0)
 		cells_put(c, r.row, r.col, r.cols, STYLE_DIM,
 		    "no sample passes this filter");
@@ -659,6 +684,17 @@ act(struct app *app, enum action a)
 	return true;
 }
 
+static void
+click(struct app *app, struct rect r, int row, int col)
+{
+	struct samples_view *v = app->state[VIEW_SAMPLES];
+	int i = app->snap.data == NULL ? -1 :
+	    view_row_at(v->cursor, v->n, list_rect(r), row);
+
+	if (i >= 0)
+		v->cursor = i;
+}
+
 static bool
 find(struct app *app, const char *text, int dir, bool from_top)
 {
@@ -687,5 +723,6 @@ const struct view view_samples = {
 	.update = update,
 	.draw = draw,
 	.act = act,
+	.click = click,
 	.find = find,
 };

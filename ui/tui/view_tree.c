@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "ui/number.h"
+#include "ui/tui/column.h"
 #include "ui/tui/score.h"
 #include "ui/tui/timing.h"
 #include "ui/tui/toggle.h"
@@ -31,14 +32,10 @@ struct node {
 	char tied_to[96];
 };
 
-enum column_id { COL_PARAMS, COL_SHARE, COL_BYTES, COL_BITS, COL_FORM,
-	COL_SPARSITY, COL_MACS, COL_MS, COL_IMPORTANCE, COL_BAR, COL_COUNT };
-
-struct column {
-	const char *title;
-	int width;
+/* How a column gets and writes its numbers; both NULL: it has none. */
+struct column_value {
 	double (*value)(const struct node *n, const struct node *total);
-	void (*spell)(char out[NUMBER_MAX], double v);	/* NULL: not a number */
+	void (*spell)(char out[NUMBER_MAX], double v);
 };
 
 struct tree {
@@ -49,9 +46,11 @@ struct tree {
 	int cursor;		/* into shown */
 	char **open;		/* paths */
 	int nopen;
-	bool flat, sorted, turned;
-	enum column_id by;
-	int set;		/* of columns */
+	bool flat, turned;
+	enum column by;		/* sorted by; COL_COUNT: not */
+	struct column_list list;
+	struct column_list own;	/* the last one that was no preset; or none */
+	char seen[COLUMNS_TEXT];	/* the setting, looked at last */
 	bool counted;		/* zeros are known */
 	struct model *counting;	/* borrowed name of the model being counted */
 	struct timings *timings;
@@ -119,28 +118,26 @@ spell_ms(char out[NUMBER_MAX], double v)
 	snprintf(out, NUMBER_MAX, v < 10 ? "%.3f" : "%.1f", v);
 }
 
-static const struct column columns[COL_COUNT] = {
-	[COL_PARAMS] = { "params", 7, col_params, number_count },
-	[COL_SHARE] = { "share", 7, col_share, number_percent },
-	[COL_BYTES] = { "bytes", 10, col_bytes, number_bytes },
-	[COL_BITS] = { "bits", 5, col_bits, spell_bits },
-	[COL_FORM] = { "form", 9, NULL, NULL },
-	[COL_SPARSITY] = { "zeros", 7, col_sparsity, number_percent },
-	[COL_MACS] = { "MACs", 7, col_macs, number_count },
-	[COL_MS] = { "ms", 6, col_ms, spell_ms },
-	[COL_IMPORTANCE] = { "norm", 6, col_importance, number_plain },
-	[COL_BAR] = { "", 8, col_share, NULL },
+static void
+spell_norm(char out[NUMBER_MAX], double v)
+{
+	snprintf(out, NUMBER_MAX, v < 99.995 ? "%.2f" : v < 999.95 ? "%.1f" :
+	    "%.0f", v);
+}
+
+static const struct column_value values[COL_COUNT] = {
+	[COL_PARAMS] = { col_params, number_count },
+	[COL_SHARE] = { col_share, number_percent },
+	[COL_BYTES] = { col_bytes, number_bytes },
+	[COL_BITS] = { col_bits, spell_bits },
+	[COL_SPARSITY] = { col_sparsity, number_percent },
+	[COL_MACS] = { col_macs, number_count },
+	[COL_MS] = { col_ms, spell_ms },
+	[COL_IMPORTANCE] = { col_importance, spell_norm },
+	[COL_BAR] = { col_share, NULL },
 };
 
-/* What `c` goes through; in the order shown, the last ones dropped first. */
-static const enum column_id sets[][COL_COUNT] = {
-	{ COL_PARAMS, COL_BYTES, COL_FORM, COL_SHARE, COL_BAR, COL_COUNT },
-	{ COL_BYTES, COL_BITS, COL_FORM, COL_SPARSITY, COL_COUNT },
-	{ COL_MACS, COL_MS, COL_PARAMS, COL_IMPORTANCE, COL_BAR, COL_COUNT },
-	{ COL_PARAMS, COL_SHARE, COL_BYTES, COL_BITS, COL_FORM, COL_SPARSITY,
-	    COL_MACS, COL_MS, COL_IMPORTANCE, COL_BAR },
-};
-enum { NSETS = sizeof(sets) / sizeof(sets[0]), NAME_MIN = 16, FLAT_MIN = 24 };
+enum { NAME_MIN = 16, FLAT_MIN = 24 };
 
 static struct tree *
 tree_of(const struct app *app)
@@ -218,15 +215,6 @@ fill_from(struct tree *t, int node, const struct account *a, int *at)
 		take_row(&t->node[node], r);
 }
 
-/* A map's milliseconds, and those of everything it is in. */
-static void
-add_time(struct tree *t, int node, double ms)
-{
-	for (; isfinite(ms) && node >= 0; node = t->node[node].parent)
-		t->node[node].ms = ms + (isfinite(t->node[node].ms) ?
-		    t->node[node].ms : 0);
-}
-
 static void
 add_tensor(struct making *k, int parent, struct slot_ref slot)
 {
@@ -243,7 +231,7 @@ add_tensor(struct making *k, int parent, struct slot_ref slot)
 		label = path + strlen(k->t->node[parent].path) + 1;
 	node = add_node(k->t, parent, label, &target, path);
 	fill_from(k->t, node, &k->tensor, &k->at_tensor);
-	add_time(k->t, node, timings_get(k->t->timings, k->m, slot));
+	k->t->node[node].ms = timings_get(k->t->timings, k->m, slot);
 }
 
 /* A head has its part of the matrices of its attention; KV heads that are
@@ -366,6 +354,50 @@ add_groups(struct making *k, enum slot from, enum slot to)
 	}
 }
 
+/* Milliseconds of a module; the pooler is in the head. */
+static double
+module_ms(const struct latency_parts *p, const struct target *t)
+{
+	static const enum engine_part part[] = { [TARGET_ATTENTION] =
+	    ENGINE_ATTENTION, [TARGET_FFN] = ENGINE_FFN,
+	    [TARGET_NORM] = ENGINE_NORM };
+
+	if (p == NULL || t->layer >= p->layers)
+		return NAN;
+	switch (t->kind) {
+	case TARGET_EMBEDDING: return p->embed_ms;
+	case TARGET_OUTPUT: return p->head_ms;
+	case TARGET_LAYER: return latency_layer_ms(p, t->layer);
+	case TARGET_ATTENTION:
+	case TARGET_FFN:
+	case TARGET_NORM:
+		return t->layer < 0 ? NAN : p->layer_ms[t->layer][part[
+		    t->kind]];
+	default: return NAN;
+	}
+}
+
+/* Tensors keep theirs. False when nothing is new. */
+static bool
+time_modules(struct app *app, struct tree *t)
+{
+	const struct latency_parts *p = timings_parts(app, t->timings,
+	    app_model(app));
+	bool news = false;
+
+	for (int i = 0; i < t->n; i++) {
+		struct node *n = &t->node[i];
+		double ms = module_ms(p, &n->target);
+
+		if (n->target.kind == TARGET_TENSOR)
+			continue;
+		news |= isfinite(ms) != isfinite(n->ms) || (isfinite(ms) &&
+		    ms != n->ms);
+		n->ms = ms;
+	}
+	return news;
+}
+
 static void
 make_nodes(struct app *app, struct tree *t)
 {
@@ -387,6 +419,7 @@ make_nodes(struct app *app, struct tree *t)
 	/* Accounts are of a sequence; columns are per token, as in `show`. */
 	for (int i = 0; i < t->n; i++)
 		t->node[i].macs /= (double)seq;
+	time_modules(app, t);
 	account_free(&k.layer);
 	account_free(&k.module);
 	account_free(&k.tensor);
@@ -418,24 +451,32 @@ set_open(struct tree *t, const char *path, bool open)
 	}
 }
 
+/* What a column sorts by; what is not known goes last. */
 static double
 sort_value(const struct tree *t, int i)
 {
-	double v = t->node[i].gone ? NAN :
-	    columns[t->by].value(&t->node[i], &t->total);
+	double v = t->node[i].gone || values[t->by].value == NULL ? NAN :
+	    values[t->by].value(&t->node[i], &t->total);
 
 	return isfinite(v) ? v : -1;
 }
 
-/* Whether a comes before b. */
-static bool
-is_before(const struct tree *t, int a, int b)
+/* Less than 0 when node a comes before b. */
+static int
+compare_nodes(const struct tree *t, int a, int b)
 {
-	double x = sort_value(t, a), y = sort_value(t, b);
+	int order = 0;
 
-	if (x == y)
-		return a < b;
-	return t->turned ? x < y : x > y;
+	if (t->by == COL_FORM) {
+		order = strcmp(t->node[a].form, t->node[b].form);
+	} else if (t->by != COL_COUNT) {
+		double x = sort_value(t, a), y = sort_value(t, b);
+
+		order = x > y ? -1 : x < y;
+	}
+	if (order == 0)
+		return a - b;
+	return t->turned ? -order : order;
 }
 
 static int
@@ -459,7 +500,7 @@ list_children(const struct tree *t, int parent, int *out)
 	for (int i = from; i < end; i = subtree_end(t, i)) {
 		int at = n++;
 
-		while (t->sorted && at > 0 && is_before(t, i, out[at - 1])) {
+		while (at > 0 && compare_nodes(t, i, out[at - 1]) < 0) {
 			out[at] = out[at - 1];
 			at--;
 		}
@@ -485,7 +526,7 @@ show_children(struct tree *t, int parent)
 
 /* Flat: tensors alone, in the chosen order. */
 struct flat_key {
-	double v;
+	const struct tree *t;
 	int i;
 };
 
@@ -494,9 +535,7 @@ compare_flat(const void *pa, const void *pb)
 {
 	const struct flat_key *a = pa, *b = pb;
 
-	if (a->v != b->v)
-		return a->v > b->v ? -1 : 1;
-	return a->i - b->i;
+	return compare_nodes(a->t, a->i, b->i);
 }
 
 static void
@@ -507,8 +546,7 @@ show_flat(struct tree *t)
 
 	for (int i = 0; i < t->n; i++)
 		if (t->node[i].target.kind == TARGET_TENSOR)
-			list[n++] = (struct flat_key){ !t->sorted ? 0 :
-			    (t->turned ? -1 : 1) * sort_value(t, i), i };
+			list[n++] = (struct flat_key){ t, i };
 	qsort(list, (size_t)n, sizeof(*list), compare_flat);
 	for (int i = 0; i < n; i++)
 		t->shown[t->nshown++] = list[i].i;
@@ -632,12 +670,9 @@ count_drop(struct job *job)
 }
 
 static bool
-set_has(const struct tree *t, enum column_id id)
+wants(const struct tree *t, enum column id)
 {
-	for (int i = 0; i < COL_COUNT && sets[t->set][i] != COL_COUNT; i++)
-		if (sets[t->set][i] == id)
-			return true;
-	return false;
+	return t->by == id || column_list_find(&t->list, id) >= 0;
 }
 
 /* Counting reads all weights once, so it waits until the column is wanted. */
@@ -649,7 +684,7 @@ want_zeros(struct app *app)
 	struct count_job *j;
 
 	if (m == NULL || m->ghost || t->counted || t->counting == m ||
-	    (!set_has(t, COL_SPARSITY) && t->by != COL_SPARSITY))
+	    !wants(t, COL_SPARSITY))
 		return;
 	j = xcalloc(1, sizeof(*j));
 	j->job.title = "counting zeros";
@@ -662,6 +697,13 @@ want_zeros(struct app *app)
 	app_job(app, &j->job);
 }
 
+static void
+scores_ready(struct app *app)
+{
+	if (wants(tree_of(app), COL_IMPORTANCE))
+		remake(app);
+}
+
 /* Likewise for what else must be measured first. */
 static void
 want_columns(struct app *app)
@@ -669,22 +711,24 @@ want_columns(struct app *app)
 	struct tree *t = tree_of(app);
 
 	want_zeros(app);
-	if (set_has(t, COL_MS))
+	if (wants(t, COL_MS))
 		timings_want(app, t->timings, remake);
-	if (set_has(t, COL_IMPORTANCE) && scores_of(app) != NULL)
+	if (wants(t, COL_IMPORTANCE) && scores_of(app) != NULL) {
+		scores_watch(scores_of(app), scores_ready);
 		scores_want(app, scores_of(app));
+	}
 }
 
 /* ---- drawing ------------------------------------------------------------- */
 
-/* How many columns of the set fit, and the width they leave for the name. */
+/* How many columns fit, and the width they leave for the name. */
 static int
 fit_columns(const struct tree *t, int cols, int *name)
 {
 	int n = 0, used = 0;
 
-	while (n < COL_COUNT && sets[t->set][n] != COL_COUNT) {
-		int w = columns[sets[t->set][n]].width + 1;
+	while (n < t->list.n) {
+		int w = column_table[t->list.id[n]].width + 1;
 
 		if (used + w + (t->flat ? FLAT_MIN : NAME_MIN) > cols)
 			break;
@@ -705,13 +749,22 @@ draw_title(const struct tree *t, struct cells *c, struct rect r, int n,
 
 	cells_put(c, r.row, r.col, name - 1, STYLE_DIM, t->flat ? "tensor" :
 	    "module");
+	/* Columns that have no room. */
+	if (n < t->list.n) {
+		char more[32];
+
+		snprintf(more, sizeof(more), "+%d%s", t->list.n - n,
+		    glyph(c, GLYPH_RIGHT));
+		cells_put_right(c, r.row, r.col + 7, name - 8, STYLE_DIM,
+		    more);
+	}
 	for (int i = 0; i < n; i++) {
-		enum column_id id = sets[t->set][i];
-		int w = columns[id].width;
+		enum column id = t->list.id[i];
+		int w = column_table[id].width;
 		char title[24];
 
-		snprintf(title, sizeof(title), "%s%s", columns[id].title,
-		    t->sorted && id == t->by ? glyph(c, t->turned ? GLYPH_UP :
+		snprintf(title, sizeof(title), "%s%s", column_table[id].title,
+		    id == t->by ? glyph(c, t->turned ? GLYPH_UP :
 		    GLYPH_DOWN) : "");
 		if (id == COL_FORM)
 			cells_put(c, r.row, col + 1, w, STYLE_DIM, title);
@@ -724,9 +777,10 @@ draw_title(const struct tree *t, struct cells *c, struct rect r, int n,
 
 static void
 draw_column(const struct tree *t, struct cells *c, int row, int col,
-    enum column_id id, const struct node *n, int room)
+    enum column id, const struct node *n, int room)
 {
-	const struct column *k = &columns[id];
+	const struct column_value *k = &values[id];
+	int width = column_table[id].width;
 	char text[NUMBER_MAX];
 
 	if (id == COL_BAR) {
@@ -734,7 +788,7 @@ draw_column(const struct tree *t, struct cells *c, int row, int col,
 		cells_bar(c, row, col, room, STYLE_BAR, k->value(n,
 		    &t->total));
 	} else if (id == COL_FORM) {
-		cells_put(c, row, col, k->width, STYLE_NORMAL,
+		cells_put(c, row, col, width, STYLE_NORMAL,
 		    n->params == 0 && n->tied_to[0] != '\0' ? "tied" :
 		    n->form);
 	} else {
@@ -745,7 +799,7 @@ draw_column(const struct tree *t, struct cells *c, int row, int col,
 			text[0] = '\0';
 		else
 			k->spell(text, k->value(n, &t->total));
-		cells_put_right(c, row, col, k->width, STYLE_NORMAL, text);
+		cells_put_right(c, row, col, width, STYLE_NORMAL, text);
 	}
 }
 
@@ -780,12 +834,12 @@ draw_row(const struct tree *t, struct cells *c, struct rect r, int n,
 
 	draw_name(t, c, r.row, r.col, node->gone ? r.cols : name - 1, node);
 	for (int k = 0; k < n && !node->gone; k++) {
-		enum column_id id = sets[t->set][k];
+		enum column id = t->list.id[k];
 		int room = k == n - 1 ? r.col + r.cols - col - 1 :
-		    columns[id].width;
+		    column_table[id].width;
 
 		draw_column(t, c, r.row, col + 1, id, node, room);
-		col += columns[id].width + 1;
+		col += column_table[id].width + 1;
 	}
 	if (i == t->cursor)
 		cells_select(c, r);
@@ -798,8 +852,8 @@ tree_cols(const struct app *app)
 	const struct tree *t = tree_of(app);
 	int n = NAME_MIN + 8;
 
-	for (int i = 0; i < COL_COUNT && sets[t->set][i] != COL_COUNT; i++)
-		n += columns[sets[t->set][i]].width + 1;
+	for (int i = 0; i < t->list.n; i++)
+		n += column_table[t->list.id[i]].width + 1;
 	return n;
 }
 
@@ -903,41 +957,117 @@ fold_all(struct app *app)
 	}
 }
 
-/* The next column of numbers; after the last, the model's own order. */
+/* ---- columns and order --------------------------------------------------- */
+
+const struct column_list *
+tree_columns(const struct app *app)
+{
+	return &tree_of(app)->list;
+}
+
+enum column
+tree_sorted(const struct app *app, bool *turned)
+{
+	*turned = tree_of(app)->turned;
+	return tree_of(app)->by;
+}
+
+void
+tree_sort(struct app *app, enum column by, bool turned)
+{
+	struct tree *t = tree_of(app);
+
+	t->by = by;
+	t->turned = turned;
+	want_columns(app);
+	show_nodes(t);
+	reveal(app, t);
+	app_dirty(app);
+}
+
+/* The next column that is shown; after the last, the model's own order. */
 static void
 sort_next(struct app *app)
 {
-	struct tree *t = tree_of(app);
-	int i = 0;
+	const struct tree *t = tree_of(app);
+	int i = column_list_find(&t->list, t->by) + 1;
 
-	if (!t->sorted) {
-		t->sorted = true;
-	} else {
-		while (sets[t->set][i] != t->by && i < COL_COUNT - 1)
-			i++;
+	while (i < t->list.n && t->list.id[i] == COL_BAR)
 		i++;
-	}
-	while (i < COL_COUNT && sets[t->set][i] != COL_COUNT &&
-	    columns[sets[t->set][i]].spell == NULL)
-		i++;
-	if (i >= COL_COUNT || sets[t->set][i] == COL_COUNT)
-		t->sorted = false;
+	tree_sort(app, i < t->list.n ? t->list.id[i] : COL_COUNT, false);
+	if (t->by == COL_COUNT)
+		app_message(app, STYLE_NORMAL, "in the order of the model");
 	else
-		t->by = sets[t->set][i];
-	show_nodes(t);
-	reveal(app, t);
-	app_message(app, STYLE_NORMAL, t->sorted ? "sorted by %s" :
-	    "in the order of the model%.0s", columns[t->by].title);
+		app_message(app, STYLE_NORMAL, "sorted by %s",
+		    column_name(t->by));
 }
 
 static void
-next_columns(struct app *app)
+take_columns(struct app *app, const struct column_list *list)
 {
 	struct tree *t = tree_of(app);
+	bool preset = false;
 
-	t->set = (t->set + 1) % NSETS;
+	t->list = *list;
+	/* No order that nobody can see. */
+	if (column_list_find(list, t->by) < 0)
+		t->by = COL_COUNT;
+	for (int i = 0; i < COLUMN_PRESETS; i++)
+		preset = preset || column_list_equal(list, &column_presets[i]);
+	if (!preset)
+		t->own = *list;
 	want_columns(app);
 	remake(app);
+}
+
+void
+tree_show_columns(struct app *app, const struct column_list *list)
+{
+	char text[COLUMNS_TEXT];
+
+	if (list->n == 0 || column_list_equal(list, tree_columns(app)))
+		return;
+	take_columns(app, list);
+	column_list_spell(list, text);
+	if (app_busy(app))
+		app_message(app, STYLE_NORMAL, "columns: %s", text);
+	else
+		app_commandf(app, "set columns %s", text);
+}
+
+/* From preset to preset, and to the own choice where there is one. */
+static void
+next_columns(struct app *app)
+{
+	const struct tree *t = tree_of(app);
+	const struct column_list *all[COLUMN_PRESETS + 1];
+	int n = 0, at = -1;
+
+	while (n < COLUMN_PRESETS) {
+		all[n] = &column_presets[n];
+		n++;
+	}
+	if (t->own.n > 0)
+		all[n++] = &t->own;
+	for (int i = 0; i < n; i++)
+		if (column_list_equal(all[i], &t->list))
+			at = i;
+	tree_show_columns(app, all[(at + 1) % n]);
+}
+
+/* The setting, where somebody changed it. */
+static void
+follow_setting(struct app *app)
+{
+	struct tree *t = tree_of(app);
+	struct column_list list;
+
+	if (strcmp(t->seen, app->snap.columns) == 0)
+		return;
+	memcpy(t->seen, app->snap.columns, sizeof(t->seen));
+	column_list_parse(t->seen, &list);
+	if (list.n > 0 && !column_list_equal(&list, &t->list))
+		take_columns(app, &list);
 }
 
 static void
@@ -978,12 +1108,9 @@ tree_act(struct app *app, enum action a)
 		reveal(app, t);
 		break;
 	case ACT_SORT: sort_next(app); break;
-	case ACT_SORT_TURN:
-		t->turned = !t->turned;
-		show_nodes(t);
-		reveal(app, t);
-		break;
+	case ACT_SORT_TURN: tree_sort(app, t->by, !t->turned); break;
 	case ACT_COLUMNS: next_columns(app); break;
+	case ACT_CHOOSE: app_push(app, VIEW_COLUMNS); break;
 	case ACT_TOGGLE: prune_cursor(app); break;
 	default:
 		if (a < ACT_UP || a > ACT_LAST)
@@ -993,6 +1120,19 @@ tree_act(struct app *app, enum action a)
 		select_cursor(app);
 	}
 	return true;
+}
+
+static void
+tree_click(struct app *app, struct rect r, int row, int col)
+{
+	struct tree *t = tree_of(app);
+	struct rect list = { r.row + 1, r.col, r.rows - 1, r.cols };
+	int i = view_row_at(t->cursor, t->nshown, list, row);
+
+	if (i < 0)
+		return;
+	t->cursor = i;
+	select_cursor(app);
 }
 
 /* All nodes are searched, also folded ones. */
@@ -1022,6 +1162,7 @@ tree_update(struct app *app, unsigned change)
 {
 	struct tree *t = tree_of(app);
 
+	follow_setting(app);
 	if ((change & CHANGE_OPENED) != 0) {
 		while (t->nopen > 0)
 			free(t->open[--t->nopen]);
@@ -1036,6 +1177,9 @@ tree_update(struct app *app, unsigned change)
 		if (app->target.kind == TARGET_MODEL)
 			select_cursor(app);
 		want_columns(app);
+	} else if ((change & CHANGE_LATENCY) != 0 && time_modules(app, t)) {
+		show_nodes(t);
+		reveal(app, t);
 	} else if ((change & CHANGE_TARGET) != 0) {
 		const struct node *n = node_at(t, t->cursor);
 
@@ -1049,7 +1193,8 @@ tree_make(void)
 {
 	struct tree *t = xcalloc(1, sizeof(*t));
 
-	t->by = COL_PARAMS;
+	t->by = COL_COUNT;
+	t->list = column_presets[0];
 	t->timings = timings_new();
 	return t;
 }
@@ -1080,5 +1225,6 @@ const struct view view_tree = {
 	.update = tree_update,
 	.draw = tree_draw,
 	.act = tree_act,
+	.click = tree_click,
 	.find = tree_find,
 };

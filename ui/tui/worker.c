@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -21,8 +22,9 @@ struct worker {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;	/* there is a job, or it is time to leave */
+	pthread_cond_t end;	/* the thread has left */
 	int pipe[2];
-	bool rung, leaving, moved;	/* moved: the status changed */
+	bool rung, leaving, left, moved;	/* moved: the status changed */
 	struct job *waiting;	/* in order */
 	struct job *running, *quick;	/* quick: inside a tick of running */
 	struct job *told;	/* finished, in order */
@@ -168,6 +170,8 @@ work(void *arg)
 		else
 			pthread_cond_wait(&w->wake, &w->lock);
 	}
+	w->left = true;
+	pthread_cond_signal(&w->end);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
@@ -186,6 +190,18 @@ start_thread(struct worker *w)
 	return rc == 0;
 }
 
+/* Waiting for the end is by a clock that nobody sets. */
+static void
+init_end(struct worker *w)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->end, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct worker *
 worker_new(void)
 {
@@ -201,6 +217,7 @@ worker_new(void)
 	}
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wake, NULL);
+	init_end(w);
 	if (start_thread(w))
 		return w;
 	close(w->pipe[0]);
@@ -220,16 +237,45 @@ drop_all(struct job *list)
 	}
 }
 
-void
-worker_free(struct worker *w)
+static void
+leave(struct worker *w)
 {
-	if (w == NULL)
-		return;
 	pthread_mutex_lock(&w->lock);
 	w->leaving = true;
 	pthread_cond_signal(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 	worker_cancel_all(w);
+}
+
+bool
+worker_stop(struct worker *w, double seconds)
+{
+	struct timespec until;
+	bool left;
+	int rc = 0;
+
+	leave(w);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)seconds;
+	until.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	pthread_mutex_lock(&w->lock);
+	while (!w->left && rc == 0)
+		rc = pthread_cond_timedwait(&w->end, &w->lock, &until);
+	left = w->left;
+	pthread_mutex_unlock(&w->lock);
+	return left;
+}
+
+void
+worker_free(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	leave(w);
 	pthread_join(w->thread, NULL);
 	drop_all(w->waiting);
 	drop_all(w->told);
@@ -237,6 +283,7 @@ worker_free(struct worker *w)
 	close(w->pipe[1]);
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->wake);
+	pthread_cond_destroy(&w->end);
 	free(w);
 }
 

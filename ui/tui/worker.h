@@ -59,6 +59,9 @@ struct worker_status {
 struct worker *worker_new(void);	/* NULL: no thread could be started */
 /* Cancels everything, waits, drops. */
 void worker_free(struct worker *w);
+/* Cancels everything and begins no more; whether the thread has ended within so
+ * many seconds. Where it has not, w cannot be freed. */
+bool worker_stop(struct worker *w, double seconds);
 int worker_fd(const struct worker *w);	/* readable: call worker_dispatch() */
 /* Consumes job. */
 void worker_add(struct worker *w, struct job *job);

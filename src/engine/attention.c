@@ -32,6 +32,37 @@ longest_of(const struct attention *a)
 	return longest;
 }
 
+/* The same, query by query, where scores are capped or a window slides. Scores
+ * of one query lie in scratch. */
+static void
+attend_plainly(const struct attend *p, float cap, int64_t window)
+{
+	for (int64_t i = 0; i < p->queries; i++) {
+		const float *q = p->q + i * p->q_step;
+		float *c = p->ctx + i * p->q_step, *s = p->scratch;
+		int64_t end = p->causal ? i + 1 : p->keys;
+		int64_t from = window > 0 && end > window ? end - window : 0;
+
+		for (int64_t j = from; j < end; j++) {
+			const float *k = p->k + j * p->k_step;
+			float sum = 0.0f;
+
+			for (int64_t d = 0; d < p->dim; d++)
+				sum += q[d] * k[d];
+			sum *= p->scale;
+			s[j] = cap > 0.0f ? cap * tanhf(sum / cap) : sum;
+		}
+		elem_softmax(s + from, end - from);
+		memset(c, 0, (size_t)p->dim * sizeof(*c));
+		for (int64_t j = from; j < end; j++)
+			for (int64_t d = 0; d < p->dim; d++)
+				c[d] += s[j] * p->v[j * p->k_step + d];
+		for (int64_t j = 0; p->want && j < p->keys; j++)
+			p->want[i * p->keys + j] = j < from || j >= end ?
+			    0.0f : s[j];
+	}
+}
+
 /* One head of one sequence. */
 static void
 attend_pair(const struct attention *a, const struct lanes *lane, int seq,
@@ -49,13 +80,17 @@ attend_pair(const struct attention *a, const struct lanes *lane, int seq,
 		.q = a->q + q, .k = a->k + kv, .v = a->v + kv,
 		.ctx = a->ctx + q, .q_step = qw, .k_step = kw,
 		.queries = a->first_only ? 1 : keys, .keys = keys,
-		.dim = a->dim, .scale = 1.0f / sqrtf((float)a->dim),
+		.dim = a->dim, .scale = a->scale > 0.0f ? a->scale :
+		    1.0f / sqrtf((float)a->dim),
 		.causal = a->causal, .scratch = scratch,
 		.want = a->want_seq == seq && a->want_head == head ?
 		    a->want : NULL
 	};
 
-	lane->attend(&pair);
+	if (a->cap > 0.0f || (a->window > 0 && keys > a->window))
+		attend_plainly(&pair, a->cap, a->window);
+	else
+		lane->attend(&pair);
 }
 
 /* Pieces of work: a few heads of a sequence. */

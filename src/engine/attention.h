@@ -22,6 +22,10 @@ struct attention {
 	const float *k, *v;	/* (tokens, kv_heads * dim) */
 	float *ctx;		/* like q */
 	float *scratch;		/* attention_scratch() floats */
+	float scale;		/* of the scores; 0: 1 / sqrt(dim) */
+	float cap;		/* s -> cap tanh(s / cap); 0: none */
+	int64_t window;		/* a query sees so many keys back, its own
+				 * counted; 0: all */
 	/* The probabilities of one pair, (len, len); NULL: not wanted. */
 	float *want;
 	int want_seq, want_head;

@@ -109,6 +109,14 @@ find_tables(struct embed *g)
 	g->type = p->type || !type ? p->type : tensor_f32(type);
 }
 
+/* Gemma's factor; architectures that have it have no norm here. */
+static void
+scale_rows(float *x, int64_t n, float scale)
+{
+	for (int64_t i = 0; scale != 0.0f && i < n; i++)
+		x[i] *= scale;
+}
+
 bool
 pass_embed(struct pass *p)
 {
@@ -119,6 +127,7 @@ pass_embed(struct pass *p)
 	atomic_init(&g.bad, false);
 	find_tables(&g);
 	team_for((p->tokens + TOKENS - 1) / TOKENS, embed_piece, &g);
+	scale_rows(p->e, p->tokens * p->embed, (float)p->m->hp.embed_scale);
 	if (p->e == p->x)
 		return !atomic_load(&g.bad);
 	for (int64_t r = 0, n; r < p->tokens; r += n) {

@@ -15,17 +15,21 @@
  * needs queries for token 0 alone, and whatever follows needs token 0 alone:
  * from there on ("narrow") x has one row a sequence.
  */
+#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "engine/attention.h"
+#include "engine/rope.h"
 #include "engine/pass.h"
 #include "tensor/team.h"
 
 const char *
 forward_missing(const struct model *m)
 {
-	if (m->arch->flags & ARCH_ROTARY)
-		return "rotary positions";
+	if ((m->arch->flags & ARCH_CAUSAL) != 0 &&
+	    (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS))
+		return "a classifier on the last token";
 	if (m->nlayers < 1)
 		return "a model without layers";
 	return NULL;
@@ -116,6 +120,12 @@ close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
 	bool fine;
 
 	charge_layer(p, l, ffn ? ENGINE_FFN : ENGINE_ATTENTION);
+	n = pass_norm(p, l, ffn ? SLOT_FPOST_W : SLOT_APOST_W, SLOT_COUNT);
+	if (n.w && y) {
+		elem_norm((float *)(uintptr_t)y, y, NULL, bias, &n, rows,
+		    p->hidden);
+		bias = NULL;
+	}
 	if (pass_flag(p, ARCH_PRE_NORM)) {
 		fine = elem_add(x, y, y ? bias : NULL, rows, p->hidden);
 		charge_layer(p, l, ENGINE_NORM);
@@ -161,6 +171,57 @@ head_index(const struct layer *y, int h)
 	return at;
 }
 
+/* Norms of each head, and its rotation: what happens to queries or keys of the
+ * sequences [first, end) between their projection and the scores. */
+struct turning {
+	const struct pass *p;
+	const struct layer *y;
+	float *x;		/* (tokens of the sequences, heads * head_dim) */
+	const float *weight;	/* of the norm, or NULL */
+	int heads, first;
+};
+
+static void
+norm_head(float *x, const float *w, int dim, float eps)
+{
+	float sum = 0.0f, scale;
+
+	for (int i = 0; i < dim; i++)
+		sum += x[i] * x[i];
+	scale = 1.0f / sqrtf(sum / (float)dim + eps);
+	for (int i = 0; i < dim; i++)
+		x[i] = x[i] * scale * w[i];
+}
+
+static void
+turn_sequence(void *arg, int64_t i, int thread)
+{
+	const struct turning *t = arg;
+	const struct pass *p = t->p;
+	const int64_t *start = p->b->start + t->first;
+	const int64_t n = start[i + 1] - start[i];
+	float *x = t->x + (start[i] - start[0]) * t->heads * t->y->head_dim;
+
+	for (int64_t k = 0; t->weight && k < n * t->heads; k++)
+		norm_head(x + k * t->y->head_dim, t->weight, t->y->head_dim,
+		    (float)p->m->hp.norm_eps);
+	if (pass_flag(p, ARCH_ROTARY))
+		rope_turn(x, n, t->heads, t->y->head_dim,
+		    p->m->hp.rope.interleaved, p->cosine, p->sine);
+}
+
+static void
+turn_heads(struct pass *p, int l, int first, int end, float *x, bool keys)
+{
+	struct turning t = { .p = p, .y = &p->m->layer[l], .x = x,
+		.first = first };
+
+	t.heads = keys ? t.y->kv_heads : t.y->heads;
+	t.weight = pass_vector(p, l, keys ? SLOT_KNORM_W : SLOT_QNORM_W);
+	if (t.weight || pass_flag(p, ARCH_ROTARY))
+		team_for(end - first, turn_sequence, &t);
+}
+
 /* Projects `in` to queries, keys and values and attends; the result is in
  * p->y, one row a query, without the output bias. q_in: rows of the queries. */
 static void
@@ -179,7 +240,9 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		.dim = y->head_dim, .causal = pass_flag(p, ARCH_CAUSAL),
 		.first_only = l == p->narrow, .nseq = end - first,
 		.start = p->b->start + first, .q = q, .k = k, .v = v,
-		.ctx = ctx, .scratch = p->score
+		.ctx = ctx, .scratch = p->score,
+		.scale = (float)p->m->hp.attn_scale,
+		.cap = (float)p->m->hp.attn_cap, .window = y->window
 	};
 	const struct map set[] = {
 		{ SLOT_K_W, SLOT_K_B, ACT_LINEAR, k },
@@ -196,6 +259,8 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 	maps(p, l, set, q_in == in ? 3 : 2, in, n);
 	if (q_in != in)
 		maps(p, l, set + 2, 1, q_in, queries);
+	turn_heads(p, l, first, end, k, true);
+	turn_heads(p, l, first, end, q, false);
 	attention_run(&a);
 	mask_heads(p, l, ctx, queries);
 	kernel_matmul(pass_slot(p, l, SLOT_O_W), ctx, queries, p->y, false,
@@ -440,6 +505,13 @@ run_head(struct pass *p, const float *x, int64_t rows, float *logits)
 	head_map(p, SLOT_HOUT_W, SLOT_HOUT_B, ACT_LINEAR, x, rows, logits);
 }
 
+static void
+cap_logits(float *x, int64_t n, float cap)
+{
+	for (int64_t i = 0; cap > 0.0f && i < n; i++)
+		x[i] = cap * tanhf(x[i] / cap);
+}
+
 static enum pare_rc
 run_heads(struct pass *p, struct pare_err *err)
 {
@@ -458,6 +530,7 @@ run_heads(struct pass *p, struct pare_err *err)
 		run_head(p, x + r * p->hidden, pass_min(step, rows - r),
 		    p->f->logits + r * out);
 	}
+	cap_logits(p->f->logits, rows * out, (float)p->m->hp.logit_cap);
 	if (!elem_add(p->f->logits, NULL, NULL, rows, out))
 		return err_set(err, PARE_EFORMAT,
 		    "non-finite values in the logits");

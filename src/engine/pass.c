@@ -7,6 +7,7 @@
 #include "engine/pass.h"
 
 #include "engine/attention.h"
+#include "engine/rope.h"
 
 /* ==== sizes ==== */
 
@@ -185,7 +186,7 @@ pass_norm(const struct pass *p, int layer, enum slot weight, enum slot bias)
 {
 	return (struct elem_norm){
 		.w = pass_vector(p, layer, weight),
-		.b = pass_vector(p, layer, bias),
+		.b = bias < SLOT_COUNT ? pass_vector(p, layer, bias) : NULL,
 		.eps = (float)p->m->hp.norm_eps,
 		.rms = pass_flag(p, ARCH_RMS_NORM)
 	};
@@ -197,12 +198,17 @@ static int64_t
 point_vector(struct pass *p, int layer, enum slot s, int64_t at, bool count)
 {
 	const struct tensor *t = pass_slot(p, layer, s);
-	const bool decode = t && !slot_table[s].matrix && !tensor_f32(t);
+	const bool one = pass_flag(p, ARCH_NORM_ONE) &&
+	    slot_table[s].kind == KIND_NORM;
+	const bool decode = t && !slot_table[s].matrix &&
+	    (one || !tensor_f32(t));
 
 	if (count)
 		return decode ? t->cols : 0;
 	if (decode)
 		tensor_decode(t, 0, 1, p->values + at);
+	for (int64_t i = 0; decode && one && i < t->cols; i++)
+		p->values[at + i] += 1.0f;
 	p->vector[slot_index(p, layer, s)] = decode ? p->values + at :
 	    t && !slot_table[s].matrix ? tensor_f32(t) : NULL;
 	return decode ? t->cols : 0;
@@ -259,6 +265,10 @@ take_buffers(struct pass *p, struct arena *a)
 		p->in = arena_take(a, p->block, p->hidden, f);
 		p->in0 = arena_take(a, p->block, p->hidden, f);
 	}
+	if (pass_flag(p, ARCH_ROTARY)) {
+		p->cosine = arena_take(a, p->longest, widest_head(p->m), f);
+		p->sine = arena_take(a, p->longest, widest_head(p->m), f);
+	}
 	p->y = arena_take(a, p->block, p->wide, f);
 	p->work = arena_take(a, p->block, work_width(p), f);
 	for (int i = 0; i < 2; i++)
@@ -285,5 +295,9 @@ pass_open(struct pass *p, struct arena *memory, struct pare_err *err)
 		return rc;
 	take_buffers(p, memory);
 	point_vectors(p, false);
+	if (pass_flag(p, ARCH_ROTARY))
+		rope_table(&p->m->hp.rope, widest_head(p->m), 0, p->longest,
+		    p->longest, pass_vector(p, 0, SLOT_ROPE), p->cosine,
+		    p->sine);
 	return PARE_OK;
 }

@@ -32,6 +32,7 @@ struct pass {
 	float *position, *type;	/* decoded rows of these tables; NULL: as in
 				 * the tensor */
 	float *left, *right;	/* factors of a low-rank word table */
+	float *cosine, *sine;	/* ARCH_ROTARY: (longest, head_dim / 2) */
 	float *values;		/* of vectors that are no f32, one after another */
 	const float **vector;	/* by pass_vector() */
 	float *score;		/* of attention */
@@ -67,6 +68,7 @@ pass_max(int64_t a, int64_t b)
 
 /* The values of a vector slot; NULL when it is empty. */
 const float *pass_vector(const struct pass *p, int layer, enum slot s);
+/* bias SLOT_COUNT: the norm has none. */
 struct elem_norm pass_norm(const struct pass *p, int layer, enum slot weight,
     enum slot bias);
 

@@ -91,22 +91,23 @@ rope_table(const struct rope *r, int dim, int64_t first, int64_t n,
 }
 
 void
-rope_turn(float *x, int64_t n, int heads, int dim, const float *cosine,
-    const float *sine)
+rope_turn(float *x, int64_t n, int heads, int dim, bool interleaved,
+    const float *cosine, const float *sine)
 {
-	const int half = dim / 2;
+	const int half = dim / 2, step = interleaved ? 2 : 1;
+	const int other = interleaved ? 1 : half;
 
 	for (int64_t p = 0; p < n; p++) {
 		const float *c = cosine + p * half, *s = sine + p * half;
 
 		for (int h = 0; h < heads; h++) {
-			float *a = x + (p * heads + h) * dim, *b = a + half;
+			float *a = x + (p * heads + h) * dim, *b = a + other;
 
 			for (int i = 0; i < half; i++) {
-				float u = a[i], v = b[i];
+				float u = a[i * step], v = b[i * step];
 
-				a[i] = u * c[i] - v * s[i];
-				b[i] = v * c[i] + u * s[i];
+				a[i * step] = u * c[i] - v * s[i];
+				b[i * step] = v * c[i] + u * s[i];
 			}
 		}
 	}

@@ -27,8 +27,9 @@
 void rope_table(const struct rope *r, int dim, int64_t first, int64_t n,
     int64_t length, const float *divisor, float *cos, float *sin);
 
-/* Turns n rows of `heads` heads of dim values; row i takes row i of the tables. */
-void rope_turn(float *x, int64_t n, int heads, int dim, const float *cos,
-    const float *sin);
+/* Turns n rows of `heads` heads of dim values; row i takes row i of the tables.
+ * interleaved: pairs are (2i, 2i + 1), not (i, i + dim / 2). */
+void rope_turn(float *x, int64_t n, int heads, int dim, bool interleaved,
+    const float *cos, const float *sin);
 
 #endif

@@ -27,7 +27,7 @@
 const char *
 forward_missing(const struct model *m)
 {
-	if ((m->arch->flags & ARCH_CAUSAL) != 0 &&
+	if ((m->arch->flags & ARCH_LAST_TOKEN) != 0 &&
 	    (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS))
 		return "a classifier on the last token";
 	if (m->nlayers < 1)

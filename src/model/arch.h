@@ -23,6 +23,7 @@ enum arch_flag {
 	ARCH_EMBED_SCALE = 256,	/* embeddings times sqrt(hidden) (Gemma) */
 	ARCH_PAD_POSITIONS = 512, /* positions begin behind the padding id's
 				 * (RoBERTa) */
+	ARCH_LAST_TOKEN = 2048,	/* a classifier reads the last token, not 0 */
 	ARCH_BIAS_SAID = 1024	/* attention_bias and mlp_bias of the config say
 				 * whether there are biases */
 };

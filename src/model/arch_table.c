@@ -317,7 +317,7 @@ static const struct arch_head decoder_heads[] = {
 };
 
 #define DECODER (ARCH_PRE_NORM | ARCH_CAUSAL | ARCH_RMS_NORM | ARCH_ROTARY | \
-	ARCH_GATED)
+	ARCH_GATED | ARCH_LAST_TOKEN)
 
 #define LLAMA_KEYS \
 	.hidden = "hidden_size", .layers = "num_hidden_layers", \
@@ -386,7 +386,8 @@ const struct arch arch_table[] = {
 	{
 		.model_type = "gpt2", .title = "GPT-2", .class_stem = "GPT2",
 		.prefix = "transformer.",
-		.flags = ARCH_PRE_NORM | ARCH_CAUSAL | ARCH_TRANSPOSED,
+		.flags = ARCH_PRE_NORM | ARCH_CAUSAL | ARCH_TRANSPOSED |
+		    ARCH_LAST_TOKEN,
 		.norm_eps = 1e-5, .act = "gelu_new",
 		.keys = { .hidden = "n_embd", .layers = "n_layer",
 		    .heads = "n_head", .ffn = "n_inner",

@@ -822,10 +822,6 @@ test_refusals(void **state)
 	body = tiny_model(&t);
 	check_refused(body, &b, &f, PARE_EUSER, "no head");
 	model_unref(body);
-	t.flags = ARCH_ROTARY;
-	body = tiny_model(&t);
-	check_refused(body, &b, &f, PARE_EUSER, "not supported yet");
-	model_unref(body);
 	model_unref(m);
 }
 

@@ -306,7 +306,7 @@ logits_of(const struct model *m, const struct engine_mask *mask, float *out)
 	engine_free(e);
 	if (rc != PARE_OK)
 		fail_msg("engine: %s", err.msg);
-	return m->hp.head == HEAD_MLM ? TOKENS * m->hp.vocab :
+	return head_gives_tokens(m->hp.head) ? TOKENS * m->hp.vocab :
 	    SEQUENCES * m->hp.labels;
 }
 

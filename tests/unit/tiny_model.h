@@ -82,6 +82,10 @@ tiny_has(const struct tiny *s, const struct layer *y, enum slot k)
 
 	if (k <= SLOT_O_B)
 		return y->heads > 0;
+	/* Of decoders; test_decoder.c and the samples have them. */
+	if (k == SLOT_QNORM_W || k == SLOT_KNORM_W || k == SLOT_APOST_W ||
+	    k == SLOT_FPOST_W || k == SLOT_ROPE)
+		return false;
 	if (k == SLOT_GATE_W || k == SLOT_GATE_B)
 		return gated && y->ffn > 0;
 	if (k == SLOT_UP_W || k == SLOT_UP_B || k == SLOT_DOWN_W ||

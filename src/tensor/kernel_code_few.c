@@ -289,21 +289,20 @@ DOTS_FEW(TABLE8, LONG)
 static dots_fn *
 dots_for(const struct tensor *t, int64_t tokens)
 {
-	static dots_fn *const *const tables[] = { dots_TABLE4_LONG,
-		dots_TABLE4_LONG, dots_TABLE4_LONG, dots_TABLE4_LONG,
-		dots_TABLE6_LONG, dots_TABLE6_LONG, dots_TABLE7_LONG,
-		dots_TABLE8_LONG };
-	bool shorter = value_group_cols(t) <= BLOCK;
-	int bits = t->code.bits;
+	static dots_fn *const *const of[][8] = {
+		{ dots_CODES4_LONG, dots_CODES4_LONG, dots_CODES4_LONG,
+		    dots_CODES4_LONG, dots_CODES7_LONG, dots_CODES7_LONG,
+		    dots_CODES7_LONG, dots_RAW8_LONG },
+		{ dots_CODES4_SHORT, dots_CODES4_SHORT, dots_CODES4_SHORT,
+		    dots_CODES4_SHORT, dots_CODES7_SHORT, dots_CODES7_SHORT,
+		    dots_CODES7_SHORT, dots_RAW8_SHORT },
+		{ dots_TABLE4_LONG, dots_TABLE4_LONG, dots_TABLE4_LONG,
+		    dots_TABLE4_LONG, dots_TABLE6_LONG, dots_TABLE6_LONG,
+		    dots_TABLE7_LONG, dots_TABLE8_LONG }
+	};
+	int row = t->values == FORM_TABLE ? 2 : value_group_cols(t) <= BLOCK;
 
-	if (t->values == FORM_TABLE)
-		return tables[bits - 1][tokens - 1];
-	if (bits == 8)
-		return (shorter ? dots_RAW8_SHORT : dots_RAW8_LONG)[tokens - 1];
-	if (bits > 4)
-		return (shorter ? dots_CODES7_SHORT : dots_CODES7_LONG)[
-		    tokens - 1];
-	return (shorter ? dots_CODES4_SHORT : dots_CODES4_LONG)[tokens - 1];
+	return of[row][t->code.bits - 1][tokens - 1];
 }
 
 /* ---- the rest ---- */

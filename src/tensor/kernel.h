@@ -22,6 +22,7 @@
 enum prep_kind {
 	PREP_NONE,
 	PREP_INT8,	/* int8 with a scale a row */
+	PREP_BLOCKS,	/* 32 rows side by side */
 	PREP_KINDS
 };
 
@@ -34,6 +35,8 @@ struct kernel_x {
 	int64_t ldq;
 	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
 	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
+	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
+				 * aligned to 64; rows past n are 0 */
 };
 
 struct kernel {

@@ -18,12 +18,15 @@ extern const struct kernel float_dot_kernel;
 extern const struct kernel panel_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
-extern const struct kernel code_scalar_kernel, code_avx2_kernel,
-    code_vnni_kernel, code_few_kernel;
+extern const struct kernel code_scalar_kernel;
 #if CPU_X86
-#define CODE_KERNELS &code_few_kernel, &code_vnni_kernel, &code_avx2_kernel, &code_scalar_kernel
+extern const struct kernel code_few_kernel, code_vnni_kernel,
+    code_avx2_kernel;
+#define CODE_KERNELS \
+	&code_few_kernel, &code_vnni_kernel, &code_avx2_kernel, \
+	&code_scalar_kernel,
 #else
-#define CODE_KERNELS &code_scalar_kernel
+#define CODE_KERNELS &code_scalar_kernel,
 #endif
 extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
 

@@ -23,8 +23,6 @@ enum {
 struct rows {
 	float *y;
 	const float *x, *z, *bias;
-	float *gate;
-	const float *gate_bias;
 	const struct elem_norm *norm;
 	enum act_kind act;
 	const struct lanes *k;
@@ -62,34 +60,52 @@ threads_for(int64_t values)
 	return values < ROWS_MIN ? 1 : kernel_threads();
 }
 
+static void
+end_run(const struct product_end *end, float *y, int64_t ldy, int64_t row,
+    int64_t rows, int64_t col, int64_t cols)
+{
+	const struct elem_end *e = (const struct elem_end *)end;
+	const struct lanes *k = lanes();
+
+	for (int64_t r = 0; r < rows; r++)
+		k->bias_act(y + r * ldy, e->bias ? e->bias + col : NULL,
+		    e->act, cols);
+}
+
+struct elem_end
+elem_end(const float *bias, enum act_kind act)
+{
+	return (struct elem_end){ { end_run }, bias, act };
+}
+
+static void
+act_row(struct rows *r, int64_t row)
+{
+	r->k->bias_act(r->y + row * r->cols, r->bias, r->act, r->cols);
+}
+
 void
 elem_bias_act(float *y, const float *bias, enum act_kind act, int64_t rows,
     int64_t cols)
 {
-#pragma omp parallel for schedule(static) num_threads(threads_for(rows * cols))
-	for (int64_t r = 0; r < rows; r++)
-		lanes()->bias_act(y + r * cols, bias, act, cols);
+	struct rows r = { .y = y, .bias = bias, .act = act, .rows = rows,
+		.cols = cols };
+
+	each_row(&r, act_row);
 }
 
 static void
-gate_row(struct rows *r, int64_t row)
+mul_row(struct rows *r, int64_t row)
 {
-	float *y = r->y + row * r->cols, *gate = r->gate + row * r->cols;
-
-	r->k->bias_act(y, r->bias, ACT_LINEAR, r->cols);
-	r->k->bias_act(gate, r->gate_bias, ACT_LINEAR, r->cols);
-	r->k->gate(y, gate, r->act, r->cols);
+	r->k->mul(r->y + row * r->cols, r->x + row * r->cols, r->cols);
 }
 
 void
-elem_gate(float *y, const float *bias, float *gate, const float *gate_bias,
-    enum act_kind act, int64_t rows, int64_t cols)
+elem_mul(float *y, const float *x, int64_t rows, int64_t cols)
 {
-	struct rows r = { .y = y, .bias = bias, .gate = gate,
-		.gate_bias = gate_bias, .act = act, .rows = rows,
-		.cols = cols };
+	struct rows r = { .y = y, .x = x, .rows = rows, .cols = cols };
 
-	each_row(&r, gate_row);
+	each_row(&r, mul_row);
 }
 
 void

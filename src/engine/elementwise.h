@@ -9,13 +9,21 @@
 #define PARE_ENGINE_ELEMENTWISE_H
 
 #include "model/model.h"
+#include "tensor/kernel.h"
+
+/* The end of a product: y = act(y + bias). */
+struct elem_end {
+	struct product_end end;
+	const float *bias;	/* one a column; NULL: none */
+	enum act_kind act;
+};
+struct elem_end elem_end(const float *bias, enum act_kind act);
 
 /* y = act(y + bias); bias may be NULL. */
 void elem_bias_act(float *y, const float *bias, enum act_kind act,
     int64_t rows, int64_t cols);
-/* y = act(gate + gate_bias) * (y + bias): the gated FFN. */
-void elem_gate(float *y, const float *bias, float *gate,
-    const float *gate_bias, enum act_kind act, int64_t rows, int64_t cols);
+/* y *= x: the gated FFN. */
+void elem_mul(float *y, const float *x, int64_t rows, int64_t cols);
 /* d = d * act'(x), over n values. */
 void elem_act_back(float *d, const float *x, enum act_kind act, int64_t n);
 

@@ -228,12 +228,11 @@ lane_bias_act(float *y, const float *bias, enum act_kind act, int64_t n)
 }
 
 LANE static void
-lane_gate(float *y, float *gate, enum act_kind act, int64_t n)
+lane_mul(float *y, const float *x, int64_t n)
 {
-	lane_bias_act(gate, NULL, act, n);
 	for (int64_t i = 0; i < n; i += LANES)
-		v_put(y + i, v_mul(v_get(y + i, n - i),
-		    v_get(gate + i, n - i)), n - i);
+		v_put(y + i, v_mul(v_get(y + i, n - i), v_get(x + i, n - i)),
+		    n - i);
 }
 
 LANE_INLINE void
@@ -535,7 +534,7 @@ lane_squares(const float *x, int64_t n)
 }
 
 #define ELEMENTWISE_LANES					\
-	.bias_act = lane_bias_act, .gate = lane_gate,		\
+	.bias_act = lane_bias_act, .mul = lane_mul,		\
 	.act_back = lane_act_back, .add = lane_add,		\
 	.norm = lane_norm, .norm_back = lane_norm_back,		\
 	.norm_back_columns = lane_norm_back_columns,		\

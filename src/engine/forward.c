@@ -15,40 +15,11 @@
  * needs queries for token 0 alone, and whatever follows needs token 0 alone:
  * from there on ("narrow") x has one row a sequence.
  */
-#include <cblas.h>
 #include <string.h>
 
 #include "engine/attention.h"
-#include "engine/elementwise.h"
-#include "engine/forward.h"
-#include "model/arch.h"
-#include "tensor/kernel.h"
-
-enum { BLOCK = 1024 };
-
-struct pass {
-	const struct model *m;
-	const struct batch *b;
-	struct forward *f;
-	int64_t tokens, longest, block;
-	int64_t hidden, embed, wide;	/* wide: the larger of the two */
-	int64_t rows;		/* of x: tokens, or nseq when narrow */
-	int narrow;		/* the layer where that happens; nlayers: none */
-	bool token0;		/* the head reads token 0 only */
-	float *x;		/* (tokens, hidden) */
-	float *x0;		/* (nseq, hidden) */
-	float *e;		/* (tokens, embed); x itself without PROJ */
-	float *in, *in0;	/* (block, hidden): norms of pre-norm layers */
-	float *y;		/* (block, wide) */
-	float *work;		/* (block, .): q k v ctx, or up and gate */
-	float *head[2];		/* (nseq or block, wide) */
-	float *position, *type;	/* rows of these tables */
-	float *left, *right;	/* factors of a low-rank word table */
-	float *vector[SLOT_COUNT];	/* decoded vectors that are no f32 */
-	float *score;
-	void *scratch;		/* of the kernels */
-	double mark;		/* until when time was charged */
-};
+#include "engine/pass.h"
+#include "tensor/team.h"
 
 const char *
 forward_missing(const struct model *m)
@@ -91,318 +62,35 @@ charge_layer(struct pass *p, int l, enum engine_part part)
 		charge(p, &p->f->times->layer[l][part]);
 }
 
-static bool
-has_flag(const struct pass *p, unsigned flag)
-{
-	return (p->m->arch->flags & flag) != 0;
-}
+/* ==== products ==== */
 
-static const struct tensor *
-slot_of(const struct pass *p, int layer, enum slot s)
-{
-	return s < SLOT_LAYER_COUNT ? p->m->layer[layer].t[s] :
-	    p->m->t[s - SLOT_LAYER_COUNT];
-}
+/* y = act(x W^T + bias) for the slots of a set, which share x. */
+struct map {
+	enum slot w, b;
+	enum act_kind act;
+	float *y;
+};
 
-/* The values of a vector slot, decoded where they are no f32; NULL when empty. */
-static const float *
-vector_of(struct pass *p, int layer, enum slot s)
-{
-	const struct tensor *t = slot_of(p, layer, s);
-
-	if (!t || tensor_f32(t))
-		return t ? tensor_f32(t) : NULL;
-	tensor_decode(t, 0, 1, p->vector[s]);
-	return p->vector[s];
-}
+enum { MAPS = 3 };
 
 static void
-linear(struct pass *p, int layer, enum slot s, const float *x, int64_t n,
-    float *y)
+maps(struct pass *p, int layer, const struct map *m, int count, const float *x,
+    int64_t n)
 {
-	kernel_matmul(slot_of(p, layer, s), x, n, y, false, p->scratch);
-}
+	struct product set[MAPS];
+	struct elem_end end[MAPS];
 
-static struct elem_norm
-norm_of(struct pass *p, int layer, enum slot weight, enum slot bias)
-{
-	return (struct elem_norm){
-		.w = vector_of(p, layer, weight),
-		.b = vector_of(p, layer, bias),
-		.eps = (float)p->m->hp.norm_eps,
-		.rms = has_flag(p, ARCH_RMS_NORM)
-	};
-}
+	for (int i = 0; i < count; i++) {
+		const float *bias = pass_vector(p, layer, m[i].b);
 
-/* ==== sizes ==== */
-
-static int64_t
-max64(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
-static int64_t
-min64(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-/* Columns of `work` for the widest layer. */
-static int64_t
-work_width(const struct pass *p)
-{
-	int64_t width = 1;
-
-	for (int l = 0; l < p->m->nlayers; l++) {
-		const struct layer *y = &p->m->layer[l];
-		const int64_t d = y->head_dim;
-
-		width = max64(width, 2 * d * y->heads + 2 * d * y->kv_heads);
-		width = max64(width, y->ffn * (has_flag(p, ARCH_GATED) ? 2 : 1));
+		end[i] = elem_end(bias, m[i].act);
+		set[i] = (struct product){ pass_slot(p, layer, m[i].w), m[i].y,
+			bias || m[i].act != ACT_LINEAR ? &end[i].end : NULL };
 	}
-	return width;
+	kernel_products(set, count, x, n, p->scratch);
 }
 
-/* The longest vector of a slot over all layers that is not f32; 0: none. */
-static int64_t
-vector_width(const struct pass *p, enum slot s)
-{
-	int64_t width = 0;
-
-	for (int l = 0; l < p->m->nlayers; l++) {
-		const struct tensor *t = slot_of(p, l, s);
-
-		if (t && !slot_table[s].matrix && t->form != FORM_F32)
-			width = max64(width, t->cols);
-	}
-	return width;
-}
-
-/* Rows that the products of the head see at a time. */
-static int64_t
-head_rows(const struct pass *p)
-{
-	return p->token0 ? p->b->nseq : p->block;
-}
-
-/* The end of the block of whole sequences that begins with sequence s. */
-static int
-block_end(const struct pass *p, int s)
-{
-	const int64_t *start = p->b->start;
-	int end = s + 1;
-
-	while (end < p->b->nseq && start[end + 1] - start[s] <= p->block)
-		end++;
-	return end;
-}
-
-/* Scratch of the most demanding product on n rows. */
-static int64_t
-scratch_at(const struct pass *p, int64_t n)
-{
-	size_t most = 0, bytes;
-
-	for (int s = 0; n > 0 && s < SLOT_COUNT; s++) {
-		const int layers = s < SLOT_LAYER_COUNT ? p->m->nlayers : 1;
-
-		if (!slot_table[s].matrix || s == SLOT_WORD ||
-		    s == SLOT_POSITION || s == SLOT_TYPE)
-			continue;
-		for (int l = 0; l < layers; l++) {
-			const struct tensor *t = slot_of(p, l, (enum slot)s);
-
-			bytes = t ? kernel_scratch(t, n) : 0;
-			most = bytes > most ? bytes : most;
-		}
-	}
-	return (int64_t)most;
-}
-
-/* A kernel may need more for few rows than for many, so this asks for every
- * number of rows that the pass is going to use. */
-static int64_t
-scratch_bytes(const struct pass *p)
-{
-	const int64_t nseq = p->b->nseq, step = min64(BLOCK, p->block);
-	const int64_t fixed[] = { p->block, p->tokens % p->block, step,
-	    p->tokens % step, nseq, min64(nseq, step), nseq % step };
-	int64_t most = 0, last = 0;
-
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-		most = max64(most, scratch_at(p, fixed[i]));
-	for (int s = 0, end; s < nseq; s = end) {
-		int64_t n;
-
-		end = block_end(p, s);
-		n = p->b->start[end] - p->b->start[s];
-		most = n == last ? most : max64(most, scratch_at(p, n));
-		if (p->narrow < p->m->nlayers)
-			most = max64(most, scratch_at(p, end - s));
-		last = n;
-	}
-	return most;
-}
-
-static int
-widest_head(const struct model *m)
-{
-	int dim = 0;
-
-	for (int l = 0; l < m->nlayers; l++)
-		dim = m->layer[l].head_dim > dim ? m->layer[l].head_dim : dim;
-	return dim;
-}
-
-/* Lays out all buffers; with a counting arena this only adds up sizes. */
-static void
-take_buffers(struct pass *p, struct arena *a)
-{
-	const struct model *m = p->m;
-	const struct tensor *word = slot_of(p, 0, SLOT_WORD);
-	const size_t f = sizeof(float);
-	int64_t width;
-
-	p->x = arena_take(a, p->tokens, p->hidden, f);
-	p->x0 = arena_take(a, p->b->nseq, p->hidden, f);
-	p->e = slot_of(p, 0, SLOT_PROJ_W) ?
-	    arena_take(a, p->tokens, p->embed, f) : p->x;
-	if (has_flag(p, ARCH_PRE_NORM)) {
-		p->in = arena_take(a, p->block, p->hidden, f);
-		p->in0 = arena_take(a, p->block, p->hidden, f);
-	}
-	p->y = arena_take(a, p->block, p->wide, f);
-	p->work = arena_take(a, p->block, work_width(p), f);
-	for (int i = 0; i < 2; i++)
-		p->head[i] = arena_take(a, head_rows(p), p->wide, f);
-	p->position = arena_take(a, p->longest, p->embed, f);
-	p->type = arena_take(a, max64(m->hp.types, 1), p->embed, f);
-	if (word->form == FORM_LOWRANK) {
-		width = tensor_rank(word);
-		p->left = arena_take(a, p->tokens, width, f);
-		p->right = arena_take(a, width, p->embed, f);
-	}
-	for (int s = 0; s < SLOT_COUNT; s++)
-		if ((width = vector_width(p, (enum slot)s)) > 0)
-			p->vector[s] = arena_take(a, 1, width, f);
-	p->score = arena_take(a, (int64_t)attention_scratch(p->longest,
-	    widest_head(m)), 1, f);
-	p->scratch = arena_take(a, scratch_bytes(p), 1, 1);
-}
-
-/* The last layer with attention: after its keys and values only token 0 of each
- * sequence matters to a classifier. */
-static int
-narrow_layer(const struct pass *p)
-{
-	const struct forward *f = p->f;
-	const int l = engine_last_whole(p->m);
-
-	if (!p->token0 || !f->logits || f->hidden)
-		return p->m->nlayers;
-	return f->attention && f->attention_layer >= l ? p->m->nlayers : l;
-}
-
-static void
-set_sizes(struct pass *p)
-{
-	const struct hparams *hp = &p->m->hp;
-
-	p->tokens = p->b->start[p->b->nseq];
-	for (int s = 0; s < p->b->nseq; s++)
-		p->longest = max64(p->longest,
-		    p->b->start[s + 1] - p->b->start[s]);
-	p->block = min64(p->tokens, max64(BLOCK, p->longest));
-	p->hidden = hp->hidden;
-	p->embed = hp->embed;
-	p->wide = max64(hp->hidden, hp->embed);
-	p->rows = p->tokens;
-	p->token0 = hp->head == HEAD_CLASSIFY || hp->head == HEAD_REGRESS;
-	p->narrow = narrow_layer(p);
-}
-
-/* ==== embeddings ==== */
-
-static void
-word_rows(struct pass *p, const struct tensor *word)
-{
-	const int32_t *id = p->b->ids;
-	const int64_t k = tensor_rank(word);
-
-	if (word->form != FORM_LOWRANK) {
-#pragma omp parallel for schedule(static) num_threads(kernel_threads())
-		for (int64_t i = 0; i < p->tokens; i++)
-			tensor_decode(word, id[i], 1, p->e + i * p->embed);
-		return;
-	}
-#pragma omp parallel for schedule(static) num_threads(kernel_threads())
-	for (int64_t i = 0; i < p->tokens; i++)
-		tensor_decode(word->kid[0], id[i], 1, p->left + i * k);
-	tensor_decode(word->kid[1], 0, k, p->right);
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans,
-	    (blasint)p->tokens, (blasint)p->embed, (blasint)k, 1.0f, p->left,
-	    (blasint)k, p->right, (blasint)p->embed, 0.0f, p->e,
-	    (blasint)p->embed);
-}
-
-/* Adds position and segment rows to the word rows of one sequence. */
-static void
-add_tables(const struct pass *p, int seq, bool position, bool type)
-{
-	const int64_t first = p->b->start[seq], w = p->embed;
-	const int64_t n = p->b->start[seq + 1] - first;
-
-	for (int64_t i = 0; i < n; i++) {
-		const float *pos = p->position + i * w, *seg = p->type;
-		float *e = p->e + (first + i) * w;
-
-		if (p->b->types)
-			seg += p->b->types[first + i] * w;
-		if (position)
-			for (int64_t c = 0; c < w; c++)
-				e[c] += pos[c];
-		if (type)
-			for (int64_t c = 0; c < w; c++)
-				e[c] += seg[c];
-	}
-}
-
-/* Word, position and segment rows, their norm, and the projection, into x. */
-static bool
-embed_tokens(struct pass *p)
-{
-	const struct tensor *pos = slot_of(p, 0, SLOT_POSITION);
-	const struct tensor *type = slot_of(p, 0, SLOT_TYPE);
-	struct elem_norm n = norm_of(p, 0, SLOT_ENORM_W, SLOT_ENORM_B);
-	bool fine = true;
-
-	word_rows(p, slot_of(p, 0, SLOT_WORD));
-	if (pos)
-		tensor_decode(pos, p->m->hp.position_offset, p->longest,
-		    p->position);
-	if (type)
-		tensor_decode(type, 0, p->m->hp.types, p->type);
-#pragma omp parallel for schedule(static) num_threads(kernel_threads())
-	for (int s = 0; s < p->b->nseq; s++)
-		add_tables(p, s, pos != NULL, type != NULL);
-	if (n.w)
-		fine = elem_norm(p->e, p->e, NULL, NULL, &n, p->tokens,
-		    p->embed);
-	else
-		fine = elem_add(p->e, NULL, NULL, p->tokens, p->embed);
-	if (p->e == p->x)
-		return fine;
-	for (int64_t r = 0, k; r < p->tokens; r += k) {
-		k = min64(p->block, p->tokens - r);
-		linear(p, 0, SLOT_PROJ_W, p->e + r * p->embed, k,
-		    p->x + r * p->hidden);
-	}
-	return elem_add(p->x, NULL, vector_of(p, 0, SLOT_PROJ_B), p->tokens,
-	    p->hidden) && fine;
-}
-
-/* ==== layers ==== */
+/* ==== sub-layers ==== */
 
 /* Rows of token 0 of the sequences [first, end) of x, whose row 0 is the first
  * token of sequence first. */
@@ -428,13 +116,13 @@ close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
 	bool fine;
 
 	charge_layer(p, l, ffn ? ENGINE_FFN : ENGINE_ATTENTION);
-	if (has_flag(p, ARCH_PRE_NORM)) {
+	if (pass_flag(p, ARCH_PRE_NORM)) {
 		fine = elem_add(x, y, y ? bias : NULL, rows, p->hidden);
 		charge_layer(p, l, ENGINE_NORM);
 		return fine;
 	}
-	n = ffn ? norm_of(p, l, SLOT_FNORM_W, SLOT_FNORM_B) :
-	    norm_of(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
+	n = ffn ? pass_norm(p, l, SLOT_FNORM_W, SLOT_FNORM_B) :
+	    pass_norm(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
 	fine = elem_norm(x, x, y, y ? bias : NULL, &n, rows, p->hidden);
 	charge_layer(p, l, ENGINE_NORM);
 	return fine;
@@ -488,10 +176,15 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 	float *ctx = q + queries * qw;
 	struct attention a = {
 		.heads = y->heads, .kv_heads = y->kv_heads,
-		.dim = y->head_dim, .causal = has_flag(p, ARCH_CAUSAL),
+		.dim = y->head_dim, .causal = pass_flag(p, ARCH_CAUSAL),
 		.first_only = l == p->narrow, .nseq = end - first,
 		.start = p->b->start + first, .q = q, .k = k, .v = v,
 		.ctx = ctx, .scratch = p->score
+	};
+	const struct map set[] = {
+		{ SLOT_K_W, SLOT_K_B, ACT_LINEAR, k },
+		{ SLOT_V_W, SLOT_V_B, ACT_LINEAR, v },
+		{ SLOT_Q_W, SLOT_Q_B, ACT_LINEAR, q }
 	};
 
 	if (f->attention && f->attention_layer == l &&
@@ -500,15 +193,13 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		a.want_seq = f->attention_seq - first;
 		a.want_head = head_index(y, f->attention_head);
 	}
-	linear(p, l, SLOT_Q_W, q_in, queries, q);
-	linear(p, l, SLOT_K_W, in, n, k);
-	linear(p, l, SLOT_V_W, in, n, v);
-	elem_bias_act(q, vector_of(p, l, SLOT_Q_B), ACT_LINEAR, queries, qw);
-	elem_bias_act(k, vector_of(p, l, SLOT_K_B), ACT_LINEAR, n, kw);
-	elem_bias_act(v, vector_of(p, l, SLOT_V_B), ACT_LINEAR, n, kw);
+	maps(p, l, set, q_in == in ? 3 : 2, in, n);
+	if (q_in != in)
+		maps(p, l, set + 2, 1, q_in, queries);
 	attention_run(&a);
 	mask_heads(p, l, ctx, queries);
-	linear(p, l, SLOT_O_W, ctx, queries, p->y);
+	kernel_matmul(pass_slot(p, l, SLOT_O_W), ctx, queries, p->y, false,
+	    p->scratch);
 }
 
 /* Attention and what closes it for the sequences [first, end). */
@@ -522,8 +213,8 @@ attention_block(struct pass *p, int l, int first, int end)
 	float *x0 = p->x0 + first * p->hidden, *q_in;
 	struct elem_norm norm;
 
-	if (has_flag(p, ARCH_PRE_NORM)) {
-		norm = norm_of(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
+	if (pass_flag(p, ARCH_PRE_NORM)) {
+		norm = pass_norm(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
 		elem_norm(p->in, x, NULL, NULL, &norm, n, p->hidden);
 		charge_layer(p, l, ENGINE_NORM);
 		in = p->in;
@@ -537,7 +228,7 @@ attention_block(struct pass *p, int l, int first, int end)
 	}
 	attend_block(p, l, first, end, in, q_in, queries);
 	return close_sublayer(p, l, false, narrow ? x0 : x, p->y,
-	    vector_of(p, l, SLOT_O_B), queries);
+	    pass_vector(p, l, SLOT_O_B), queries);
 }
 
 /* A layer's attention is off when it was removed or is masked. */
@@ -548,28 +239,6 @@ attention_off(const struct pass *p, int l)
 
 	return p->m->layer[l].heads == 0 ||
 	    (k && k->drop_attention && k->drop_attention[l]);
-}
-
-static bool
-attention_part(struct pass *p, int l)
-{
-	bool fine = true, off = attention_off(p, l);
-	int end;
-
-	for (int s = 0; !off && s < p->b->nseq; s = end) {
-		if (task_canceled(p->f->task))
-			return true;
-		end = block_end(p, s);
-		fine = attention_block(p, l, s, end) && fine;
-	}
-	if (off && l == p->narrow)
-		gather_first(p, p->x, 0, p->b->nseq, p->x0);
-	if (l == p->narrow) {
-		p->x = p->x0;
-		p->rows = p->b->nseq;
-	}
-	return off ? close_sublayer(p, l, false, p->x, NULL, NULL, p->rows) :
-	    fine;
 }
 
 static void
@@ -592,47 +261,98 @@ mask_neurons(const struct pass *p, int l, float *h, int64_t rows)
 static bool
 ffn_block(struct pass *p, int l, float *x, int64_t rows)
 {
+	const bool gated = pass_flag(p, ARCH_GATED);
 	const int64_t w = p->m->layer[l].ffn;
+	const enum act_kind act = p->m->hp.act;
 	float *h = p->work, *gate = h + rows * w;
-	const float *in = x, *bias = vector_of(p, l, SLOT_UP_B);
+	const float *in = x;
 	struct elem_norm norm;
+	const struct map set[] = {
+		{ SLOT_UP_W, SLOT_UP_B, gated ? ACT_LINEAR : act, h },
+		{ SLOT_GATE_W, SLOT_GATE_B, act, gate }
+	};
 
-	if (has_flag(p, ARCH_PRE_NORM)) {
-		norm = norm_of(p, l, SLOT_FNORM_W, SLOT_FNORM_B);
+	if (pass_flag(p, ARCH_PRE_NORM)) {
+		norm = pass_norm(p, l, SLOT_FNORM_W, SLOT_FNORM_B);
 		elem_norm(p->in, x, NULL, NULL, &norm, rows, p->hidden);
 		charge_layer(p, l, ENGINE_NORM);
 		in = p->in;
 	}
-	linear(p, l, SLOT_UP_W, in, rows, h);
-	if (has_flag(p, ARCH_GATED)) {
-		linear(p, l, SLOT_GATE_W, in, rows, gate);
-		elem_gate(h, bias, gate, vector_of(p, l, SLOT_GATE_B),
-		    p->m->hp.act, rows, w);
-	} else {
-		elem_bias_act(h, bias, p->m->hp.act, rows, w);
-	}
+	maps(p, l, set, gated ? 2 : 1, in, rows);
+	if (gated)
+		elem_mul(h, gate, rows, w);
 	mask_neurons(p, l, h, rows);
-	linear(p, l, SLOT_DOWN_W, h, rows, p->y);
+	kernel_matmul(pass_slot(p, l, SLOT_DOWN_W), h, rows, p->y, false,
+	    p->scratch);
 	return close_sublayer(p, l, true, x, p->y,
-	    vector_of(p, l, SLOT_DOWN_B), rows);
+	    pass_vector(p, l, SLOT_DOWN_B), rows);
 }
 
+/* ==== layers ==== */
+
+/* The FFN of rows [r, end) of x, at most a block at a time. */
 static bool
-ffn_part(struct pass *p, int l)
+ffn_part(struct pass *p, int l, int64_t r, int64_t end)
 {
 	const struct engine_mask *k = p->f->mask;
-	const int64_t step = min64(BLOCK, p->block);
 	bool fine = true;
 
 	if (p->m->layer[l].ffn == 0 || (k && k->drop_ffn && k->drop_ffn[l]))
-		return close_sublayer(p, l, true, p->x, NULL, NULL, p->rows);
-	for (int64_t r = 0; r < p->rows; r += step) {
-		if (task_canceled(p->f->task))
-			return true;
-		fine = ffn_block(p, l, p->x + r * p->hidden,
-		    min64(step, p->rows - r)) && fine;
+		return close_sublayer(p, l, true, p->x + r * p->hidden, NULL,
+		    NULL, end - r);
+	for (int64_t n; r < end; r += n) {
+		n = pass_min(p->block, end - r);
+		fine = ffn_block(p, l, p->x + r * p->hidden, n) && fine;
 	}
 	return fine;
+}
+
+/* From here on x has one row a sequence. */
+static void
+narrow_x(struct pass *p)
+{
+	p->x = p->x0;
+	p->rows = p->b->nseq;
+}
+
+/* Attention, and the FFN where it has the same rows, for whole sequences. */
+static bool
+layer_block(struct pass *p, int l, int first, int end)
+{
+	const int64_t begin = p->b->start[first], stop = p->b->start[end];
+	bool fine = true;
+
+	if (attention_off(p, l)) {
+		if (l == p->narrow)
+			gather_first(p, p->x + begin * p->hidden, first, end,
+			    p->x0 + first * p->hidden);
+		fine = l == p->narrow ?
+		    close_sublayer(p, l, false, p->x0 + first * p->hidden,
+		    NULL, NULL, end - first) :
+		    close_sublayer(p, l, false, p->x + begin * p->hidden,
+		    NULL, NULL, stop - begin);
+	} else {
+		fine = attention_block(p, l, first, end);
+	}
+	return (l == p->narrow || ffn_part(p, l, begin, stop)) && fine;
+}
+
+/* A layer where x has all tokens. */
+static bool
+whole_layer(struct pass *p, int l)
+{
+	bool fine = true;
+
+	for (int s = 0, end; s < p->b->nseq; s = end) {
+		if (task_canceled(p->f->task))
+			return true;
+		end = pass_block_end(p, s);
+		fine = layer_block(p, l, s, end) && fine;
+	}
+	if (l != p->narrow)
+		return fine;
+	narrow_x(p);
+	return ffn_part(p, l, 0, p->rows) && fine;
 }
 
 /* A masked layer leaves x as it is, but narrowing still has to happen. */
@@ -640,15 +360,18 @@ static bool
 run_layer(struct pass *p, int l)
 {
 	const struct engine_mask *k = p->f->mask;
+	const bool drop = k && k->drop_layer && k->drop_layer[l];
 
-	if (!k || !k->drop_layer || !k->drop_layer[l])
-		return attention_part(p, l) && ffn_part(p, l);
-	if (l == p->narrow) {
+	if (drop && l == p->narrow) {
 		gather_first(p, p->x, 0, p->b->nseq, p->x0);
-		p->x = p->x0;
-		p->rows = p->b->nseq;
+		narrow_x(p);
 	}
-	return true;
+	if (drop)
+		return true;
+	if (l <= p->narrow)
+		return whole_layer(p, l);
+	return close_sublayer(p, l, false, p->x, NULL, NULL, p->rows) &&
+	    ffn_part(p, l, 0, p->rows);
 }
 
 static void
@@ -689,9 +412,9 @@ static const float *
 head_map(struct pass *p, enum slot w, enum slot b, enum act_kind act,
     const float *x, int64_t rows, float *y)
 {
-	linear(p, 0, w, x, rows, y);
-	elem_bias_act(y, vector_of(p, 0, b), act, rows,
-	    slot_of(p, 0, w)->rows);
+	const struct map m = { w, b, act, y };
+
+	maps(p, 0, &m, 1, x, rows);
 	return y;
 }
 
@@ -700,18 +423,18 @@ static void
 run_head(struct pass *p, const float *x, int64_t rows, float *logits)
 {
 	const struct hparams *hp = &p->m->hp;
-	struct elem_norm norm = norm_of(p, 0, SLOT_HNORM_W, SLOT_HNORM_B);
+	struct elem_norm norm = pass_norm(p, 0, SLOT_HNORM_W, SLOT_HNORM_B);
 	float *y = p->head[1];
 
-	if (p->token0 && slot_of(p, 0, SLOT_POOL_W))
+	if (p->token0 && pass_slot(p, 0, SLOT_POOL_W))
 		x = head_map(p, SLOT_POOL_W, SLOT_POOL_B, ACT_TANH, x, rows,
 		    p->head[0]);
-	if (slot_of(p, 0, SLOT_HDENSE_W))
+	if (pass_slot(p, 0, SLOT_HDENSE_W))
 		x = head_map(p, SLOT_HDENSE_W, SLOT_HDENSE_B,
 		    p->token0 ? hp->head_act : hp->act, x, rows, y);
 	if (norm.w) {
 		elem_norm(y, x, NULL, NULL, &norm, rows,
-		    slot_of(p, 0, SLOT_HNORM_W)->cols);
+		    pass_slot(p, 0, SLOT_HNORM_W)->cols);
 		x = y;
 	}
 	head_map(p, SLOT_HOUT_W, SLOT_HOUT_B, ACT_LINEAR, x, rows, logits);
@@ -720,7 +443,7 @@ run_head(struct pass *p, const float *x, int64_t rows, float *logits)
 static enum pare_rc
 run_heads(struct pass *p, struct pare_err *err)
 {
-	const int64_t out = slot_of(p, 0, SLOT_HOUT_W)->rows;
+	const int64_t out = pass_slot(p, 0, SLOT_HOUT_W)->rows;
 	const int64_t step = p->token0 ? p->b->nseq : p->block;
 	const int64_t rows = p->token0 ? p->b->nseq : p->tokens;
 	const float *x = p->x;
@@ -732,7 +455,7 @@ run_heads(struct pass *p, struct pare_err *err)
 	for (int64_t r = 0; r < rows; r += step) {
 		if (task_canceled(p->f->task))
 			return task_error(err);
-		run_head(p, x + r * p->hidden, min64(step, rows - r),
+		run_head(p, x + r * p->hidden, pass_min(step, rows - r),
 		    p->f->logits + r * out);
 	}
 	if (!elem_add(p->f->logits, NULL, NULL, rows, out))
@@ -747,12 +470,11 @@ begin(struct pass *p, struct pare_err *err)
 {
 	bool fine = true;
 
-	kernel_bind();
 	if (p->f->input)
 		memcpy(p->x, p->f->input,
 		    (size_t)(p->tokens * p->hidden) * sizeof(*p->x));
 	else
-		fine = embed_tokens(p);
+		fine = pass_embed(p);
 	if (p->f->times)
 		charge(p, &p->f->times->embed);
 	return fine ? PARE_OK : err_set(err, PARE_EFORMAT,
@@ -763,7 +485,7 @@ begin(struct pass *p, struct pare_err *err)
 static enum pare_rc
 finish(struct pass *p, struct pare_err *err)
 {
-	struct elem_norm last = norm_of(p, 0, SLOT_FINAL_W, SLOT_FINAL_B);
+	struct elem_norm last = pass_norm(p, 0, SLOT_FINAL_W, SLOT_FINAL_B);
 
 	if (last.w && !elem_norm(p->x, p->x, NULL, NULL, &last, p->rows,
 	    p->hidden))
@@ -775,27 +497,40 @@ finish(struct pass *p, struct pare_err *err)
 	return p->f->logits ? run_heads(p, err) : PARE_OK;
 }
 
+/* Between the memory and the result: with the threads standing by. */
+struct drive {
+	struct pass *p;
+	struct pare_err *err;
+	enum pare_rc rc;
+};
+
+static void
+drive(void *arg)
+{
+	struct drive *d = arg;
+	struct pass *p = d->p;
+
+	if ((d->rc = begin(p, d->err)) != PARE_OK ||
+	    (d->rc = run_layers(p, d->err)) != PARE_OK)
+		return;
+	d->rc = finish(p, d->err);
+	if (p->f->times)
+		charge(p, &p->f->times->head);
+}
+
 enum pare_rc
 forward_run(struct arena *memory, const struct model *m,
     const struct batch *b, struct forward *f, struct pare_err *err)
 {
 	struct pass p = { .m = m, .b = b, .f = f };
-	struct arena count = { NULL, 0, 0 };
+	struct drive d = { .p = &p, .err = err };
 	enum pare_rc rc;
 
 	if (f->times)
 		p.mark = task_now();
-	set_sizes(&p);
-	take_buffers(&p, &count);
-	memory->used = count.used;
-	if ((rc = arena_grow(memory, err)) != PARE_OK)
+	kernel_bind();
+	if ((rc = pass_open(&p, memory, err)) != PARE_OK)
 		return rc;
-	take_buffers(&p, memory);
-	if ((rc = begin(&p, err)) != PARE_OK ||
-	    (rc = run_layers(&p, err)) != PARE_OK)
-		return rc;
-	rc = finish(&p, err);
-	if (f->times)
-		charge(&p, &f->times->head);
-	return rc;
+	team_hold(drive, &d);
+	return d.rc;
 }

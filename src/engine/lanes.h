@@ -32,8 +32,8 @@ struct lanes {
 	/* y = act(y + bias); bias may be NULL. */
 	void (*bias_act)(float *y, const float *bias, enum act_kind act,
 	    int64_t n);
-	/* y = act(gate) * y */
-	void (*gate)(float *y, float *gate, enum act_kind act, int64_t n);
+	/* y *= x */
+	void (*mul)(float *y, const float *x, int64_t n);
 	/* d = d * act'(x) */
 	void (*act_back)(float *d, const float *x, enum act_kind act,
 	    int64_t n);

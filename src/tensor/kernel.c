@@ -18,11 +18,14 @@ static const struct kernel lowrank_kernel = {
 };
 
 const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
-	[FORM_F32] = { &f32_dot_kernel, &f32_blas_kernel },
-	[FORM_F16] = { &tile_dot_kernel, &tile_blas_kernel },
-	[FORM_BF16] = { &tile_dot_kernel, &tile_blas_kernel },
-	[FORM_INT] = { &tile_dot_kernel, &tile_blas_kernel },
-	[FORM_TABLE] = { &tile_dot_kernel, &tile_blas_kernel },
+	[FORM_F32] = { FLOAT_DOT_KERNEL &panel_kernel, &f32_dot_kernel,
+	    &f32_blas_kernel },
+	[FORM_F16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
+	    &tile_blas_kernel },
+	[FORM_BF16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
+	    &tile_blas_kernel },
+	[FORM_INT] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
+	[FORM_TABLE] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
 	[FORM_BITMAP] = { &sparse_dot_kernel, &sparse_run_kernel,
 	    &tile_blas_kernel },
 	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_run_kernel,
@@ -47,7 +50,7 @@ kernel_of(const struct tensor *t, int64_t n)
 enum {
 	PLAN_PRODUCTS = 8,	/* of one region; longer sets take several */
 	PLAN_STEPS = 2 * PLAN_PRODUCTS,
-	PREP_ROWS = 16,		/* of x that one thread turns at a time */
+	PREP_ROWS = 32,		/* of x that one thread turns at a time */
 	SPLIT_ROWS = 64		/* least rows of x of a piece, a multiple of
 				 * what any kernel takes at once */
 };

@@ -22,6 +22,7 @@
 enum prep_kind {
 	PREP_NONE,
 	PREP_INT8,	/* int8 with a scale a row */
+	PREP_BLOCKS,	/* 32 rows side by side */
 	PREP_KINDS
 };
 
@@ -33,6 +34,8 @@ struct kernel_x {
 				 * rounded up to 64, padding 0 */
 	int64_t ldq;
 	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
+	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
+				 * aligned to 64; rows past n are 0 */
 };
 
 struct kernel {

@@ -2,7 +2,7 @@
 /*
  * What x is turned into before it is multiplied.
  */
-#include "tensor/kernel_rows.h"
+#include "tensor/kernel_panel.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,10 +43,34 @@ int8_row(const float *f, int64_t cols, int64_t ldq, int8_t *q, float *scale)
 	memset(q + cols, 0, (size_t)(ldq - cols));
 }
 
+static size_t
+blocks_bytes(int64_t n, int64_t cols)
+{
+	int64_t blocks = (n + PANEL_TOKENS - 1) / PANEL_TOKENS;
+
+	return (size_t)(blocks * PANEL_TOKENS * cols) * sizeof(float);
+}
+
+static void
+blocks_make(const struct kernel_x *x, int64_t i0, int64_t n)
+{
+	for (int64_t i = 0; i < n; i += PANEL_TOKENS)
+		panel_code()->turn(x->f + (i0 + i) * x->cols, x->cols,
+		    n - i < PANEL_TOKENS ? n - i : PANEL_TOKENS, x->cols,
+		    (float *)x->blocks + (i0 + i) * x->cols);
+}
+
 size_t
 prep_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 {
-	return kind == PREP_INT8 ? int8_bytes(n, cols) : 0;
+	switch (kind) {
+	case PREP_INT8:
+		return int8_bytes(n, cols);
+	case PREP_BLOCKS:
+		return blocks_bytes(n, cols);
+	default:
+		return 0;
+	}
 }
 
 void
@@ -54,11 +78,15 @@ prep_point(enum prep_kind kind, void *memory, struct kernel_x *x)
 {
 	if (kind == PREP_INT8)
 		int8_point(memory, x);
+	if (kind == PREP_BLOCKS)
+		x->blocks = memory;
 }
 
 void
 prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 {
+	if (kind == PREP_BLOCKS)
+		blocks_make(x, i0, n);
 	if (kind != PREP_INT8)
 		return;
 	for (int64_t i = i0; i < i0 + n; i++)
@@ -75,4 +103,6 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 		x->q += i0 * x->ldq;
 		x->scale += i0;
 	}
+	if (kind == PREP_BLOCKS)
+		x->blocks += i0 * x->cols;
 }

@@ -9,6 +9,13 @@
 #include "tensor/kernel.h"
 #include "tensor/value.h"
 
+#if CPU_X86
+extern const struct kernel float_dot_kernel;
+#define FLOAT_DOT_KERNEL &float_dot_kernel,
+#else
+#define FLOAT_DOT_KERNEL
+#endif
+extern const struct kernel panel_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
 extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
@@ -16,9 +23,35 @@ extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
 /* The sum of a[i] * b[i], always in the same order. */
 float kernel_dot(const float *a, const float *b, int64_t n);
 
+/* Before a loop whose turns must all be written out, for its index picks
+ * registers. */
+#if defined(__clang__)
+#define KERNEL_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define KERNEL_UNROLL _Pragma("GCC unroll 32")
+#else
+#define KERNEL_UNROLL
+#endif
+
+/* What to bring near while something is multiplied: for each 16 columns a line
+ * of each of `rows` rows, ld bytes apart, then `step` bytes on. */
+struct kernel_ahead {
+	const char *p;
+	int64_t ld;
+	int step, rows;		/* rows 0: nothing */
+};
+
+static inline void
+kernel_fetch(const struct kernel_ahead *ahead, const char **next)
+{
+	for (int r = 0; r < ahead->rows; r++)
+		__builtin_prefetch(*next + r * ahead->ld, 0, 2);
+	*next += ahead->step;
+}
+
 /* What x is turned into. prep_point() lets x point into prep_bytes() of memory;
- * prep_make() fills in rows [i0, i0 + n) of it, in any thread; prep_rows() makes
- * x those rows alone. */
+ * prep_make() fills in rows [i0, i0 + n) of it, in any thread, i0 a multiple of
+ * 32; prep_rows() makes x those rows alone, i0 a multiple of 64. */
 size_t prep_bytes(enum prep_kind kind, int64_t n, int64_t cols);
 void prep_point(enum prep_kind kind, void *memory, struct kernel_x *x);
 void prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0,

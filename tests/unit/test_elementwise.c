@@ -244,7 +244,7 @@ static void
 check_ends(void)
 {
 	float x[LONGEST + GUARD], bias[LONGEST + GUARD], y[LONGEST + GUARD];
-	float whole[LONGEST + GUARD], gate[LONGEST + GUARD];
+	float whole[LONGEST + GUARD];
 	struct rng r;
 
 	rng_seed(&r, 3);
@@ -261,17 +261,10 @@ check_ends(void)
 			lanes()->bias_act(y, bias, (enum act_kind)a, n);
 			assert_memory_equal(y, whole, (size_t)n * sizeof(*y));
 			assert_guard(y, n);
-			row(&r, y, n);
-			row(&r, gate, n);
-			memcpy(gate, x, (size_t)n * sizeof(*y));
-			lanes()->bias_act(gate, bias, ACT_LINEAR, n);
+			lanes()->mul(y, x, n);
 			for (int i = 0; i < n; i++)
-				y[i] = 2;
-			lanes()->gate(y, gate, (enum act_kind)a, n);
-			for (int i = 0; i < n; i++)
-				assert_true(y[i] == 2 * whole[i]);
+				assert_true(y[i] == whole[i] * x[i]);
 			assert_guard(y, n);
-			assert_guard(gate, n);
 		}
 	}
 }
@@ -280,6 +273,38 @@ static void
 test_ends(void **state)
 {
 	each_level(check_ends);
+}
+
+/* The end of a product does the same to a piece as to the whole. */
+static void
+check_product_end(void)
+{
+	enum { ROWS = 9, COLS = 37 };
+	float y[ROWS * COLS], whole[ROWS * COLS], bias[COLS] = { 0 };
+	const struct elem_end e = elem_end(bias, ACT_GELU);
+	struct rng r;
+
+	rng_seed(&r, 7);
+	for (int i = 0; i < ROWS * COLS; i++)
+		y[i] = whole[i] = rng_normal(&r);
+	for (int i = 0; i < COLS; i++)
+		bias[i] = rng_normal(&r);
+	elem_bias_act(whole, bias, ACT_GELU, ROWS, COLS);
+	for (int row = 0; row < ROWS; row += 4)
+		for (int col = 0; col < COLS; col += 17) {
+			int n = row + 4 < ROWS ? 4 : ROWS - row;
+			int m = col + 17 < COLS ? 17 : COLS - col;
+
+			e.end.run(&e.end, y + row * COLS + col, COLS, row, n,
+			    col, m);
+		}
+	assert_memory_equal(y, whole, sizeof(y));
+}
+
+static void
+test_product_end(void **state)
+{
+	each_level(check_product_end);
 }
 
 static void
@@ -467,6 +492,7 @@ main(void)
 		cmocka_unit_test(test_gelu_tail),
 		cmocka_unit_test(test_slopes),
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_product_end),
 		cmocka_unit_test(test_softmax),
 		cmocka_unit_test(test_norm),
 		cmocka_unit_test(test_add),

@@ -28,10 +28,11 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	    &tile_blas_kernel },
 	[FORM_TABLE] = { CODE_KERNELS &tile_dot_kernel, &panel_kernel,
 	    &tile_blas_kernel },
-	[FORM_BITMAP] = { &sparse_dot_kernel, &sparse_run_kernel,
-	    &tile_blas_kernel },
-	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_run_kernel,
-	    &tile_blas_kernel },
+	[FORM_BITMAP] = { &bitmap_dot_kernel, &sparse_skip_kernel,
+	    &bitmap_rows_kernel, &panel_kernel, &sparse_dot_kernel,
+	    &sparse_run_kernel, &tile_blas_kernel },
+	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_skip_kernel,
+	    &sparse_run_kernel, &tile_blas_kernel },
 	[FORM_LOWRANK] = { &lowrank_kernel },
 };
 

@@ -7,10 +7,9 @@
  * Choosing is one selection over 31-bit keys: the bits of |w| without the sign,
  * which order as the values do (by=magnitude), or a hash of seed and place
  * (by=random), where a zero weight always has key 0 so that what is pruned
- * already counts first. The k-th smallest key is found exactly in two passes:
- * a histogram of the high bits names the bin, a histogram of the low bits in
- * that bin names the key. Keys below it go, and of those equal to it the first
- * ones, so the count is exact and the same everywhere.
+ * already counts first. The k-th smallest key is found exactly (threshold.h).
+ * Keys below it go, and of those equal to it the first ones, so the count is
+ * exact and the same everywhere.
  */
 #include <omp.h>
 #include <stdlib.h>
@@ -20,12 +19,11 @@
 #include "base/rng.h"
 #include "ops/common.h"
 #include "ops/table.h"
+#include "ops/threshold.h"
 #include "tensor/kernel.h"
 
 enum {
-	LOW_BITS = 16,
-	BINS = 1 << LOW_BITS,	/* the high part has 15 bits and fits too */
-	BLOCK = 16384,		/* weights a thread unpacks at a time */
+	BLOCK = 8192,		/* weights a thread looks at at a time */
 	GROUP_MAX = 32
 };
 
@@ -54,30 +52,17 @@ struct weights {
 	int64_t block;		/* weights */
 	float *value;
 	uint32_t *key;
-	int64_t *count;		/* BINS each */
+	uint8_t *mask;		/* of one tensor, the largest */
 };
 
-/* What a pass over the keys of a tensor does. */
-enum pass { PASS_HIGH, PASS_LOW, PASS_COUNT, PASS_MASK, PASS_GROUP };
+/* What a pass over the keys of a tensor does. The first two make the mask. */
+enum pass { PASS_MARK, PASS_GROUP, PASS_COUNT };
 
 struct scan {
 	enum pass pass;
-	uint32_t high;		/* PASS_LOW: the bin */
-	uint32_t limit;
-	uint8_t *mask;		/* PASS_MASK: 2 marks a tie; PASS_GROUP: may be
-				 * NULL */
-	int64_t below, equal;	/* PASS_COUNT */
-	int64_t kept;		/* PASS_GROUP */
+	uint32_t limit;		/* PASS_MARK: 1 in the mask above it, 2 at it */
+	int64_t kept, zeros;	/* PASS_COUNT */
 };
-
-static uint32_t
-magnitude_key(float v)
-{
-	uint32_t u;
-
-	memcpy(&u, &v, sizeof u);
-	return u & UINT32_C(0x7fffffff);
-}
 
 static uint32_t
 random_key(uint64_t seed, int64_t at)
@@ -85,35 +70,92 @@ random_key(uint64_t seed, int64_t at)
 	return (uint32_t)(rng_derive(seed, (uint64_t)at) >> 33) | 1;
 }
 
+/* The random key of every weight that is not zero; v may be key. */
 static void
-make_keys(const struct weights *w, const struct item *it, int64_t at,
-    const float *v, int64_t n, uint32_t *key)
+make_random(const struct item *it, int64_t at, const threshold_word *v,
+    int64_t n, uint32_t *key)
 {
 	for (int64_t i = 0; i < n; i++)
-		key[i] = magnitude_key(v[i]);
-	for (int64_t i = 0; i < n && w->random; i++)
-		if (key[i] != 0)
-			key[i] = random_key(it->seed, at + i);
+		key[i] = (v[i] & THRESHOLD_MASK) != 0 ?
+		    random_key(it->seed, at + i) : 0;
 }
 
-/* Keeps the N largest of m keys, earlier ones first among equals; how many. */
-static int
-keep_largest(const uint32_t *key, int m, int keep, uint8_t *mask)
+/* Whole rows that one block has. */
+static int64_t
+block_rows(const struct weights *w, const struct tensor *t)
 {
-	int kept = 0;
+	return w->block / t->cols;
+}
 
+static int64_t
+block_count(const struct weights *w, const struct tensor *t)
+{
+	int64_t step = block_rows(w, t);
+
+	return (t->rows + step - 1) / step;
+}
+
+/* The words of block b, whose low 31 bits are the keys: those of the weights
+ * themselves where they are floats already. */
+static const threshold_word *
+block_words(const struct weights *w, const struct item *it, int64_t b,
+    int64_t *n)
+{
+	const struct tensor *t = it->t;
+	int64_t id = omp_get_thread_num(), row = b * block_rows(w, t);
+	int64_t rows = t->rows - row < block_rows(w, t) ? t->rows - row :
+	    block_rows(w, t);
+	const float *v = tensor_f32(t);
+	float *buf = w->value + id * w->block;
+	uint32_t *key = w->key + id * w->block;
+
+	*n = rows * t->cols;
+	if (v == NULL)
+		tensor_decode(t, row, rows, buf);
+	v = v == NULL ? buf : v + row * t->cols;
+	if (!w->random)
+		return (const threshold_word *)v;
+	make_random(it, row * t->cols, (const threshold_word *)v, *n, key);
+	return key;
+}
+
+/* Keeps the N largest of m keys, earlier ones first among equals. */
+static void
+keep_largest(const threshold_word *word, int m, int keep, uint8_t *mask)
+{
+	uint32_t key[GROUP_MAX];
+
+	for (int i = 0; i < m; i++)
+		key[i] = word[i] & THRESHOLD_MASK;
 	for (int i = 0; i < m; i++) {
 		int better = 0;
 
 		for (int k = 0; k < m; k++)
 			better += key[k] > key[i] || (k < i &&
 			    key[k] == key[i]);
-		if (key[i] != 0 && better < keep)
-			kept++;
-		if (mask != NULL)
-			mask[i] = key[i] != 0 && better < keep;
+		mask[i] = key[i] != 0 && better < keep;
 	}
-	return kept;
+}
+
+/* The same for n groups of four, the usual ones, in vectors of groups. */
+THRESHOLD_SIMD static void
+keep_fours(const threshold_word *word, int64_t n, int keep, uint8_t *mask)
+{
+#pragma omp simd
+	for (int64_t i = 0; i < n; i++) {
+		int32_t a = (int32_t)(word[4 * i] & THRESHOLD_MASK);
+		int32_t b = (int32_t)(word[4 * i + 1] & THRESHOLD_MASK);
+		int32_t c = (int32_t)(word[4 * i + 2] & THRESHOLD_MASK);
+		int32_t d = (int32_t)(word[4 * i + 3] & THRESHOLD_MASK);
+
+		mask[4 * i] = (a != 0) & ((b > a) + (c > a) + (d > a) < keep);
+		mask[4 * i + 1] = (b != 0) &
+		    ((a >= b) + (c > b) + (d > b) < keep);
+		mask[4 * i + 2] = (c != 0) &
+		    ((a >= c) + (b >= c) + (d > c) < keep);
+		mask[4 * i + 3] = (d != 0) &
+		    ((a >= d) + (b >= d) + (c >= d) < keep);
+	}
 }
 
 /* The tail of a row that M does not divide keeps the same share, rounded up. */
@@ -123,52 +165,57 @@ keep_of(const struct weights *w, int64_t m)
 	return (int)((m * w->keep + w->group - 1) / w->group);
 }
 
-static int64_t
-group_rows(const struct weights *w, const uint32_t *key, int64_t rows,
+static void
+mask_rows(const struct weights *w, const threshold_word *key, int64_t rows,
     int64_t cols, uint8_t *mask)
 {
-	int64_t kept = 0;
+	for (int64_t r = 0; r < rows; r++, key += cols, mask += cols) {
+		int64_t c = 0;
 
-	for (int64_t r = 0; r < rows; r++)
-		for (int64_t c = 0; c < cols; c += w->group) {
+		if (w->group == 4) {
+			c = cols & ~INT64_C(3);
+			keep_fours(key, c / 4, w->keep, mask);
+		}
+		for (; c < cols; c += w->group) {
 			int64_t m = cols - c < w->group ? cols - c : w->group;
 
-			kept += keep_largest(key + r * cols + c, (int)m,
-			    keep_of(w, m), mask == NULL ? NULL :
-			    mask + r * cols + c);
+			keep_largest(key + c, (int)m, keep_of(w, m), mask + c);
 		}
+	}
+}
+
+/* How many weights mask_rows() would keep, and how many are zero. */
+static int64_t
+count_kept(const struct weights *w, const threshold_word *key, int64_t rows,
+    int64_t cols, int64_t *zeros)
+{
+	int64_t kept = 0, there = 0;
+
+	for (int64_t r = 0; r < rows; r++, key += cols)
+		for (int64_t c = 0; c < cols; c += w->group) {
+			int64_t m = cols - c < w->group ? cols - c : w->group;
+			int keep = keep_of(w, m), full = 0;
+
+			for (int64_t i = c; i < c + m; i++)
+				full += (key[i] & THRESHOLD_MASK) != 0;
+			there += full;
+			kept += full < keep ? full : keep;
+		}
+	*zeros += rows * cols - there;
 	return kept;
 }
 
-static void
-count_bins(const struct scan *s, const uint32_t *key, int64_t n,
-    int64_t *count)
+THRESHOLD_SIMD static void
+mark_keys(const threshold_word *key, int64_t n, uint32_t limit, uint8_t *mask)
 {
-	if (s->pass == PASS_HIGH) {
-		for (int64_t i = 0; i < n; i++)
-			count[key[i] >> LOW_BITS]++;
-		return;
-	}
-	for (int64_t i = 0; i < n; i++)
-		if (key[i] >> LOW_BITS == s->high)
-			count[key[i] & (BINS - 1)]++;
-}
+	const int32_t least = (int32_t)limit;
 
-static void
-count_keys(const uint32_t *key, int64_t n, uint32_t limit, int64_t *below,
-    int64_t *equal)
-{
+#pragma omp simd
 	for (int64_t i = 0; i < n; i++) {
-		*below += key[i] < limit;
-		*equal += key[i] == limit;
-	}
-}
+		int32_t k = (int32_t)(key[i] & THRESHOLD_MASK);
 
-static void
-mark_keys(const uint32_t *key, int64_t n, uint32_t limit, uint8_t *mask)
-{
-	for (int64_t i = 0; i < n; i++)
-		mask[i] = (uint8_t)((key[i] >= limit) + (key[i] == limit));
+		mask[i] = (uint8_t)((k >= least) + (k == least));
+	}
 }
 
 /* One pass over all keys of one tensor, rows shared among threads. */
@@ -176,82 +223,40 @@ static void
 scan_item(const struct weights *w, const struct item *it, struct scan *s)
 {
 	const struct tensor *t = it->t;
-	int64_t step = w->block / t->cols;
-	int64_t blocks = (t->rows + step - 1) / step;
-	int64_t below = 0, equal = 0, kept = 0;
-	const float *whole = tensor_f32(t);
+	int64_t step = block_rows(w, t), blocks = block_count(w, t);
+	int64_t zeros = 0, kept = 0;
 
 #pragma omp parallel for schedule(dynamic, 4) num_threads(w->threads) \
     if (it->n > 4 * BLOCK) \
-    reduction(+ : below, equal, kept)
+    reduction(+ : zeros, kept)
 	for (int64_t b = 0; b < blocks; b++) {
-		int id = omp_get_thread_num();
-		uint32_t *key = w->key + id * w->block;
-		float *buf = w->value + id * w->block;
-		int64_t row = b * step, at = row * t->cols;
-		int64_t rows = t->rows - row < step ? t->rows - row : step;
-		int64_t n = rows * t->cols;
+		int64_t n, at = b * step * t->cols;
+		const threshold_word *key = block_words(w, it, b, &n);
 
-		if (whole == NULL)
-			tensor_decode(t, row, rows, buf);
-		make_keys(w, it, at, whole == NULL ? buf : whole + at, n, key);
-		if (s->pass == PASS_COUNT)
-			count_keys(key, n, s->limit, &below, &equal);
-		else if (s->pass == PASS_MASK)
-			mark_keys(key, n, s->limit, s->mask + at);
+		if (s->pass == PASS_MARK)
+			mark_keys(key, n, s->limit, w->mask + at);
 		else if (s->pass == PASS_GROUP)
-			kept += group_rows(w, key, rows, t->cols,
-			    s->mask == NULL ? NULL : s->mask + at);
+			mask_rows(w, key, n / t->cols, t->cols, w->mask + at);
 		else
-			count_bins(s, key, n, w->count + (int64_t)id * BINS);
+			kept += count_kept(w, key, n / t->cols, t->cols,
+			    &zeros);
 	}
-	s->below += below;
-	s->equal += equal;
+	s->zeros += zeros;
 	s->kept += kept;
 }
 
-/* The bin that holds the k-th smallest (k >= 1); *k becomes its rank there. */
-static uint32_t
-find_bin(struct weights *w, int64_t *k)
+/* What threshold_find() asks of items first, first + 1, ... */
+struct blocks {
+	const struct weights *w;
+	int first;
+};
+
+static const threshold_word *
+give_block(void *ctx, int part, int64_t b, int64_t *n)
 {
-	for (uint32_t b = 0; b < BINS; b++) {
-		int64_t sum = 0;
+	const struct blocks *k = ctx;
 
-		for (int i = 0; i < w->threads; i++)
-			sum += w->count[(int64_t)i * BINS + b];
-		if (*k <= sum)
-			return b;
-		*k -= sum;
-	}
-	return BINS - 1;
-}
-
-/*
- * The k-th smallest key of items [first, first + n) into *limit; *ties: how
- * many keys equal to it are among the k.
- */
-static enum pare_rc
-find_limit(struct weights *w, int first, int n, int64_t k, uint32_t *limit,
-    int64_t *ties, struct pare_err *err)
-{
-	struct scan s = { .pass = PASS_HIGH };
-	size_t size = (size_t)w->threads * BINS * sizeof *w->count;
-
-	for (int p = 0; p < 2; p++) {
-		memset(w->count, 0, size);
-		for (int i = first; i < first + n; i++) {
-			if (!task_tick(w->in->task, i + (double)p * w->n / 2,
-			    1.5 * w->n, "matrices"))
-				return task_error(err);
-			scan_item(w, &w->item[i], &s);
-		}
-		if (p == 0)
-			s.high = find_bin(w, &k);
-		s.pass = PASS_LOW;
-	}
-	*limit = s.high << LOW_BITS | find_bin(w, &k);
-	*ties = k;
-	return PARE_OK;
+	return block_words(k->w, &k->w->item[k->first + part], b, n);
 }
 
 /* Removes k keys of items [first, first + n): sets limit, ties, kept. */
@@ -259,30 +264,33 @@ static enum pare_rc
 choose_keys(struct weights *w, int first, int n, int64_t k,
     struct pare_err *err)
 {
-	uint32_t limit = 0;
-	int64_t ties = 0;
+	struct blocks ctx = { w, first };
+	struct threshold *found = xcalloc((size_t)n, sizeof *found);
+	int64_t *blocks = xcalloc((size_t)n, sizeof *blocks), ties = k;
+	struct threshold_keys keys = { .parts = n, .blocks = blocks,
+		.block = give_block, .ctx = &ctx, .threads = w->threads,
+		.task = w->in->task, .share = n == w->n ? n : 0,
+		.total = 3.0 * w->n };
 	enum pare_rc rc = PARE_OK;
 
+	for (int i = 0; i < n; i++)
+		blocks[i] = block_count(w, w->item[first + i].t);
 	if (k > 0)
-		rc = find_limit(w, first, n, k, &limit, &ties, err);
-	for (int i = first; i < first + n && rc == PARE_OK; i++) {
-		struct item *it = &w->item[i];
-		struct scan s = { .pass = PASS_COUNT, .limit = limit };
+		rc = threshold_find(&keys, k, found, err);
+	for (int i = 0; i < n; i++)
+		ties -= found[i].below;
+	for (int i = 0; i < n && rc == PARE_OK; i++) {
+		struct item *it = &w->item[first + i];
 
 		/* Key 0 is a zero weight: enough of them are there. */
-		it->skip = limit == 0;
-		if (it->skip)
-			continue;
-		if (!task_tick(w->in->task, w->n + i / 2.0, 1.5 * w->n,
-		    "matrices"))
-			return task_error(err);
-		scan_item(w, it, &s);
-		it->limit = limit;
-		it->ties = s.equal < ties ? s.equal : ties;
+		it->limit = found[i].limit;
+		it->ties = found[i].equal < ties ? found[i].equal : ties;
+		it->skip = it->limit == 0 || found[i].below + it->ties == 0;
 		ties -= it->ties;
-		it->kept = it->n - s.below - it->ties;
-		it->skip = s.below + it->ties == 0;
+		it->kept = it->n - found[i].below - it->ties;
 	}
+	free(found);
+	free(blocks);
 	return rc;
 }
 
@@ -324,9 +332,9 @@ choose_pattern(struct weights *w, bool real, struct pare_err *err)
 {
 	for (int i = 0; i < w->n; i++) {
 		struct item *it = &w->item[i];
-		struct scan s = { .pass = PASS_GROUP };
+		struct scan s = { .pass = PASS_COUNT };
 
-		if (!task_tick(w->in->task, i, 2.0 * w->n, "matrices"))
+		if (!task_tick(w->in->task, i, 3.0 * w->n, "matrices"))
 			return task_error(err);
 		it->kept = pattern_kept(w, it);
 		if (it->t->ghost || !real) {
@@ -337,9 +345,7 @@ choose_pattern(struct weights *w, bool real, struct pare_err *err)
 		}
 		scan_item(w, it, &s);
 		it->kept = s.kept;
-		s = (struct scan){ .pass = PASS_COUNT, .limit = 0 };
-		scan_item(w, it, &s);
-		it->skip = it->kept == it->n - s.equal;
+		it->skip = it->kept == it->n - s.zeros;
 	}
 	return PARE_OK;
 }
@@ -359,8 +365,9 @@ choose(struct weights *w, bool real, struct pare_err *err)
 		return PARE_OK;
 	}
 	for (int i = 0; i < w->n && module && rc == PARE_OK; i++)
-		rc = choose_keys(w, i, 1, arg_amount(amount, w->item[i].n),
-		    err);
+		rc = !task_tick(w->in->task, i, 3.0 * w->n, "matrices") ?
+		    task_error(err) : choose_keys(w, i, 1,
+		    arg_amount(amount, w->item[i].n), err);
 	for (int i = 0; i < w->n; i++)
 		total += w->item[i].n;
 	if (!module)
@@ -372,19 +379,23 @@ static enum pare_rc
 make_scratch(struct weights *w, struct pare_err *err)
 {
 	size_t threads = (size_t)kernel_threads();
+	int64_t most = 0;
 
 	w->threads = (int)threads;
 	w->block = BLOCK;
-	for (int i = 0; i < w->n; i++)
-		if (w->item[i].t->cols > w->block)
-			w->block = w->item[i].t->cols;
+	for (int i = 0; i < w->n; i++) {
+		const struct item *it = &w->item[i];
+
+		w->block = it->t->cols > w->block ? it->t->cols : w->block;
+		most = it->n > most ? it->n : most;
+	}
 	w->value = mem_big(threads * (size_t)w->block, sizeof *w->value, err);
 	if (w->value != NULL)
 		w->key = mem_big(threads * (size_t)w->block, sizeof *w->key,
 		    err);
 	if (w->key != NULL)
-		w->count = mem_big(threads * BINS, sizeof *w->count, err);
-	return w->count == NULL ? PARE_ENOMEM : PARE_OK;
+		w->mask = mem_big((size_t)most, 1, err);
+	return w->mask == NULL ? PARE_ENOMEM : PARE_OK;
 }
 
 static void
@@ -395,7 +406,7 @@ weights_free(struct weights *w)
 	free(w->item);
 	free(w->value);
 	free(w->key);
-	free(w->count);
+	free(w->mask);
 }
 
 static bool
@@ -509,13 +520,13 @@ check_amount(const struct weights *w, struct pare_err *err)
 	return err_hint(err, "leave the amount out, or use pattern=free");
 }
 
-/* The mask of one tensor: 1 keeps. */
+/* The mask of one tensor into w->mask: 1 keeps. */
 static void
-make_mask(struct weights *w, const struct item *it, uint8_t *mask)
+make_mask(const struct weights *w, const struct item *it)
 {
-	struct scan s = { .pass = w->group > 0 ? PASS_GROUP : PASS_MASK,
-	    .limit = it->limit, .mask = mask };
-	uint8_t *p = mask, *end = mask + it->n;
+	struct scan s = { .pass = w->group > 0 ? PASS_GROUP : PASS_MARK,
+	    .limit = it->limit };
+	uint8_t *p = w->mask, *end = w->mask + it->n;
 
 	scan_item(w, it, &s);
 	if (w->group > 0)
@@ -530,8 +541,6 @@ sparsify(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
 {
 	struct weights *w = arg;
 	const struct item *it = w->item;
-	struct tensor *out;
-	uint8_t *mask;
 
 	while (it->t != t)
 		it++;
@@ -539,13 +548,8 @@ sparsify(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
 		return tensor_ref(t);
 	if (ctx->estimate || t->ghost)
 		return tensor_sparsify(t, NULL, it->kept, ctx, err);
-	mask = mem_big((size_t)it->n, 1, err);
-	if (mask == NULL)
-		return NULL;
-	make_mask(w, it, mask);
-	out = tensor_sparsify(t, mask, it->kept, ctx, err);
-	free(mask);
-	return out;
+	make_mask(w, it);
+	return tensor_sparsify(t, w->mask, it->kept, ctx, err);
 }
 
 static enum pare_rc
@@ -605,7 +609,7 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	enum pare_rc rc = decide(&w, real, err);
 
 	for (int i = 0; i < w.slots.n && rc == PARE_OK; i++) {
-		if (!task_tick(in->task, i + 2.0 * w.slots.n,
+		if (!task_tick(in->task, w.slots.n + 2.0 * i,
 		    3.0 * w.slots.n, "matrices"))
 			rc = task_error(err);
 		else

@@ -25,5 +25,6 @@ version_text(struct str *b)
 	str_addf(b, "pare %s\n", PACKAGE_VERSION);
 	str_addf(b, "%s\n", openblas_get_config());
 	str_addf(b, "%s, readline %s, Jansson %s, utf8proc %s\n",
-	    screen_library(), rl_library_version, jansson_version_str(), utf8proc_version());
+	    screen_library(), rl_library_version, jansson_version_str(),
+	    utf8proc_version());
 }

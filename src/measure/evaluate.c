@@ -643,6 +643,45 @@ evaluate_run(struct evaluator *e, const struct model *m,
 	return rc;
 }
 
+static enum pare_rc
+rescore(struct run *r, const struct evaluation *from, struct pare_err *err)
+{
+	struct evaluation *v = r->v;
+	enum pare_rc rc = order_make(&r->order, r->m, r->d, err);
+
+	if (rc == PARE_OK)
+		rc = score_open(&r->score, r->order.labelled, err);
+	if (rc != PARE_OK)
+		return rc;
+	evaluation_copy(v, from);
+	for (int64_t i = 0; i < r->order.n; i++) {
+		int64_t s = r->order.sample[i];
+
+		if (v->gold[s] >= 0)
+			score_add(&r->score, r->m, &r->d->sample[s],
+			    v->logits + s * v->labels, v->labels);
+	}
+	score_value(&r->score, r->m, r->o->metric, false, v);
+	score_interval(&r->score, SCORE_DRAWS, v);
+	return PARE_OK;
+}
+
+enum pare_rc
+evaluation_rescore(const struct evaluation *from, const struct model *m,
+    const struct dataset *d, enum metric metric, struct evaluation *out,
+    struct pare_err *err)
+{
+	struct evaluate_options o = { .metric = metric };
+	struct run r = { .m = m, .d = d, .o = &o, .v = out };
+	enum pare_rc rc = check_input(m, d, &o, err);
+
+	if (rc == PARE_OK)
+		rc = rescore(&r, from, err);
+	score_close(&r.score);
+	order_free(&r.order);
+	return rc;
+}
+
 void
 evaluation_labels(struct evaluation *v, const struct dataset *d)
 {

@@ -115,6 +115,11 @@ int64_t evaluator_cached(const struct evaluator *e);
 enum pare_rc evaluate_run(struct evaluator *e, const struct model *m,
     const struct dataset *d, const struct evaluate_options *o,
     struct evaluation *out, struct task *task, struct pare_err *err);
+/* What evaluate_run() would give for another metric, from a whole result. The
+ * checks are those of evaluate_run(). */
+enum pare_rc evaluation_rescore(const struct evaluation *from,
+    const struct model *m, const struct dataset *d, enum metric metric,
+    struct evaluation *out, struct pare_err *err);
 void evaluation_free(struct evaluation *v);
 /* Fills predicted and gold (there is room) from the logits and the samples of a
  * result that was not made by evaluate_run(). */

@@ -33,14 +33,35 @@ check_head(const struct model *m, struct pare_err *err)
 	    "predict what=hidden");
 }
 
+/* The same logits judged by another metric. */
+static const struct evaluation *
+recall_other(const struct session *s, const struct model *m,
+    enum metric metric)
+{
+	const struct dataset *d = s->data[ROLE_EVAL];
+	const struct evaluation *known = NULL;
+	struct evaluation v;
+
+	for (int k = 0; k < METRIC_COUNT && known == NULL; k++)
+		known = memory_evaluation(s->memory, model_hash(m), d,
+		    (enum metric)k);
+	if (known == NULL || evaluation_rescore(known, m, d, metric, &v,
+	    NULL) != PARE_OK)
+		return NULL;
+	return memory_keep_evaluation(s->memory, &v);
+}
+
 /* The remembered evaluation; NULL: none, or it is not to be recalled. */
 static const struct evaluation *
 recall(const struct session *s, const struct model *m, enum metric metric)
 {
+	const struct evaluation *v;
+
 	if (!settings_bool(s->settings, SET_CACHE))
 		return NULL;
-	return memory_evaluation(s->memory, model_hash(m), s->data[ROLE_EVAL],
+	v = memory_evaluation(s->memory, model_hash(m), s->data[ROLE_EVAL],
 	    metric);
+	return v != NULL ? v : recall_other(s, m, metric);
 }
 
 /* Runs the samples; *v is the caller's. */

@@ -67,8 +67,9 @@ static enum cpu_level
 detect(void)
 {
 	enum {
-		C1_FMA_XSAVE_AVX_F16C = 1 << 12 | 1 << 27 | 1 << 28 | 1 << 29,
-		B7_AVX2 = 1 << 5,
+		C1_FMA_POPCNT = 1 << 12 | 1 << 23,
+		C1_XSAVE_AVX_F16C = 1 << 27 | 1 << 28 | 1 << 29,
+		B7_BMI_AVX2_BMI2 = 1 << 3 | 1 << 5 | 1 << 8,
 		B7_AVX512 = 1 << 16 | 1 << 17 | 1 << 30,
 		B7_AVX512VL_SHIFT = 31,
 		C7_VBMI = 1 << 1,
@@ -80,11 +81,11 @@ detect(void)
 	uint64_t saved;
 
 	if (!__get_cpuid(1, &a, &b, &c1, &d) ||
-	    !has_bits(c1, C1_FMA_XSAVE_AVX_F16C) ||
+	    !has_bits(c1, C1_FMA_POPCNT | C1_XSAVE_AVX_F16C) ||
 	    !__get_cpuid_count(7, 0, &a, &b, &c, &d))
 		return CPU_SCALAR;
 	saved = saved_registers();
-	if ((saved & SAVED_YMM) != SAVED_YMM || !has_bits(b, B7_AVX2))
+	if ((saved & SAVED_YMM) != SAVED_YMM || !has_bits(b, B7_BMI_AVX2_BMI2))
 		return CPU_SCALAR;
 	if ((saved & SAVED_ZMM) != SAVED_ZMM ||
 	    !has_bits(b, B7_AVX512 | 1u << B7_AVX512VL_SHIFT))

@@ -14,7 +14,7 @@
 
 enum cpu_level {
 	CPU_SCALAR,	/* what the compiler makes of plain C */
-	CPU_AVX2,	/* AVX2, FMA, F16C */
+	CPU_AVX2,	/* AVX2, FMA, F16C, BMI1 and 2 */
 	CPU_AVX512,	/* F, BW, DQ, VL */
 	CPU_VNNI,	/* AVX-512 VNNI */
 	CPU_AMX,	/* tiles of int8 and bfloat16, granted by the system */
@@ -31,9 +31,9 @@ enum cpu_extra {
 #if defined(__x86_64__) && defined(__GNUC__)
 #define CPU_X86 1
 #define CPU_TARGET(features) __attribute__((target(features)))
-#define CPU_FEATURES_AVX2 "avx2,fma,f16c"
+#define CPU_FEATURES_AVX2 "avx2,fma,f16c,bmi,bmi2,popcnt"
 #define CPU_FEATURES_AVX512 \
-	"avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"
+	CPU_FEATURES_AVX2 ",avx512f,avx512bw,avx512dq,avx512vl"
 #define CPU_FEATURES_VNNI CPU_FEATURES_AVX512 ",avx512vnni"
 #else
 #define CPU_X86 0

@@ -11,25 +11,6 @@
 #include "base/mem.h"
 #include "tensor/kernel.h"
 
-/* The values of codes of one group. */
-static void
-look_up(const float *table, const uint8_t *code, int64_t n, float *out)
-{
-	int64_t i;
-
-	for (i = 0; i + 4 <= n; i += 4) {
-		float a = table[code[i]], b = table[code[i + 1]];
-		float c = table[code[i + 2]], d = table[code[i + 3]];
-
-		out[i] = a;
-		out[i + 1] = b;
-		out[i + 2] = c;
-		out[i + 3] = d;
-	}
-	for (; i < n; i++)
-		out[i] = table[code[i]];
-}
-
 static void
 look_up_runs(const struct tensor *t, int64_t r, const int32_t *col, int64_t c0,
     const uint8_t *code, int64_t n, float *out)
@@ -46,8 +27,8 @@ look_up_runs(const struct tensor *t, int64_t r, const int32_t *col, int64_t c0,
 		else
 			for (e = i + 1; e < n && col[e] < end;)
 				e++;
-		look_up(table + value_group_of(t, r, c) * size, code + i,
-		    e - i, out + i);
+		code_table_floats(table + value_group_of(t, r, c) * size,
+		    t->code.bits, code + i, e - i, out + i);
 	}
 }
 

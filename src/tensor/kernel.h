@@ -34,9 +34,9 @@ struct kernel_x {
 				 * rounded up to 64, padding 0 */
 	int64_t ldq;
 	const float *scale;	/* PREP_INT8: n; x ~ scale * q, q in -127..127 */
+	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
 	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
 				 * aligned to 64; rows past n are 0 */
-	const int16_t *sum;	/* PREP_INT8: (n, ldq / 16), of 16 q each */
 };
 
 struct kernel {

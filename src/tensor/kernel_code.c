@@ -408,8 +408,8 @@ multiply(const struct code_plan *p, const struct code_level *v,
 	}
 }
 
-static void
-run_level(const struct code_level *v, const struct tensor *t,
+void
+code_run(const struct code_level *v, const struct tensor *t,
     const struct kernel_x *x, int64_t r0, int64_t r1, float *y, int64_t ldy,
     bool accumulate, void *scratch)
 {
@@ -417,10 +417,6 @@ run_level(const struct code_level *v, const struct tensor *t,
 	struct panel panel;
 	int64_t rows;
 
-#if CPU_X86
-	if (v == &code_level_vnni && cpu_has(CPU_VBMI))
-		v = &code_level_vbmi;
-#endif
 	if (t->values == FORM_TABLE && t->code.group == 0)
 		p.table_step = code_round_table(t, 0, p.table);
 	panel_make(&p, x->n, scratch, &panel);
@@ -448,13 +444,12 @@ is_int8(const struct tensor *t, int64_t n)
 	return t->code.act == 8;
 }
 
-#define CODE_KERNEL(suffix, title, least) \
+#define CODE_KERNEL(suffix, title, least, used) \
 	static void run_##suffix(const struct tensor *t, \
 	    const struct kernel_x *x, int64_t r0, int64_t r1, float *y, \
 	    int64_t ldy, bool accumulate, void *scratch) \
 	{ \
-		run_level(&code_level_##suffix, t, x, r0, r1, y, ldy, \
-		    accumulate, scratch); \
+		code_run(used, t, x, r0, r1, y, ldy, accumulate, scratch); \
 	} \
 	const struct kernel code_##suffix##_kernel = { \
 		.name = title, .tolerance = CODE_TOLERANCE, .level = least, \
@@ -462,8 +457,9 @@ is_int8(const struct tensor *t, int64_t n)
 		.scratch = code_scratch, .run = run_##suffix \
 	}
 
-CODE_KERNEL(scalar, "codes x int8", CPU_SCALAR);
+CODE_KERNEL(scalar, "codes x int8", CPU_SCALAR, &code_level_scalar);
 #if CPU_X86
-CODE_KERNEL(avx2, "codes x int8, AVX2", CPU_AVX2);
-CODE_KERNEL(vnni, "codes x int8, VNNI", CPU_VNNI);
+CODE_KERNEL(avx2, "codes x int8, AVX2", CPU_AVX2, &code_level_avx2);
+CODE_KERNEL(vnni, "codes x int8, VNNI", CPU_VNNI, cpu_has(CPU_VBMI) ?
+    &code_level_vbmi : &code_level_vnni);
 #endif

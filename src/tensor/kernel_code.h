@@ -132,6 +132,10 @@ code_unit_end(int64_t column)
 	return (column + CODE_UNIT - 1) / CODE_UNIT;
 }
 
+/* What struct kernel.run does, on one level. */
+void code_run(const struct code_level *v, const struct tensor *t,
+    const struct kernel_x *x, int64_t r0, int64_t r1, float *y, int64_t ldy,
+    bool accumulate, void *scratch);
 /* Steps (k PART_SCALE) or bases (PART_MIN) of INT for CODE_HALF rows from r on,
  * those from last on being that row again: out[s * CODE_STRIP + row]. */
 void code_half_scales(const struct code_plan *p, const struct code_level *v,

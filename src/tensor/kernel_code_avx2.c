@@ -15,12 +15,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 #define AVX2 CPU_TARGET(CPU_FEATURES_AVX2)
 #define INLINE static inline __attribute__((always_inline))
 
@@ -47,16 +41,16 @@ dot_wide(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 	for (int64_t u = 0; u < units; u++, q += CODE_UNIT) {
 		__m256i x[PAIR];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			x[i] = broadcast(q + i * ldq);
-		UNROLL
+		KERNEL_UNROLL
 		for (int k = 0; k < PARTS; k++, w += 32) {
 			__m256i v = _mm256_xor_si256(half,
 			    _mm256_loadu_si256((const __m256i *)w));
 			__m256i size = _mm256_abs_epi8(v);
 
-			UNROLL
+			KERNEL_UNROLL
 			for (int i = 0; i < tokens; i++)
 				acc[i][k] = _mm256_add_epi32(acc[i][k],
 				    _mm256_madd_epi16(ones,
@@ -77,32 +71,32 @@ dot_runs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 		int64_t end = units - u < run ? units - u : run;
 		__m256i s[PAIR][PARTS];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++) {
-			UNROLL
+			KERNEL_UNROLL
 			for (int k = 0; k < PARTS; k++)
 				s[i][k] = _mm256_setzero_si256();
 		}
 		for (; end > 0; end--, q += CODE_UNIT, w += CODE_UNIT_BYTES) {
 			__m256i x[PAIR];
 
-			UNROLL
+			KERNEL_UNROLL
 			for (int i = 0; i < tokens; i++)
 				x[i] = broadcast(q + i * ldq);
-			UNROLL
+			KERNEL_UNROLL
 			for (int k = 0; k < PARTS; k++) {
 				__m256i v = _mm256_loadu_si256(
 				    (const __m256i *)(w + 32 * k));
 
-				UNROLL
+				KERNEL_UNROLL
 				for (int i = 0; i < tokens; i++)
 					s[i][k] = _mm256_add_epi16(s[i][k],
 					    _mm256_maddubs_epi16(v, x[i]));
 			}
 		}
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++) {
-			UNROLL
+			KERNEL_UNROLL
 			for (int k = 0; k < PARTS; k++)
 				acc[i][k] = _mm256_add_epi32(acc[i][k],
 				    _mm256_madd_epi16(ones, s[i][k]));
@@ -117,7 +111,7 @@ add_span(const struct code_block *b, int64_t s, int i,
 {
 	__m256 x = _mm256_set1_ps(b->sum[s * CODE_TOKENS + i]);
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < PARTS; k++) {
 		int64_t at = s * CODE_STRIP + k * LANES;
 
@@ -139,7 +133,7 @@ store_token(const struct code_block *b, int i, const __m256 f[PARTS])
 
 	if (!whole && b->accumulate)
 		memcpy(part, y, (size_t)b->rows * sizeof(*y));
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < PARTS; k++) {
 		_mm256_storeu_ps(to + k * LANES, !b->accumulate ?
 		    _mm256_mul_ps(scale, f[k]) : _mm256_fmadd_ps(scale, f[k],
@@ -164,9 +158,9 @@ block_of(const struct code_block *b, int i0, const int tokens, const bool wide)
 		const int8_t *q = b->q + i0 * b->ldq + u * CODE_UNIT;
 		__m256i acc[PAIR][PARTS];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++) {
-			UNROLL
+			KERNEL_UNROLL
 			for (int k = 0; k < PARTS; k++)
 				acc[i][k] = _mm256_set1_epi32(
 				    b->init[s * CODE_TOKENS + i0 + i]);
@@ -226,24 +220,24 @@ transpose(__m256i r[8])
 {
 	__m256i t[8];
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < 8; i += 2) {
 		t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
 		t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < 8; i += 4) {
 		r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
 		r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
 		r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
 		r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int j = 0; j < 4; j++) {
 		t[j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x20);
 		t[4 + j] = _mm256_permute2x128_si256(r[j], r[4 + j], 0x31);
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int j = 0; j < 8; j++)
 		r[j] = t[j];
 }
@@ -259,7 +253,7 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 			int m = units - u < 8 ? (int)(units - u) : 8;
 			__m256i r[8];
 
-			UNROLL
+			KERNEL_UNROLL
 			for (int i = 0; i < 8; i++)
 				r[i] = _mm256_loadu_si256((const __m256i *)
 				    (from + i * ld + u * CODE_UNIT));

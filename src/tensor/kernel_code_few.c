@@ -14,12 +14,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 #define VBMI CPU_TARGET(CPU_FEATURES_VNNI ",avx512vbmi")
 #define INLINE static inline __attribute__((always_inline))
 
@@ -166,11 +160,11 @@ VBMI INLINE void
 dot_block(const struct unpack *u, int64_t at, __mmask64 m, int64_t c,
     __m512i acc[FEW][QUAD], const int tokens, const enum kind kind)
 {
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < QUAD; i++) {
 		__m512i v = bytes_of(u, i, load(u->row[i] + at, m, kind), kind);
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int k = 0; k < tokens; k++)
 			acc[k][i] = _mm512_dpbusd_epi32(acc[k][i], v,
 			    _mm512_loadu_si512(u->q[k] + c));
@@ -180,9 +174,9 @@ dot_block(const struct unpack *u, int64_t at, __mmask64 m, int64_t c,
 VBMI INLINE void
 clear(__m512i acc[FEW][QUAD], const int tokens)
 {
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < tokens; k++) {
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < QUAD; i++)
 			acc[k][i] = _mm512_setzero_si512();
 	}
@@ -194,7 +188,7 @@ VBMI INLINE void
 end_spans(__m512i acc[FEW][QUAD], int64_t width, int64_t stride, int32_t *d,
     const int tokens)
 {
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < tokens; k++)
 		end_span(acc[k], width, d + k * stride);
 	clear(acc, tokens);
@@ -245,11 +239,11 @@ dots_of(const struct few *f, const uint8_t *first, int64_t last, int rows,
 	struct unpack u = { .gather = f->gather, .shift = f->shift,
 		.mask = f->mask, .table = f->table };
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < tokens; k++)
 		u.q[k] = f->q[k];
 	for (int r = 0; r < rows; r += QUAD, d += QUAD) {
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < QUAD; i++)
 			u.row[i] = first + f->row_bytes *
 			    (r + i < last ? r + i : last);
@@ -289,21 +283,20 @@ DOTS_FEW(TABLE8, LONG)
 static dots_fn *
 dots_for(const struct tensor *t, int64_t tokens)
 {
-	static dots_fn *const *const tables[] = { dots_TABLE4_LONG,
-		dots_TABLE4_LONG, dots_TABLE4_LONG, dots_TABLE4_LONG,
-		dots_TABLE6_LONG, dots_TABLE6_LONG, dots_TABLE7_LONG,
-		dots_TABLE8_LONG };
-	bool shorter = value_group_cols(t) <= BLOCK;
-	int bits = t->code.bits;
+	static dots_fn *const *const of[][8] = {
+		{ dots_CODES4_LONG, dots_CODES4_LONG, dots_CODES4_LONG,
+		    dots_CODES4_LONG, dots_CODES7_LONG, dots_CODES7_LONG,
+		    dots_CODES7_LONG, dots_RAW8_LONG },
+		{ dots_CODES4_SHORT, dots_CODES4_SHORT, dots_CODES4_SHORT,
+		    dots_CODES4_SHORT, dots_CODES7_SHORT, dots_CODES7_SHORT,
+		    dots_CODES7_SHORT, dots_RAW8_SHORT },
+		{ dots_TABLE4_LONG, dots_TABLE4_LONG, dots_TABLE4_LONG,
+		    dots_TABLE4_LONG, dots_TABLE6_LONG, dots_TABLE6_LONG,
+		    dots_TABLE7_LONG, dots_TABLE8_LONG }
+	};
+	int row = t->values == FORM_TABLE ? 2 : value_group_cols(t) <= BLOCK;
 
-	if (t->values == FORM_TABLE)
-		return tables[bits - 1][tokens - 1];
-	if (bits == 8)
-		return (shorter ? dots_RAW8_SHORT : dots_RAW8_LONG)[tokens - 1];
-	if (bits > 4)
-		return (shorter ? dots_CODES7_SHORT : dots_CODES7_LONG)[
-		    tokens - 1];
-	return (shorter ? dots_CODES4_SHORT : dots_CODES4_LONG)[tokens - 1];
+	return of[row][t->code.bits - 1][tokens - 1];
 }
 
 /* ---- the rest ---- */

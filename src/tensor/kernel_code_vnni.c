@@ -14,12 +14,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
 #define VNNI CPU_TARGET(CPU_FEATURES_VNNI)
 #define VBMI CPU_TARGET(CPU_FEATURES_VNNI ",avx512vbmi")
 #define INLINE static inline __attribute__((always_inline))
@@ -36,7 +30,7 @@ dot_units(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 		__m512i lo = _mm512_loadu_si512(w + u * CODE_UNIT_BYTES);
 		__m512i hi = _mm512_loadu_si512(w + u * CODE_UNIT_BYTES + 64);
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++) {
 			__m512i x;
 			int32_t four;
@@ -57,7 +51,7 @@ dot_pairs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 	__m512i odd[2][2];
 	int64_t pairs = units / 2;
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		odd[i][0] = odd[i][1] = _mm512_setzero_si512();
 	for (int64_t u = 0; u < pairs; u++) {
@@ -68,7 +62,7 @@ dot_pairs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
 		q += 2 * CODE_UNIT;
 	}
 	dot_units(w, q, ldq, units % 2, acc, tokens);
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++) {
 		acc[i][0] = _mm512_add_epi32(acc[i][0], odd[i][0]);
 		acc[i][1] = _mm512_add_epi32(acc[i][1], odd[i][1]);
@@ -83,13 +77,13 @@ add_span(const struct code_block *b, int64_t s, int h, __m512i acc[][2],
 	int64_t at = s * CODE_STRIP + h * CODE_HALF;
 	__m512 step = _mm512_loadu_ps(b->step + at);
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		f[i][h] = _mm512_fmadd_ps(step, _mm512_cvtepi32_ps(acc[i][h]),
 		    f[i][h]);
 	if (b->base == NULL)
 		return;
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		f[i][h] = _mm512_fmadd_ps(_mm512_loadu_ps(b->base + at),
 		    _mm512_set1_ps(b->sum[s * CODE_TOKENS + i]), f[i][h]);
@@ -102,7 +96,7 @@ store_half(const struct code_block *b, int h, __m512 f[][2], const int tokens)
 	__mmask16 m = (__mmask16)(rows >= CODE_HALF ? 0xffff :
 	    rows <= 0 ? 0 : (1u << rows) - 1);
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++) {
 		float *y = b->y + i * b->ldy + h * CODE_HALF;
 		__m512 scale = _mm512_set1_ps(b->scale[i]);
@@ -119,7 +113,7 @@ block_of(const struct code_block *b, const int tokens)
 	const uint8_t *w = b->strip;
 	__m512 f[CODE_TOKENS][2];
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		f[i][0] = f[i][1] = _mm512_setzero_ps();
 	for (int64_t s = 0; s < b->cut.spans; s++) {
@@ -128,7 +122,7 @@ block_of(const struct code_block *b, const int tokens)
 		const int8_t *q = b->q + u * CODE_UNIT;
 		__m512i acc[CODE_TOKENS][2];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[i][0] = acc[i][1] = _mm512_set1_epi32(
 			    b->init[s * CODE_TOKENS + i]);
@@ -173,12 +167,12 @@ transpose(__m512i r[16])
 {
 	__m512i t[16];
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < 16; i += 2) {
 		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
 		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < 16; i += 4) {
 		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
 		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
@@ -187,14 +181,14 @@ transpose(__m512i r[16])
 	}
 	/* r[4 k + j] has columns j, j + 4, j + 8, j + 12 of rows 4 k to
 	 * 4 k + 3, a quarter each. */
-	UNROLL
+	KERNEL_UNROLL
 	for (int j = 0; j < 4; j++) {
 		t[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
 		t[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
 		t[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
 		t[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int j = 0; j < 4; j++) {
 		r[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
 		r[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
@@ -210,19 +204,19 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 		int m = units - u < 16 ? (int)(units - u) : 16;
 		__m512i r[16];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++)
 			r[i] = _mm512_loadu_si512(rows + i * ld +
 			    u * CODE_UNIT);
 		transpose(r);
 		if (m == 16) {
-			UNROLL
+			KERNEL_UNROLL
 			for (int i = 0; i < 16; i++)
 				_mm512_storeu_si512(strip + (u + i) *
 				    CODE_UNIT_BYTES, r[i]);
 			continue;
 		}
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++)
 			if (i < m)
 				_mm512_storeu_si512(strip + (u + i) *
@@ -246,7 +240,7 @@ scales(const uint16_t *half, int64_t ld, int64_t last, int64_t spans,
 		__mmask16 m = (__mmask16)((1u << n) - 1);
 		__m512i r[16];
 
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++) {
 			__m256i h = _mm256_maskz_loadu_epi16(m, half + s +
 			    (i < last ? i : last) * ld);
@@ -255,7 +249,7 @@ scales(const uint16_t *half, int64_t ld, int64_t last, int64_t spans,
 			    _mm512_cvtph_ps(h), _mm512_set1_ps(mult)));
 		}
 		transpose(r);
-		UNROLL
+		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++)
 			if (i < n)
 				_mm512_storeu_si512(out + (s + i) * CODE_STRIP,
@@ -283,7 +277,7 @@ load_table(const uint8_t *table, __m512i t[4], const int bits)
 {
 	const int size = 1 << bits;
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < 4; k++)
 		t[k] = _mm512_maskz_loadu_epi8(size >= k * 64 + 64 ?
 		    ~UINT64_C(0) : size <= k * 64 ? 0 :
@@ -385,7 +379,7 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 	const int per = SPREAD_CODES(bits) / CODE_UNIT;
 	__m512i r[16];
 
-	UNROLL
+	KERNEL_UNROLL
 	for (int i = 0; i < 16; i++) {
 		r[i] = _mm512_maskz_loadu_epi8(have, row[i] + at);
 		if (SPREAD_BYTES(bits) < 64)
@@ -393,9 +387,9 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 	}
 	transpose(r);
 	if (units >= 16 * per) {
-		UNROLL
+		KERNEL_UNROLL
 		for (int k = 0; k < 16; k++) {
-			UNROLL
+			KERNEL_UNROLL
 			for (int j = 0; j < per; j++)
 				_mm512_storeu_si512(strip + (k * per + j) *
 				    CODE_UNIT_BYTES,
@@ -404,9 +398,9 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 		}
 		return;
 	}
-	UNROLL
+	KERNEL_UNROLL
 	for (int k = 0; k < 16; k++) {
-		UNROLL
+		KERNEL_UNROLL
 		for (int j = 0; j < per; j++)
 			if (k * per + j < units)
 				_mm512_storeu_si512(strip + (k * per + j) *

@@ -307,12 +307,18 @@ static const struct dot_code code256[] = { [FORM_F32] = CODE256(F32),
 static const struct dot_code code512[] = { [FORM_F32] = CODE512(F32),
 	[FORM_F16] = CODE512(F16), [FORM_BF16] = CODE512(BF16) };
 
-/* Measured: from here on panels are faster, but for the width of a vector of
- * tokens that is mostly empty. */
+/* Measured: up to half a vector of tokens, for AVX2 has too few registers, and
+ * to almost two in AVX-512. */
+int64_t
+kernel_few(void)
+{
+	return cpu_level() >= CPU_AVX512 ? 28 : 8;
+}
+
 static bool
 is_few(const struct tensor *t, int64_t n)
 {
-	return n <= (cpu_level() >= CPU_AVX512 ? 28 : 8);
+	return n <= kernel_few();
 }
 
 static int64_t
@@ -362,9 +368,40 @@ dot_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 	}
 }
 
+void
+kernel_dot_rows(const float *w, int64_t rows, const struct kernel_x *x,
+    float *y, int64_t ldy, bool add)
+{
+	const struct dot_code *code = &(cpu_level() >= CPU_AVX512 ? code512 :
+	    code256)[FORM_F32];
+	int64_t ldw = x->cols * (int64_t)sizeof(float);
+
+	for (int64_t r = 0; r < rows; r += DOT_ROWS)
+		for (int64_t i = 0; i < x->n; i += 4)
+			dot_rows(code, (const char *)w + r * ldw, ldw,
+			    rows - r < DOT_ROWS ? rows - r : DOT_ROWS,
+			    x->f + i * x->cols, x->n - i < 4 ?
+			    (int)(x->n - i) : 4, x->cols, y + i * ldy + r,
+			    ldy, add, false);
+}
+
 const struct kernel float_dot_kernel = {
 	.name = "dot products", .tolerance = 2e-5f, .level = CPU_AVX2,
 	.fits = is_few, .panel = dot_panel, .run = dot_run
 };
+
+#else
+
+int64_t
+kernel_few(void)
+{
+	return 0;
+}
+
+void
+kernel_dot_rows(const float *w, int64_t rows, const struct kernel_x *x,
+    float *y, int64_t ldy, bool add)
+{
+}
 
 #endif

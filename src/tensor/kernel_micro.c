@@ -429,9 +429,9 @@ FILL256(fill_f16, F16)
 FILL256(fill_bf16, BF16)
 
 static const struct panel_code code256 = { panel_multiply256, panel_turn256,
-	fill_f32, fill_f16, fill_bf16 };
+	put_sums256, fill_f32, fill_f16, fill_bf16 };
 static const struct panel_code code512 = { panel_multiply512, panel_turn256,
-	fill_f32, fill_f16, fill_bf16 };
+	put_sums256, fill_f32, fill_f16, fill_bf16 };
 
 const struct panel_code *
 panel_code(void)

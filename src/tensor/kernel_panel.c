@@ -30,23 +30,32 @@ panel_cols(const struct tensor *t)
 	return (cols + PANEL_RUN - 1) / PANEL_RUN * PANEL_RUN;
 }
 
-/* As many rows as PANEL_BYTES hold, and pieces of one size that threads can
- * share evenly. */
-static int64_t
-panel_rows(const struct tensor *t, int64_t n)
+int64_t
+panel_share(const struct tensor *t, int64_t most, int64_t unit)
 {
-	int64_t most = PANEL_BYTES / (4 * panel_cols(t)) / PANEL_ROWS *
-	    PANEL_ROWS;
 	int64_t threads = kernel_threads(), pieces, rows;
 
-	most = most < PANEL_ROWS ? PANEL_ROWS : most;
+	most = most < unit ? unit : most / unit * unit;
 	pieces = (t->rows + most - 1) / most;
 	pieces = (pieces + threads - 1) / threads * threads;
 	rows = (t->rows + pieces - 1) / pieces;
-	return (rows + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+	return (rows + unit - 1) / unit * unit;
 }
 
-/* Scratch: tiles, and one row of values. */
+static int64_t
+panel_rows(const struct tensor *t, int64_t n)
+{
+	return panel_share(t, PANEL_BYTES / (4 * panel_cols(t)), PANEL_ROWS);
+}
+
+int64_t
+panel_fill_floats(const struct tensor *t, int64_t cols)
+{
+	/* Values and columns, read and written by vectors. */
+	return form_table[t->form].is_sparse ? 2 * (cols + PANEL_RUN) : cols;
+}
+
+/* Scratch: tiles, and what filling them needs. */
 static size_t
 tile_bytes(const struct tensor *t, int64_t n)
 {
@@ -56,7 +65,8 @@ tile_bytes(const struct tensor *t, int64_t n)
 static size_t
 panel_scratch(const struct tensor *t, int64_t n)
 {
-	return tile_bytes(t, n) + (size_t)panel_cols(t) * sizeof(float);
+	return tile_bytes(t, n) + (size_t)panel_fill_floats(t, panel_cols(t)) *
+	    sizeof(float);
 }
 
 /* ---- tiles ---- */
@@ -108,6 +118,8 @@ fill_of(const struct tensor *t)
 		return code->fill_f16;
 	case FORM_BF16:
 		return code->fill_bf16;
+	case FORM_BITMAP:
+		return sparse_fill;
 	default:
 		return fill_values;
 	}
@@ -148,7 +160,7 @@ next_tile(const struct piece *p, int64_t r, int64_t part, int64_t parts)
 	int64_t ld = value_row_bytes(p->t), rows, first;
 
 	r += PANEL_ROWS;
-	if (r >= p->r1)
+	if (r >= p->r1 || form_table[p->t->form].is_sparse)
 		return (struct kernel_ahead) { 0 };
 	rows = (PANEL_ROWS + parts - 1) / parts;
 	first = part * rows;

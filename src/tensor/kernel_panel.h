@@ -53,13 +53,26 @@ typedef void panel_turn(const float *x, int64_t ldx, int64_t tokens,
 typedef void panel_fill(const struct tensor *t, int64_t r, int64_t rows,
     int64_t k, int64_t cols, float *row, float *tile);
 
+/* sum[r * PANEL_TOKENS + i] to y[i][r]; any number of rows. */
+typedef void panel_put(const float *sum, int64_t tokens, int64_t rows,
+    float *y, int64_t ldy, bool add);
+
 struct panel_code {
 	panel_multiply *multiply;
 	panel_turn *turn;
+	panel_put *put;
 	panel_fill *fill_f32, *fill_f16, *fill_bf16;
 };
 
 /* For cpu_level(), at least CPU_AVX2. */
 const struct panel_code *panel_code(void);
+
+/* Rows of t for pieces of at most `most` rows: of one size, a multiple of
+ * `unit`, that threads can share evenly. */
+int64_t panel_share(const struct tensor *t, int64_t most, int64_t unit);
+
+/* The fill of BITMAP. Its row of memory is panel_fill_floats() long. */
+panel_fill sparse_fill;
+int64_t panel_fill_floats(const struct tensor *t, int64_t cols);
 
 #endif

@@ -16,19 +16,30 @@ extern const struct kernel float_dot_kernel;
 #define FLOAT_DOT_KERNEL
 #endif
 extern const struct kernel panel_kernel;
+extern const struct kernel bitmap_dot_kernel, bitmap_rows_kernel,
+    sparse_skip_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
-extern const struct kernel code_scalar_kernel, code_avx2_kernel,
-    code_vnni_kernel, code_few_kernel;
+extern const struct kernel code_scalar_kernel;
 #if CPU_X86
-#define CODE_KERNELS &code_few_kernel, &code_vnni_kernel, &code_avx2_kernel, &code_scalar_kernel
+extern const struct kernel code_few_kernel, code_vnni_kernel,
+    code_avx2_kernel;
+#define CODE_KERNELS \
+	&code_few_kernel, &code_vnni_kernel, &code_avx2_kernel, \
+	&code_scalar_kernel,
 #else
-#define CODE_KERNELS &code_scalar_kernel
+#define CODE_KERNELS &code_scalar_kernel,
 #endif
 extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
 
 /* The sum of a[i] * b[i], always in the same order. */
 float kernel_dot(const float *a, const float *b, int64_t n);
+/* y[i][r] of float32 rows of W, cols apart, and all rows of x, as dot products;
+ * for CPU_AVX2 and up. */
+void kernel_dot_rows(const float *w, int64_t rows, const struct kernel_x *x,
+    float *y, int64_t ldy, bool add);
+/* How many rows of x are few: dot products are faster than panels. */
+int64_t kernel_few(void);
 
 /* Before a loop whose turns must all be written out, for its index picks
  * registers. */

@@ -5,11 +5,15 @@
 #ifndef PARE_TENSOR_KMEANS_H
 #define PARE_TENSOR_KMEANS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sorts v[0..n) ascending on the given number of threads; tmp has room for n. */
-void sort_floats(float *v, float *tmp, int64_t n, int threads);
+#include "base/err.h"
+#include "base/task.h"
+
+/* Sorts v[0..n) ascending; tmp has room for n. */
+void sort_floats(float *v, float *tmp, int64_t n);
 
 /* Doubles that kmeans_table() needs for n values. */
 size_t kmeans_sums(int64_t n);
@@ -19,6 +23,13 @@ void kmeans_table(const float *sorted, int64_t n, int bits, double *sums,
     float *table);
 /* The two values with the least squared error of all. */
 void kmeans_binary(const float *sorted, int64_t n, float *table);
+
+/* Either table (two values when binary) of values in any order, on all threads.
+ * *finite is false, and nothing in the table, when a value is not finite. The
+ * means agree with those of the sorted values up to the rounding of sums in
+ * double precision. PARE_ENOMEM, PARE_ECANCELED. */
+enum pare_rc kmeans_matrix(const float *v, int64_t n, int bits, bool binary,
+    struct task *task, bool *finite, float *table, struct pare_err *err);
 
 /* Numbers of the nearest table values (ascending; the lower one of two). */
 void kmeans_encode(const float *table, int bits, const float *v, int64_t n,

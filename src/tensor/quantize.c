@@ -380,13 +380,13 @@ table_row(struct job *j, int64_t r)
 	for (int64_t i = 0, e; i < row.n; i = e) {
 		e = value_run_end(f, &row, i);
 		memcpy(b.sorted, row.v + i, (size_t)(e - i) * sizeof(float));
-		sort_floats(b.sorted, b.tmp, e - i, 1);
+		sort_floats(b.sorted, b.tmp, e - i);
 		make_table(j, b.sorted, e - i, b.sums,
 		    value_group_of(f, r, value_col(&row, i)));
 	}
 }
 
-/* Where the values of row r go when all are sorted together. */
+/* Where the values of row r go when all share one table. */
 static void
 collect_row(struct job *j, int64_t r)
 {
@@ -395,34 +395,32 @@ collect_row(struct job *j, int64_t r)
 	int64_t at = row.col != NULL ? sparse_start(j->t, r) :
 	    r * j->t->cols;
 
-	if (!value_bits_finite(value_max_bits(row.v, row.n)))
-		atomic_store(&j->infinite, true);
 	if (row.n > 0)
 		memcpy(j->all + at, row.v, (size_t)row.n * sizeof(float));
 }
 
-/* One table for the whole matrix. */
+/* One table for the whole matrix. Values that are floats lie together already. */
 static enum pare_rc
 table_all(struct job *j, struct pare_err *err)
 {
-	int64_t n = j->t->stored;
-	float *all = mem_big((size_t)n, sizeof(*all), err);
-	float *tmp = mem_big((size_t)n, sizeof(*tmp), err);
-	enum pare_rc rc = PARE_ENOMEM;
+	float *table = part_data(&j->part[PART_TABLE]);
+	enum pare_rc rc = PARE_OK;
+	bool finite = true;
 
-	j->all = all;
-	if (all != NULL && tmp != NULL)
-		rc = for_rows(j, collect_row, err);
-	if (rc == PARE_OK && !atomic_load(&j->infinite)) {
-		sort_floats(all, tmp, n, kernel_threads());
-		free(tmp);
-		tmp = mem_big(kmeans_sums(n), sizeof(double), err);
-		rc = tmp == NULL ? PARE_ENOMEM : PARE_OK;
-		if (tmp != NULL)
-			make_table(j, all, n, (double *)(void *)tmp, 0);
+	if (j->t->values != FORM_F32) {
+		j->all = mem_big((size_t)j->t->stored, sizeof(*j->all), err);
+		rc = j->all == NULL ? PARE_ENOMEM :
+		    for_rows(j, collect_row, err);
 	}
-	free(all);
-	free(tmp);
+	if (rc == PARE_OK)
+		rc = kmeans_matrix(j->all != NULL ? j->all :
+		    j->t->part[PART_DATA].p, j->t->stored,
+		    j->facts.code.bits, j->scheme == QUANT_BINARY, j->task,
+		    &finite, table, err);
+	if (!finite)
+		atomic_store(&j->infinite, true);
+	free(j->all);
+	j->all = NULL;
 	return rc;
 }
 

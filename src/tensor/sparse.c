@@ -14,6 +14,11 @@
 #include "base/mem.h"
 #include "tensor/kernel.h"
 
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(PARE_SANITIZED)
+#define SPARSE_AVX2 1
+#include <immintrin.h>
+#endif
+
 int64_t
 sparse_part_bytes(const struct tensor *t, enum part_kind k)
 {
@@ -134,6 +139,7 @@ sparse_decode(const struct tensor *t, int64_t row, int64_t n, float *out)
  * where in the source row these are. */
 struct pick_buf {
 	int32_t *col, *to, *at;
+	float *value;		/* where col is */
 	uint8_t *code;
 };
 
@@ -150,7 +156,7 @@ pick_buf_of(char *base, const struct tensor *t)
 	size_t n = (size_t)t->cols * sizeof(int32_t);
 
 	return (struct pick_buf) { (int32_t *)p, (int32_t *)(p + n),
-		(int32_t *)(p + 2 * n), (uint8_t *)(p + 3 * n) };
+		(int32_t *)(p + 2 * n), (float *)p, (uint8_t *)(p + 3 * n) };
 }
 
 /* Whether value i of the stream (or of the full matrix) is a float zero. */
@@ -166,15 +172,116 @@ is_zero(const struct tensor *t, int64_t i)
 	return false;
 }
 
+#ifdef SPARSE_AVX2
+#define SPARSE_TARGET __attribute__((target("avx2,bmi2,popcnt")))
+
+static bool
+has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+}
+
+/* A bit for each of eight values that stay. */
+SPARSE_TARGET static inline unsigned
+stay_bits(__m256 v, const uint8_t *mask)
+{
+	__m128i gone = _mm_cmpeq_epi8(_mm_loadl_epi64((const __m128i *)
+	    (const void *)mask), _mm_setzero_si128());
+	unsigned there = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v,
+	    _mm256_setzero_ps(), _CMP_NEQ_UQ));
+
+	return there & ~(unsigned)_mm_movemask_epi8(gone);
+}
+
+/* The numbers of the bits set, in order: what _mm256_permutevar8x32 needs to
+ * bring the values of these bits together. */
+SPARSE_TARGET static inline __m256i
+places_of(unsigned bits)
+{
+	uint64_t bytes = _pdep_u64(bits, UINT64_C(0x0101010101010101)) * 0xff;
+
+	bytes = _pext_u64(UINT64_C(0x0706050403020100), bytes);
+	return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+}
+
+/* The columns of n values, n a multiple of 8, that stay; how many. at has room
+ * for n, for at most c of the first c are written. */
+SPARSE_TARGET static int64_t
+pick_avx2(const float *v, const uint8_t *mask, int64_t n, int32_t *at)
+{
+	int64_t k = 0;
+
+	for (int64_t c = 0; c < n; c += 8) {
+		unsigned bits = stay_bits(_mm256_loadu_ps(v + c), mask + c);
+		__m256i col = _mm256_add_epi32(places_of(bits),
+		    _mm256_set1_epi32((int)c));
+
+		_mm256_storeu_si256((__m256i *)(void *)(at + k), col);
+		k += __builtin_popcount(bits);
+	}
+	return k;
+}
+
+/* The same with the values themselves, and the bits of the row. */
+SPARSE_TARGET static int64_t
+squeeze_avx2(const float *v, const uint8_t *mask, int64_t n, float *out,
+    uint8_t *row)
+{
+	int64_t k = 0;
+
+	for (int64_t c = 0; c < n; c += 8) {
+		__m256 x = _mm256_loadu_ps(v + c);
+		unsigned bits = stay_bits(x, mask + c);
+
+		_mm256_storeu_ps(out + k, _mm256_permutevar8x32_ps(x,
+		    places_of(bits)));
+		row[c / 8] = (uint8_t)bits;
+		k += __builtin_popcount(bits);
+	}
+	return k;
+}
+#endif
+
 /* The common case, a full float32 matrix under a mask, without branches. */
 static int64_t
 pick_f32(const float *v, const uint8_t *mask, int64_t n, int32_t *at)
 {
-	int64_t k = 0;
+	int64_t k = 0, c = 0;
 
-	for (int64_t c = 0; c < n; c++) {
+#ifdef SPARSE_AVX2
+	if (has_avx2()) {
+		c = n & ~INT64_C(7);
+		k = pick_avx2(v, mask, c, at);
+	}
+#endif
+	for (; c < n; c++) {
 		at[k] = (int32_t)c;
 		k += (mask[c] != 0) & (v[c] != 0.0f);
+	}
+	return k;
+}
+
+/* Its values into out, which has room for n, and its bits into row; how many. */
+static int64_t
+squeeze_f32(const float *v, const uint8_t *mask, int64_t n, float *out,
+    uint8_t *row)
+{
+	int64_t k = 0, c = 0;
+
+#ifdef SPARSE_AVX2
+	if (has_avx2()) {
+		c = n & ~INT64_C(7);
+		k = squeeze_avx2(v, mask, c, out, row);
+	}
+#endif
+	for (; c < n; c++) {
+		unsigned stays = (mask[c] != 0) & (v[c] != 0.0f);
+
+		if (c % 8 == 0)
+			row[c / 8] = 0;
+		row[c / 8] |= (uint8_t)(stays << (c % 8));
+		out[k] = v[c];
+		k += stays;
 	}
 	return k;
 }
@@ -306,12 +413,33 @@ put_values(const struct sparse_pick *p, int64_t row, int64_t i0, int64_t n,
 	}
 }
 
+/* The common case of the common form goes straight through. */
+static void
+put_plain_row(const struct sparse_pick *p, int64_t r, int64_t at,
+    struct pick_buf b, struct part *parts)
+{
+	int64_t row = p->rows != NULL ? p->rows[r] : r, cols = p->source->cols;
+	const float *v = (const float *)p->source->part[PART_DATA].p +
+	    row * cols;
+	int64_t n = squeeze_f32(v, p->mask + row * cols, cols, b.value,
+	    (uint8_t *)part_data(&parts[PART_MASK]) + r * ((cols + 7) / 8));
+
+	/* Writing past the end of the row would meet the next one's thread. */
+	memcpy((float *)part_data(&parts[PART_DATA]) + at, b.value,
+	    (size_t)n * sizeof(float));
+}
+
 static void
 put_row(const struct sparse_pick *p, const struct tensor *facts, int64_t r,
     const int64_t *start, struct pick_buf b, struct part *parts, uint8_t *code)
 {
-	int64_t n = pick_row(p, r, b);
+	int64_t n;
 
+	if (is_plain(p) && facts->form == FORM_BITMAP) {
+		put_plain_row(p, r, start[r], b, parts);
+		return;
+	}
+	n = pick_row(p, r, b);
 	if (facts->form == FORM_BITMAP)
 		bitmap_put(facts, r, b.to, n, part_data(&parts[PART_MASK]));
 	else

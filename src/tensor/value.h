@@ -23,7 +23,7 @@
 #endif
 
 enum {
-	VALUE_CHUNK = 256,	/* codes unpacked at a time, in L1 */
+	VALUE_CHUNK = 1024,	/* codes unpacked at a time, in L1 */
 	VALUE_PARALLEL = 1 << 16,	/* values worth a second thread */
 	VALUE_BLOCK = 1 << 22	/* values between two looks at cancel */
 };
@@ -61,6 +61,19 @@ int64_t code_unpack_fast(const uint8_t *src, int64_t n, int bits, uint8_t *out);
 /* The same on all threads. */
 void code_pack_parallel(const uint8_t *code, int64_t n, int bits,
     uint8_t *dst);
+/* How a line of codes of a full INT row is read: groups of width columns, `into`
+ * of the first before the line; code i of group g is step[g] * (code * times -
+ * minus), or base[g] + step[g] * code where there is a base. */
+struct code_line {
+	const float *step, *base;
+	int64_t width, into;
+	int times, minus;
+};
+void code_line_floats(const struct code_line *l, const uint8_t *code, int64_t n,
+    float *out);
+/* out[i] = table[code[i]], codes of `bits` bits. */
+void code_table_floats(const float *table, int bits, const uint8_t *code,
+    int64_t n, float *out);
 /* The n codes of row r from column or stream position pos on. */
 void value_codes(const struct tensor *t, int64_t r, int64_t pos, int64_t n,
     uint8_t *out);

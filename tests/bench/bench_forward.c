@@ -1,162 +1,221 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The forward pass at BERT-base shapes against the sgemm calls it is made of,
- * measured in turn in the same run.
+ * The float32 pass at BERT-base shapes against sgemm, measured in turn in the
+ * same run: our products with the model's own weights against sgemm with them,
+ * and the whole pass against the sgemm calls it is made of.
  */
 #include <cblas.h>
-#include <string.h>
 
-#include "bench.h"
-
-#include "base/json.h"
+#include "bert.h"
 #include "engine/engine.h"
-#include "file/file.h"
-#include "model/arch.h"
-#include "tensor/kernel.h"
 
-enum { HIDDEN = 768, FFN = 3072, LAYERS = 12, SEQ = 128, RUNS = 3 };
-
-static const char config[] = "{\"architectures\": "
-    "[\"BertForSequenceClassification\"], \"model_type\": \"bert\", "
-    "\"vocab_size\": 30522, \"hidden_size\": 768, "
-    "\"num_hidden_layers\": 12, \"num_attention_heads\": 12, "
-    "\"intermediate_size\": 3072, \"hidden_act\": \"gelu\", "
-    "\"max_position_embeddings\": 512, \"type_vocab_size\": 2}";
-
-static void
-give_up(const struct pare_err *err)
-{
-	fprintf(stderr, "bench_forward: %s\n", err->msg);
-	exit(1);
-}
-
-static struct model *
-random_bert(void)
-{
-	struct pare_err err;
-	struct arch_layout layout;
-	struct model *ghost = NULL, *m = NULL;
-	json_t *c = json_parse(config, strlen(config), 0, "config", &err);
-
-	if (!c || arch_read_config(c, "config", &layout, &err) != PARE_OK ||
-	    arch_ghost_model(&layout, origin_new(), &ghost, &err) != PARE_OK ||
-	    file_random_model(ghost, 1, &m, &err) != PARE_OK)
-		give_up(&err);
-	model_unref(ghost);
-	arch_layout_free(&layout);
-	json_decref(c);
-	return m;
-}
-
-/* Seconds of all products of one pass over n tokens, attention's not counted:
- * four of hidden x hidden and two of hidden x ffn a layer. */
-static double
-products(int n, const float *x, const float *w, float *y)
-{
-	double begin = bench_now();
-
-	for (int l = 0; l < LAYERS; l++) {
-		for (int i = 0; i < 4; i++)
-			cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n,
-			    HIDDEN, HIDDEN, 1, x, HIDDEN, w, HIDDEN, 0, y,
-			    HIDDEN);
-		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, FFN,
-		    HIDDEN, 1, x, HIDDEN, w, HIDDEN, 0, y, FFN);
-		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, HIDDEN,
-		    FFN, 1, x, FFN, w, FFN, 0, y, HIDDEN);
-	}
-	return bench_now() - begin;
-}
+enum { SEQ = 128, MOST = 32, TIMES = 64, GROUPS = 4, MAPS = 6 };
 
 struct bench {
-	struct model *m;
+	struct bert bert;
+	const struct model *m;
 	struct engine *e;
-	float *x, *w, *y;	/* for the bare products */
+	float *x, *y;		/* for the bare products */
+	void *scratch;
 	int32_t *ids;
 	float *hidden;
 };
 
-static double
-forward(struct bench *k, int nseq, bool hidden)
+/* The maps of a layer that share their input. */
+static const enum slot group[GROUPS][4] = {
+	{ SLOT_Q_W, SLOT_K_W, SLOT_V_W, SLOT_COUNT },
+	{ SLOT_O_W, SLOT_COUNT }, { SLOT_UP_W, SLOT_COUNT },
+	{ SLOT_DOWN_W, SLOT_COUNT }
+};
+
+static void *
+need(void *p)
 {
-	int64_t start[33];
-	float logits[64];
-	struct batch b = { nseq, start, k->ids, NULL };
+	if (p == NULL) {
+		fprintf(stderr, "bench_forward: out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+/* The maps of a group of layer l, and room for their outputs side by side. */
+static int
+list_maps(const struct bench *b, int l, int g, int64_t n,
+    struct product p[MAPS])
+{
+	int count = 0;
+
+	for (const enum slot *s = group[g]; *s != SLOT_COUNT; s++) {
+		struct slot_ref ref = { .layer = l, .slot = *s };
+
+		p[count] = (struct product){ .t = model_slot(b->m, ref),
+			.y = b->y + count * n * BERT_HIDDEN };
+		count++;
+	}
+	return count;
+}
+
+/* Seconds of all products of a pass over n tokens, attention's own left out. */
+static double
+time_products(struct bench *b, int n, bool ours)
+{
+	double began = bench_now();
+	struct product p[MAPS];
+
+	for (int l = 0; l < BERT_LAYERS; l++)
+		for (int g = 0; g < GROUPS; g++) {
+			int count = list_maps(b, l, g, n, p);
+
+			if (ours)
+				kernel_products(p, count, b->x, n, b->scratch);
+			for (int i = 0; i < count && !ours; i++)
+				cblas_sgemm(CblasRowMajor, CblasNoTrans,
+				    CblasTrans, n, (int)p[i].t->rows,
+				    (int)p[i].t->cols, 1, b->x,
+				    (int)p[i].t->cols, tensor_f32(p[i].t),
+				    (int)p[i].t->cols, 0, p[i].y,
+				    (int)p[i].t->rows);
+		}
+	return bench_now() - began;
+}
+
+static size_t
+most_scratch(struct bench *b, int64_t n)
+{
+	size_t most = 0;
+
+	for (int g = 0; g < GROUPS; g++) {
+		struct product p[MAPS];
+		const struct tensor *t[MAPS];
+		int count = list_maps(b, 0, g, n, p);
+		size_t size;
+
+		for (int i = 0; i < count; i++)
+			t[i] = p[i].t;
+		size = kernel_products_scratch(t, count, n);
+		most = size > most ? size : most;
+	}
+	return most;
+}
+
+static double
+forward(struct bench *b, int nseq, bool hidden)
+{
+	int64_t start[MOST + 1];
+	float logits[2 * MOST];
+	struct batch batch = { nseq, start, b->ids, NULL };
 	struct forward f = { .logits = logits };
 	struct pare_err err;
-	double begin = bench_now();
+	double began = bench_now();
 
 	for (int s = 0; s <= nseq; s++)
 		start[s] = (int64_t)s * SEQ;
-	f.hidden = hidden ? k->hidden : NULL;
-	if (engine_forward(k->e, k->m, &b, &f, &err) != PARE_OK)
-		give_up(&err);
-	return bench_now() - begin;
+	f.hidden = hidden ? b->hidden : NULL;
+	if (engine_forward(b->e, b->m, &batch, &f, &err) != PARE_OK) {
+		fprintf(stderr, "bench_forward: %s\n", err.msg);
+		exit(1);
+	}
+	return bench_now() - began;
+}
+
+struct times {
+	double full[TIMES], logits[TIMES], gemm[TIMES], ours[TIMES];
+	double pass_ratio[TIMES], ratio[TIMES];
+};
+
+static void
+measure_rounds(struct bench *b, int nseq, int rounds, struct times *t)
+{
+	const int n = nseq * SEQ;
+
+	forward(b, nseq, true);
+	time_products(b, n, true);
+	time_products(b, n, false);
+	for (int i = 0; i < rounds; i++) {
+		t->gemm[i] = time_products(b, n, false);
+		t->full[i] = forward(b, nseq, true);
+		t->ours[i] = time_products(b, n, true);
+		t->logits[i] = forward(b, nseq, false);
+		t->ratio[i] = t->gemm[i] / t->ours[i];
+		t->pass_ratio[i] = t->gemm[i] / t->full[i];
+	}
+}
+
+/* n seconds become rates of `each`. */
+static void
+as_rates(double *v, int n, double each)
+{
+	for (int i = 0; i < n; i++)
+		v[i] = each / v[i];
 }
 
 static void
-measure(struct bench *k, int nseq, double wanted)
+measure(struct bench *b, int nseq, int usual)
 {
-	const int n = nseq * SEQ;
-	double full[RUNS], ratio[RUNS], logits[RUNS], gemm[RUNS];
-	const double flop = 2.0 * n * LAYERS *
-	    (4.0 * HIDDEN * HIDDEN + 2.0 * HIDDEN * FFN);
+	struct times *t = need(malloc(sizeof *t));
+	const double flop = 2e-9 * nseq * SEQ * BERT_LAYERS *
+	    (4.0 * BERT_HIDDEN * BERT_HIDDEN + 2.0 * BERT_HIDDEN * BERT_FFN);
+	int rounds = bench_rounds(usual);
 	char name[96];
 
-	forward(k, nseq, true);
-	products(n, k->x, k->w, k->y);
-	for (int i = 0; i < RUNS; i++) {
-		gemm[i] = products(n, k->x, k->w, k->y);
-		full[i] = forward(k, nseq, true);
-		logits[i] = forward(k, nseq, false);
-		ratio[i] = gemm[i] / full[i];
-	}
+	rounds = rounds > TIMES ? TIMES : rounds;
+	measure_rounds(b, nseq, rounds, t);
 	snprintf(name, sizeof(name), "sgemm at the shapes of %d x %d", nseq,
 	    SEQ);
-	bench_figure(name, flop / bench_median(gemm, RUNS) / 1e9, "GFLOP/s",
-	    BENCH_NONE, 0);
+	as_rates(t->gemm, rounds, flop);
+	bench_timed(name, t->gemm, rounds, 1, "GFLOP/s", BENCH_NONE, 0);
+	snprintf(name, sizeof(name), "products at the shapes of %d x %d", nseq,
+	    SEQ);
+	as_rates(t->ours, rounds, flop);
+	bench_timed(name, t->ours, rounds, 1, "GFLOP/s", BENCH_NONE, 0);
+	snprintf(name, sizeof(name), "products %d x %d of the sgemm rate",
+	    nseq, SEQ);
+	bench_timed(name, t->ratio, rounds, 1, "share", BENCH_AT_LEAST, 0.92);
 	snprintf(name, sizeof(name), "forward %d x %d, hidden states", nseq,
 	    SEQ);
-	bench_figure(name, n / bench_median(full, RUNS), "token/s", BENCH_NONE,
-	    0);
+	as_rates(t->full, rounds, nseq * SEQ);
+	bench_timed(name, t->full, rounds, 1, "token/s", BENCH_NONE, 0);
 	snprintf(name, sizeof(name), "forward %d x %d, logits", nseq, SEQ);
-	bench_figure(name, n / bench_median(logits, RUNS), "token/s",
-	    BENCH_NONE, 0);
+	as_rates(t->logits, rounds, nseq * SEQ);
+	bench_timed(name, t->logits, rounds, 1, "token/s", BENCH_NONE, 0);
 	snprintf(name, sizeof(name), "forward %d x %d of the sgemm rate", nseq,
 	    SEQ);
-	bench_figure(name, bench_median(ratio, RUNS), "share",
-	    BENCH_AT_LEAST, wanted);
+	bench_timed(name, t->pass_ratio, rounds, 1, "share", BENCH_AT_LEAST,
+	    0.7);
+	free(t);
 }
 
 int
 main(void)
 {
-	const size_t n = 32 * SEQ;
-	struct bench k = {
-		.m = random_bert(), .e = engine_new(),
-		.x = calloc(n * FFN, sizeof(float)),
-		.w = calloc((size_t)HIDDEN * FFN, sizeof(float)),
-		.y = calloc(n * FFN, sizeof(float)),
-		.ids = calloc(n, sizeof(int32_t)),
-		.hidden = calloc(n * HIDDEN, sizeof(float))
-	};
+	const size_t n = MOST * SEQ;
+	struct bench b = { .e = engine_new() };
+	bool ok = bert_open(&b.bert);
 
-	for (size_t i = 0; i < n; i++)
-		k.ids[i] = (int32_t)(1000 + i * 7919 % 20000);
-	for (size_t i = 0; i < n * FFN; i++)
-		k.x[i] = (float)(i % 13) * 0.1f - 0.6f;
-	for (size_t i = 0; i < (size_t)HIDDEN * FFN; i++)
-		k.w[i] = (float)(i % 11) * 0.01f - 0.05f;
-	measure(&k, 32, 0.7);
-	measure(&k, 1, 0.7);
-	bench_figure("scratch after 32 x 128",
-	    (double)engine_scratch(k.e) / 1048576, "MiB", BENCH_NONE, 0);
-	engine_free(k.e);
-	model_unref(k.m);
-	free(k.x);
-	free(k.w);
-	free(k.y);
-	free(k.ids);
-	free(k.hidden);
-	return 0;
+	if (ok) {
+		b.m = session_model(b.bert.s);
+		b.x = need(calloc(n * BERT_FFN, sizeof(float)));
+		b.y = need(calloc(n * BERT_FFN, sizeof(float)));
+		b.ids = need(calloc(n, sizeof(int32_t)));
+		b.hidden = need(calloc(n * BERT_HIDDEN, sizeof(float)));
+		b.scratch = need(aligned_alloc(64, (most_scratch(&b,
+		    (int64_t)n) + 127) / 64 * 64));
+		for (size_t i = 0; i < n; i++)
+			b.ids[i] = (int32_t)(1000 + i * 7919 % 20000);
+		for (size_t i = 0; i < n * BERT_FFN; i++)
+			b.x[i] = (float)(i % 13) * 0.1f - 0.6f;
+		measure(&b, MOST, 3);
+		measure(&b, 1, 9);
+		bench_figure("scratch after 32 x 128",
+		    (double)engine_scratch(b.e) / 1048576, "MiB", BENCH_NONE,
+		    0);
+	}
+	engine_free(b.e);
+	bert_close(&b.bert);
+	free(b.x);
+	free(b.y);
+	free(b.ids);
+	free(b.hidden);
+	free(b.scratch);
+	return !ok;
 }

@@ -115,6 +115,40 @@ test_metrics(void **state)
 	model_unref(m);
 }
 
+/* Another metric from the logits that are known: what a run gives. */
+static void
+test_rescore(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(200);
+	struct evaluation from, v, want;
+	struct pare_err err = { 0 };
+
+	run(m, d, METRIC_COUNT, &from);
+	for (int k = 0; k < METRIC_COUNT; k++) {
+		enum pare_rc rc = evaluation_rescore(&from, m, d,
+		    (enum metric)k, &v, &err);
+
+		if (metric_table[k].regression) {
+			assert_int_equal(rc, PARE_EUSER);
+			continue;
+		}
+		assert_int_equal(rc, PARE_OK);
+		run(m, d, (enum metric)k, &want);
+		assert_int_equal(v.metric, k);
+		assert_true(v.value == want.value && v.low == want.low &&
+		    v.high == want.high && v.n == want.n);
+		assert_memory_equal(v.all, want.all, sizeof(v.all));
+		assert_memory_equal(v.logits, want.logits, 400 *
+		    sizeof(*v.logits));
+		evaluation_free(&v);
+		evaluation_free(&want);
+	}
+	evaluation_free(&from);
+	made_data_free(d);
+	model_unref(m);
+}
+
 static void
 test_scores(void **state)
 {
@@ -706,6 +740,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_run),
 		cmocka_unit_test(test_metrics),
+		cmocka_unit_test(test_rescore),
 		cmocka_unit_test(test_scores),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_cancel),

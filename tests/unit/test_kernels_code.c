@@ -167,6 +167,55 @@ static const struct kind kinds[] = {
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
+/* A version of the kernel by itself, whatever would be chosen. */
+static void
+run_one(const struct kernel *k, const struct code_level *v,
+    const struct tensor *t, const float *x, int64_t n, float *y, bool add)
+{
+	struct kernel_x kx = { .f = x, .n = n, .cols = t->cols };
+	void *scratch, *prep;
+
+	assert_int_equal(posix_memalign(&scratch, 64, k->scratch(t, n)), 0);
+	assert_int_equal(posix_memalign(&prep, 64,
+	    prep_bytes(PREP_INT8, n, t->cols)), 0);
+	prep_point(PREP_INT8, prep, &kx);
+	prep_make(PREP_INT8, &kx, 0, n);
+	if (v != NULL)
+		code_run(v, t, &kx, 0, t->rows, y, t->rows, add, scratch);
+	else
+		k->run(t, &kx, 0, t->rows, y, t->rows, add, scratch);
+	free(scratch);
+	free(prep);
+}
+
+/* Versions that the levels above did not choose. */
+static void
+check_versions(const struct tensor *t, const float *x, int64_t n,
+    const float *want, const float *old, const float *want_added)
+{
+	size_t bytes = (size_t)(n * t->rows) * sizeof(*want);
+	float *y = malloc(bytes);
+
+#if CPU_X86
+	bool few = cpu_detected() >= CPU_VNNI && code_few_kernel.fits(t, 1);
+	bool vnni = cpu_detected() >= CPU_VNNI;
+
+	for (int i = 0; i < 4; i++) {
+		const struct kernel *k = i < 2 ? &code_few_kernel :
+		    &code_vnni_kernel;
+		const struct code_level *v = i < 2 ? NULL : &code_level_vnni;
+		bool add = i % 2 == 1;
+
+		if (i < 2 ? !few || n > 4 : !vnni)
+			continue;
+		memcpy(y, old, bytes);
+		run_one(k, v, t, x, n, y, add);
+		assert_memory_equal(y, add ? want_added : want, bytes);
+	}
+#endif
+	free(y);
+}
+
 /* One tensor with n rows of x on every level. */
 static void
 check(const struct tensor *t, const float *w, const float *exact, int64_t n)
@@ -197,6 +246,7 @@ check(const struct tensor *t, const float *w, const float *exact, int64_t n)
 		assert_memory_equal(first + m, y, (size_t)m * sizeof(*y));
 	}
 	cpu_limit(CPU_LEVELS - 1);
+	check_versions(t, x, n, first, old, first + m);
 	free(x);
 	free(old);
 	free(q);
@@ -226,11 +276,335 @@ every_kind_multiplies(void **state)
 		}
 }
 
+/* Several panels and pieces, by one thread and by three. */
+static void
+threads_give_the_same_bits(void **state)
+{
+	static const struct shape sizes[] = { { 700, 600, 60 },
+		{ 333, 3072, 64 }, { 300, 1111, -1 } };
+	static const int64_t rows[] = { 1, 2, 29, 150 };
+	int threads = kernel_threads();
+
+	for (int i = 0; i < 3; i++)
+		for (int k = 0; k < 4; k++) {
+			struct tensor *t = make(sizes[i], QUANT_AFFINE, 4, 8);
+			int64_t n = rows[k], m = n * t->rows;
+			float *x = random_x(n * t->cols, 8);
+			float *a = malloc((size_t)m * 4);
+			float *b = malloc((size_t)m * 4);
+
+			kernel_set_threads(1);
+			multiply(t, x, n, a, false);
+			kernel_set_threads(3);
+			multiply(t, x, n, b, false);
+			assert_memory_equal(a, b, (size_t)m * 4);
+			/* A row of x alone, too. */
+			multiply(t, x + (n - 1) * t->cols, 1, b, false);
+			assert_memory_equal(a + (n - 1) * t->rows, b,
+			    (size_t)t->rows * 4);
+			free(x);
+			free(a);
+			free(b);
+			tensor_unref(t);
+		}
+	kernel_set_threads(threads);
+}
+
+/* ---- sets of products ---- */
+
+/* Adds 1 + the column to each value, and counts how often it saw each. */
+struct marks {
+	struct product_end end;
+	int64_t rows;
+	uint8_t *seen;
+};
+
+static void
+mark(const struct product_end *e, float *y, int64_t ldy, int64_t row,
+    int64_t rows, int64_t col, int64_t cols)
+{
+	const struct marks *m = (const struct marks *)(const void *)e;
+
+	for (int64_t i = 0; i < rows; i++)
+		for (int64_t c = 0; c < cols; c++) {
+			y[i * ldy + c] += (float)(1 + col + c);
+			m->seen[(row + i) * m->rows + col + c]++;
+		}
+}
+
+static void
+sets_share_x(void **state)
+{
+	static const int64_t n[] = { 1, 3, 130 };
+	struct shape s = { 70, 192, 64 }, row = { 50, 192, -1 },
+	    all = { 33, 192, 0 };
+	struct tensor *t[4] = { make(s, QUANT_SYMMETRIC, 4, 8),
+		make(row, QUANT_AFFINE, 8, 8), make(all, QUANT_KMEANS, 3, 8),
+		make(row, QUANT_SYMMETRIC, 5, 0) };
+
+	for (int k = 0; k < 3; k++) {
+		float *x = random_x(n[k] * 192, 2), *alone;
+		struct product p[4];
+		struct marks m[4];
+		void *scratch;
+
+		for (int i = 0; i < 4; i++) {
+			int64_t size = n[k] * t[i]->rows;
+
+			m[i] = (struct marks) { { mark }, t[i]->rows,
+				calloc((size_t)size, 1) };
+			p[i] = (struct product) { t[i], malloc((size_t)size *
+			    sizeof(float)), &m[i].end };
+		}
+		assert_int_equal(posix_memalign(&scratch, 64,
+		    kernel_products_scratch((const struct tensor *const *)t, 4,
+		    n[k])), 0);
+		kernel_products(p, 4, x, n[k], scratch);
+		for (int i = 0; i < 4; i++) {
+			int64_t size = n[k] * t[i]->rows;
+
+			alone = malloc((size_t)size * sizeof(float));
+			multiply(t[i], x, n[k], alone, false);
+			for (int64_t j = 0; j < size; j++) {
+				assert_int_equal(m[i].seen[j], 1);
+				assert_float_equal(p[i].y[j] - alone[j],
+				    1 + j % t[i]->rows, 1e-4);
+			}
+			free(alone);
+			free(p[i].y);
+			free(m[i].seen);
+		}
+		free(scratch);
+		free(x);
+	}
+	for (int i = 0; i < 4; i++)
+		tensor_unref(t[i]);
+}
+
+/* ---- rounding of x ---- */
+
+static void
+check_round(const float *v, int64_t n, const int8_t *want, float scale)
+{
+	int8_t *q = malloc((size_t)n);
+	int16_t *sum = malloc((size_t)(n + 63) / 64 * 4 * sizeof(*sum));
+
+	for (int level = 0; level <= (int)cpu_detected(); level++) {
+		float got;
+
+		cpu_limit((enum cpu_level)level);
+		memset(q, 99, (size_t)n);
+		got = code_round(v, n, q, sum);
+		assert_memory_equal(q, want, (size_t)n);
+		assert_true(isnan(scale) ? isnan(got) : got == scale);
+		for (int64_t i = 0; i < n; i += CODE_SUM) {
+			int s = 0;
+
+			for (int64_t k = i; k < n && k < i + CODE_SUM; k++)
+				s += want[k];
+			assert_int_equal(sum[i / CODE_SUM], s);
+		}
+	}
+	cpu_limit(CPU_LEVELS - 1);
+	free(q);
+	free(sum);
+}
+
+static void
+x_is_rounded(void **state)
+{
+	static const float scales[] = { 1, 1e-30f, 1e30f, 0x1p-100f,
+		0x1p-101f, 0x1p-149f, 0, 3e38f };
+	static const float odd[] = { NAN, INFINITY, -INFINITY };
+	int8_t want[200];
+
+	for (int64_t n = 1; n <= 200; n += n < 70 ? 1 : 13)
+		for (int s = 0; s < 8; s++) {
+			float *v = random_x(n, (uint64_t)n), most = 0;
+
+			for (int64_t i = 0; i < n; i++) {
+				v[i] = fmaxf(-1, fminf(1, v[i])) * scales[s];
+				most = fmaxf(most, fabsf(v[i]));
+			}
+			for (int64_t i = 0; i < n; i++)
+				want[i] = most < 0x1p-100f ? 0 : (int8_t)
+				    nearbyintf(v[i] * (127.0f / most));
+			check_round(v, n, want, most < 0x1p-100f ? 0 :
+			    most / 127.0f);
+			memset(want, 0, sizeof(want));
+			for (int i = 0; i < 3; i++) {
+				v[n * i / 3] = odd[i];
+				check_round(v, n, want, NAN);
+			}
+			free(v);
+		}
+}
+
+/* Halves go to the even side, and the ends are used. */
+static void
+halves_are_even(void **state)
+{
+	static const float v[] = { 127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -126.5f,
+		126.5f, -127 };
+	static const int8_t want[] = { 127, 0, 2, 2, 0, -2, -126, 126, -127 };
+
+	check_round(v, 9, want, 1);
+}
+
+/* A row of x that is not finite spoils its row of y and no other. */
+static void
+what_is_not_finite_shows(void **state)
+{
+	static const float odd[] = { NAN, INFINITY, -INFINITY };
+	struct shape s = { 40, 130, 65 }, row = { 40, 130, -1 };
+	struct tensor *t[3] = { make(s, QUANT_SYMMETRIC, 4, 8),
+		make(row, QUANT_AFFINE, 8, 8), make(row, QUANT_KMEANS, 4, 8) };
+
+	for (int k = 0; k < 9; k++) {
+		const struct tensor *u = t[k % 3];
+		float *x = random_x(3 * 130, 5), y[3 * 40], z[40];
+
+		for (int i = 0; i < 130; i++)
+			x[260 + i] = 0;
+		multiply(u, x, 1, z, false);
+		x[130 + 17] = odd[k / 3];
+		multiply(u, x, 3, y, false);
+		assert_memory_equal(y, z, sizeof(z));
+		for (int i = 0; i < 40; i++) {
+			assert_false(isfinite(y[40 + i]));
+			assert_true(y[80 + i] == 0);
+		}
+		free(x);
+	}
+	for (int i = 0; i < 3; i++)
+		tensor_unref(t[i]);
+}
+
+/* ---- facts ---- */
+
+static struct tensor *
+with_part(const struct tensor *t, enum part_kind k, void *data, int act,
+    struct pare_err *err)
+{
+	struct tensor facts = tensor_facts(t);
+	struct part parts[PART_COUNT];
+
+	for (int i = 0; i < PART_COUNT; i++)
+		parts[i] = part_ref(&t->part[i]);
+	if (data != NULL) {
+		blob_unref(parts[k].blob);
+		parts[k].blob = blob_heap(data, parts[k].n);
+		parts[k].p = data;
+	}
+	facts.code.act = (uint8_t)act;
+	return tensor_new(&facts, parts, NULL, err);
+}
+
+/* Scales and tables of a hostile file: any bits run, and nonsense shows. */
+static void
+hostile_scales_run(void **state)
+{
+	static const uint16_t halves[] = { 0x7c00, 0xfc00, 0x7e01, 0x7bff,
+		0x0001, 0x8000 };
+	struct shape s = { 33, 128, 32 };
+
+	for (int k = 0; k < 18; k++) {
+		struct tensor *t = make(s, k < 12 ? QUANT_AFFINE :
+		    QUANT_KMEANS, 4, 8), *u;
+		enum part_kind part = k < 6 ? PART_SCALE : k < 12 ? PART_MIN :
+		    PART_TABLE;
+		float *x = random_x(7 * 128, 5), y[7 * 33];
+		void *data = malloc(t->part[part].n);
+		float wild = half_to_float(halves[k % 6]);
+
+		memcpy(data, t->part[part].p, t->part[part].n);
+		if (k < 12)
+			((uint16_t *)data)[5] = halves[k % 6];
+		else
+			((float *)data)[5] = k % 6 == 3 ? 1e30f : wild;
+		u = with_part(t, part, data, 8, NULL);
+		assert_non_null(u);
+		for (int level = 0; level <= (int)cpu_detected(); level++) {
+			cpu_limit((enum cpu_level)level);
+			multiply(u, x, 7, y, false);
+			multiply(u, x, 1, y, true);
+			for (int r = 0; r < 33; r++)
+				if (isfinite(wild) || r != (k < 12 ? 1 : 0))
+					assert_true(isfinite(y[33 + r]));
+			if (!isfinite(wild))
+				assert_false(isfinite(y[33 + (k < 12)]));
+		}
+		cpu_limit(CPU_LEVELS - 1);
+		free(x);
+		tensor_unref(t);
+		tensor_unref(u);
+	}
+}
+
+static void
+activations_are_a_fact(void **state)
+{
+	struct shape s = { 8, 64, 16 };
+	struct tensor *t = make(s, QUANT_SYMMETRIC, 4, 8), *u, *v;
+	struct quant_spec bad = { QUANT_SYMMETRIC, 4, 16, 4 };
+	int64_t keep[] = { 1, 2, 5 };
+	struct pare_err err;
+	uint8_t mask[8 * 64];
+	char text[64];
+
+	tensor_describe(t, text, sizeof(text));
+	assert_string_equal(text, "int4 g16 a8");
+	u = tensor_activations(t, 0, &err);
+	tensor_describe(u, text, sizeof(text));
+	assert_string_equal(text, "int4 g16");
+	assert_ptr_equal(u->part[PART_DATA].p, t->part[PART_DATA].p);
+	assert_true(tensor_hash(u) != tensor_hash(t));
+	v = tensor_activations(u, 8, &err);
+	assert_true(tensor_hash(v) == tensor_hash(t));
+	tensor_unref(v);
+	v = tensor_activations(t, 8, &err);
+	assert_ptr_equal(v, t);
+	tensor_unref(v);
+	tensor_unref(u);
+	for (int act = 1; act < 20; act++) {
+		u = with_part(t, PART_DATA, NULL, act, &err);
+		assert_int_equal(u != NULL, act == 8);
+		if (u == NULL)
+			assert_int_equal(err.rc, PARE_EFORMAT);
+		tensor_unref(u);
+	}
+	u = tensor_select(t, 0, keep, 3, &fix_real, &err);
+	assert_int_equal(u->code.act, 8);
+	tensor_unref(u);
+	u = tensor_ghost_of(t);
+	assert_int_equal(u->code.act, 8);
+	tensor_unref(u);
+	for (int i = 0; i < 8 * 64; i++)
+		mask[i] = i % 3 == 0;
+	u = tensor_sparsify(t, mask, 171, &fix_real, &err);
+	assert_int_equal(u->code.act, 0);
+	v = tensor_quantize(u, &(struct quant_spec) { QUANT_SYMMETRIC, 3, 16,
+	    8 }, &fix_real, &err);
+	assert_int_equal(v->code.act, 0);
+	tensor_unref(u);
+	tensor_unref(v);
+	assert_null(tensor_quantize(t, &bad, &fix_real, &err));
+	assert_int_equal(err.rc, PARE_EUSER);
+	tensor_unref(t);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_multiplies),
+		cmocka_unit_test(threads_give_the_same_bits),
+		cmocka_unit_test(sets_share_x),
+		cmocka_unit_test(x_is_rounded),
+		cmocka_unit_test(halves_are_even),
+		cmocka_unit_test(what_is_not_finite_shows),
+		cmocka_unit_test(hostile_scales_run),
+		cmocka_unit_test(activations_are_a_fact),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

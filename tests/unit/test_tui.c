@@ -899,6 +899,7 @@ test_races(void **state)
 {
 	char line[1024];
 
+	do_line("set threads 2");
 	snprintf(line, sizeof(line), "data %s/eval.tsv limit=30", root);
 	for (int i = 0; i < 6; i++) {
 		app_command(app, i % 2 == 0 ? "prune heads L0.h1" : "undo");

@@ -366,8 +366,8 @@ set_modes(bool on)
 	fflush(stdout);
 }
 
-/* Where no other screen comes back the picture stays, but for the last two lines:
- * the shell goes on there. */
+/* Where no other screen comes back the picture stays, but for the last two
+ * rows: the shell goes on there. */
 static void
 leave_screen(void)
 {

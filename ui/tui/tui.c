@@ -166,10 +166,10 @@ read_key(struct tui *t)
 }
 
 /*
- * A terminal that does not mark what is pasted sends it as if typed. When a line
- * of the prompt ends, its text and its end came in one go and more follows, then
- * it is that: the prompt opens again for the next line, and none of the rest
- * acts as a key.
+ * A terminal that does not mark what is pasted sends it as if typed. When a
+ * line of the prompt ends, its text and its end came in one go and more follows,
+ * then it is that: the prompt opens again for the next line, and none of the
+ * rest acts as a key.
  */
 struct burst {
 	bool prompted;		/* the prompt was open when it began */

@@ -215,7 +215,7 @@ every_sparsity_multiplies(void **state)
 	for (int i = 0; i < 8 * 4; i++) {
 		struct fix_variant v = { .name = "sparse",
 			.share = share[i / 4], .cast = cast[i % 4],
-			.quant.kind = QUANT_SYMMETRIC,
+			.quant.scheme = QUANT_SYMMETRIC,
 			.quant.bits = i % 4 == 3 ? 8 : 0 };
 		struct tensor *t;
 

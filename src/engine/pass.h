@@ -11,7 +11,7 @@
 #include "tensor/kernel.h"
 
 /* Tokens of a block: see forward.c. */
-enum { PASS_BLOCK = 1024 };
+enum { PASS_BLOCK = 512 };
 
 struct pass {
 	const struct model *m;

@@ -7,8 +7,6 @@
  */
 #include "tensor/kernel_panel.h"
 
-#include <string.h>
-
 #if CPU_X86
 #include <immintrin.h>
 
@@ -20,72 +18,7 @@ enum { BLOCK_AHEAD = 128 * PANEL_TOKENS };
 #define INLINE256 static inline __attribute__((always_inline)) \
     CPU_TARGET(CPU_FEATURES_AVX2)
 
-/* Sums of rows (a row of sums is PANEL_TOKENS wide) to y: the slow way, for
- * edges. */
-static void
-put_edge(const float *sum, int64_t tokens, int64_t rows, float *y, int64_t ldy,
-    bool add)
-{
-	for (int64_t i = 0; i < tokens; i++, y += ldy)
-		for (int64_t r = 0; r < rows; r++) {
-			float s = sum[r * PANEL_TOKENS + i];
-
-			y[r] = add ? y[r] + s : s;
-		}
-}
-
 /* ---- AVX-512 ---- */
-
-/* Four tokens, 4 of them in each 128 bits, of four rows. */
-INLINE512 void
-put_lanes512(__m512 v, float *y, int64_t ldy, bool add)
-{
-	__m128 p[4];
-
-	p[0] = _mm512_castps512_ps128(v);
-	p[1] = _mm512_extractf32x4_ps(v, 1);
-	p[2] = _mm512_extractf32x4_ps(v, 2);
-	p[3] = _mm512_extractf32x4_ps(v, 3);
-	KERNEL_UNROLL
-	for (int i = 0; i < 4; i++, y += 4 * ldy)
-		_mm_storeu_ps(y, add ? _mm_add_ps(_mm_loadu_ps(y), p[i]) :
-		    p[i]);
-}
-
-/* Four rows of 16 sums to 16 tokens of y. */
-INLINE512 void
-put_rows512(__m512 a, __m512 b, __m512 c, __m512 d, float *y, int64_t ldy,
-    bool add)
-{
-	__m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
-	__m512d ab2 = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
-	__m512d cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
-	__m512d cd2 = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
-
-	put_lanes512(_mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0)), y, ldy,
-	    add);
-	put_lanes512(_mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0)), y + ldy,
-	    ldy, add);
-	put_lanes512(_mm512_castpd_ps(_mm512_unpacklo_pd(ab2, cd2)),
-	    y + 2 * ldy, ldy, add);
-	put_lanes512(_mm512_castpd_ps(_mm512_unpackhi_pd(ab2, cd2)),
-	    y + 3 * ldy, ldy, add);
-}
-
-/* All rows of one vector of tokens. No loop: clang keeps the sums in memory when
- * one picks them four at a time. */
-INLINE512 void
-put_tile512(const int rows, const int v, __m512 acc[PANEL_ROWS][2], float *y,
-    int64_t ldy, bool add)
-{
-	put_rows512(acc[0][v], acc[1][v], acc[2][v], acc[3][v], y, ldy, add);
-	if (rows > 4)
-		put_rows512(acc[4][v], acc[5][v], acc[6][v], acc[7][v], y + 4,
-		    ldy, add);
-	if (rows > 8)
-		put_rows512(acc[8][v], acc[9][v], acc[10][v], acc[11][v],
-		    y + 8, ldy, add);
-}
 
 /* One column: acc[r][v] += tile[r] * block[v]. */
 INLINE512 void
@@ -111,8 +44,8 @@ column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
 
 INLINE512 void
 multiply512(const int rows, const int vecs, const float *tile,
-    const float *block, int64_t cols, int64_t tokens, int64_t real, float *y,
-    int64_t ldy, bool add, const struct kernel_ahead *ahead)
+    const float *block, int64_t cols, float *sum,
+    const struct kernel_ahead *ahead)
 {
 	__m512 acc[PANEL_ROWS][2];
 	const char *next = ahead->p;
@@ -135,31 +68,20 @@ multiply512(const int rows, const int vecs, const float *tile,
 	}
 	for (; k < cols; k++, tile++, block += PANEL_TOKENS)
 		column512(rows, vecs, acc, tile, block);
-	if (tokens == 16 * vecs && real == rows) {
-		put_tile512(rows, 0, acc, y, ldy, add);
-		if (vecs == 2)
-			put_tile512(rows, 1, acc, y + 16 * ldy, ldy, add);
-	} else {
-		float sum[PANEL_ROWS * PANEL_TOKENS];
-
+	KERNEL_UNROLL
+	for (int r = 0; r < rows; r++)
 		KERNEL_UNROLL
-		for (int r = 0; r < rows; r++)
-			KERNEL_UNROLL
-			for (int v = 0; v < vecs; v++)
-				_mm512_storeu_ps(sum + r * PANEL_TOKENS +
-				    16 * v, acc[r][v]);
-		put_edge(sum, tokens, real, y, ldy, add);
-	}
+		for (int v = 0; v < vecs; v++)
+			_mm512_store_ps(sum + r * PANEL_X + 16 * v,
+			    acc[r][v]);
 }
 
 #define SHAPE512(rows, vecs) \
 CPU_TARGET(CPU_FEATURES_AVX512) static void \
 multiply512_##rows##_##vecs(const float *tile, const float *block, \
-    int64_t cols, int64_t tokens, int64_t real, float *y, int64_t ldy, \
-    bool add, const struct kernel_ahead *ahead) \
+    int64_t cols, float *sum, const struct kernel_ahead *ahead) \
 { \
-	multiply512(rows, vecs, tile, block, cols, tokens, real, y, ldy, add, \
-	    ahead); \
+	multiply512(rows, vecs, tile, block, cols, sum, ahead); \
 }
 SHAPE512(4, 1)
 SHAPE512(8, 1)
@@ -170,17 +92,17 @@ SHAPE512(12, 2)
 
 static void
 panel_multiply512(const float *tile, const float *block, int64_t cols,
-    int64_t tokens, int64_t rows, float *y, int64_t ldy, bool add,
-    const struct kernel_ahead *ahead)
+    int64_t tokens, int64_t rows, float *sum, const struct kernel_ahead *ahead)
 {
-	static panel_multiply *const shape[3][2] = {
+	static void (*const shape[3][2])(const float *tile, const float *block,
+	    int64_t cols, float *sum, const struct kernel_ahead *ahead) = {
 		{ multiply512_4_1, multiply512_4_2 },
 		{ multiply512_8_1, multiply512_8_2 },
 		{ multiply512_12_1, multiply512_12_2 },
 	};
 
 	shape[(rows - 1) / PANEL_UNIT][(tokens - 1) / 16](tile, block, cols,
-	    tokens, rows, y, ldy, add, ahead);
+	    sum, ahead);
 }
 
 /* ---- AVX2 ---- */
@@ -231,7 +153,7 @@ multiply256(const int rows, const int vecs, const float *tile, int64_t step,
 	for (int r = 0; r < rows; r++)
 		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
-			_mm256_storeu_ps(sum + r * PANEL_TOKENS + 8 * v,
+			_mm256_store_ps(sum + r * PANEL_X + 8 * v,
 			    acc[r][v]);
 }
 
@@ -248,63 +170,18 @@ SHAPE256(6, 1)
 SHAPE256(4, 2)
 SHAPE256(6, 2)
 
-/* Rows of eight sums of four rows of W to eight tokens of y. */
-CPU_TARGET(CPU_FEATURES_AVX2) static void
-put_rows256(const float *sum, float *y, int64_t ldy, bool add)
-{
-	__m256 a = _mm256_loadu_ps(sum);
-	__m256 b = _mm256_loadu_ps(sum + PANEL_TOKENS);
-	__m256 c = _mm256_loadu_ps(sum + 2 * PANEL_TOKENS);
-	__m256 d = _mm256_loadu_ps(sum + 3 * PANEL_TOKENS);
-	__m256 ab0 = _mm256_unpacklo_ps(a, b), ab2 = _mm256_unpackhi_ps(a, b);
-	__m256 cd0 = _mm256_unpacklo_ps(c, d), cd2 = _mm256_unpackhi_ps(c, d);
-	__m256 o[4];
-
-	o[0] = _mm256_shuffle_ps(ab0, cd0, 0x44);
-	o[1] = _mm256_shuffle_ps(ab0, cd0, 0xee);
-	o[2] = _mm256_shuffle_ps(ab2, cd2, 0x44);
-	o[3] = _mm256_shuffle_ps(ab2, cd2, 0xee);
-	KERNEL_UNROLL
-	for (int i = 0; i < 4; i++) {
-		float *lo = y + i * ldy, *hi = lo + 4 * ldy;
-		__m128 l = _mm256_castps256_ps128(o[i]);
-		__m128 h = _mm256_extractf128_ps(o[i], 1);
-
-		_mm_storeu_ps(lo, add ? _mm_add_ps(_mm_loadu_ps(lo), l) : l);
-		_mm_storeu_ps(hi, add ? _mm_add_ps(_mm_loadu_ps(hi), h) : h);
-	}
-}
-
-static void
-put_sums256(const float *sum, int64_t tokens, int64_t rows, float *y,
-    int64_t ldy, bool add)
-{
-	int64_t i = 0, r4 = rows / 4 * 4;
-
-	for (; i + 8 <= tokens; i += 8) {
-		for (int64_t r = 0; r < r4; r += 4)
-			put_rows256(sum + r * PANEL_TOKENS + i,
-			    y + i * ldy + r, ldy, add);
-		put_edge(sum + r4 * PANEL_TOKENS + i, 8, rows - r4,
-		    y + i * ldy + r4, ldy, add);
-	}
-	put_edge(sum + i, tokens - i, rows, y + i * ldy, ldy, add);
-}
-
 static void
 panel_multiply256(const float *tile, const float *block, int64_t cols,
-    int64_t tokens, int64_t rows, float *y, int64_t ldy, bool add,
-    const struct kernel_ahead *ahead)
+    int64_t tokens, int64_t rows, float *sum, const struct kernel_ahead *ahead)
 {
 	static const struct kernel_ahead nothing = { 0 };
-	float sum[PANEL_ROWS * PANEL_TOKENS];
 	int have = panel_tile_rows(rows), height = have == 12 ? 6 : 4;
 	int64_t step = have * PANEL_RUN;
 
 	for (int r = 0; r < have; r += height)
 		for (int64_t i = 0; i < tokens; i += 16) {
 			const float *w = tile + r * PANEL_RUN, *b = block + i;
-			float *to = sum + r * PANEL_TOKENS + i;
+			float *to = sum + r * PANEL_X + i;
 			bool one = tokens - i <= 8;
 
 			if (height == 6)
@@ -315,20 +192,19 @@ panel_multiply256(const float *tile, const float *block, int64_t cols,
 				    step, b, cols, to, ahead);
 			ahead = &nothing;
 		}
-	put_sums256(sum, tokens, rows, y, ldy, add);
 }
 
-/* ---- turning x ---- */
+/* ---- turning x, and sums ---- */
 
-/* Eight rows of eight, columns to rows of out, which lie PANEL_TOKENS apart. */
-CPU_TARGET(CPU_FEATURES_AVX2) static void
-turn8(const float *x, int64_t ldx, float *out)
+/* Eight rows of eight, ld apart, columns to rows of out. */
+INLINE256 void
+turn8(const float *from, int64_t ld, float *out, int64_t ldout, bool add)
 {
 	__m256 a[8], b[8];
 
 	KERNEL_UNROLL
 	for (int i = 0; i < 8; i++)
-		a[i] = _mm256_loadu_ps(x + i * ldx);
+		a[i] = _mm256_loadu_ps(from + i * ld);
 	KERNEL_UNROLL
 	for (int i = 0; i < 8; i += 2) {
 		b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
@@ -342,12 +218,32 @@ turn8(const float *x, int64_t ldx, float *out)
 		a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
 	}
 	KERNEL_UNROLL
-	for (int i = 0; i < 4; i++) {
-		_mm256_store_ps(out + i * PANEL_TOKENS,
-		    _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
-		_mm256_store_ps(out + (i + 4) * PANEL_TOKENS,
-		    _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+	for (int i = 0; i < 8; i++) {
+		__m256 v = i < 4 ? _mm256_permute2f128_ps(a[i], a[i + 4],
+		    0x20) : _mm256_permute2f128_ps(a[i - 4], a[i], 0x31);
+		float *o = out + i * ldout;
+
+		_mm256_storeu_ps(o, add ? _mm256_add_ps(_mm256_loadu_ps(o), v) :
+		    v);
 	}
+}
+
+CPU_TARGET(CPU_FEATURES_AVX2) static void
+panel_put256(const float *sum, int64_t tokens, int64_t rows, float *y,
+    int64_t ldy, bool add)
+{
+	int64_t t8 = tokens / 8 * 8, r8 = rows / 8 * 8;
+
+	for (int64_t i = 0; i < t8; i += 8)
+		for (int64_t r = 0; r < r8; r += 8)
+			turn8(sum + r * PANEL_X + i, PANEL_X, y + i * ldy + r,
+			    ldy, add);
+	for (int64_t i = 0; i < tokens; i++)
+		for (int64_t r = i < t8 ? r8 : 0; r < rows; r++) {
+			float s = sum[r * PANEL_X + i], *to = y + i * ldy + r;
+
+			*to = add ? *to + s : s;
+		}
 }
 
 CPU_TARGET(CPU_FEATURES_AVX2) static void
@@ -359,7 +255,7 @@ panel_turn256(const float *x, int64_t ldx, int64_t tokens, int64_t cols,
 	for (int64_t k = 0; k < c8; k += 8)
 		for (int64_t i = 0; i < t8; i += 8)
 			turn8(x + i * ldx + k, ldx, block + k * PANEL_TOKENS +
-			    i);
+			    i, PANEL_TOKENS, false);
 	for (int64_t k = 0; k < cols; k++) {
 		float *b = block + k * PANEL_TOKENS;
 
@@ -429,9 +325,9 @@ FILL256(fill_f16, F16)
 FILL256(fill_bf16, BF16)
 
 static const struct panel_code code256 = { panel_multiply256, panel_turn256,
-	put_sums256, fill_f32, fill_f16, fill_bf16 };
+	panel_put256, fill_f32, fill_f16, fill_bf16 };
 static const struct panel_code code512 = { panel_multiply512, panel_turn256,
-	put_sums256, fill_f32, fill_f16, fill_bf16 };
+	panel_put256, fill_f32, fill_f16, fill_bf16 };
 
 const struct panel_code *
 panel_code(void)

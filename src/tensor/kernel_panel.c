@@ -9,10 +9,7 @@
 
 #include <string.h>
 
-enum {
-	PANEL_BYTES = 320 << 10,	/* of tiles */
-	PANEL_X = 128	/* rows of x that stay in L2 beside them */
-};
+enum { PANEL_BYTES = 320 << 10 };	/* of tiles */
 
 static int64_t
 min64(int64_t a, int64_t b)
@@ -55,7 +52,7 @@ panel_fill_floats(const struct tensor *t, int64_t cols)
 	return form_table[t->form].is_sparse ? 2 * (cols + PANEL_RUN) : cols;
 }
 
-/* Scratch: tiles, and what filling them needs. */
+/* Scratch: tiles, sums, and what filling tiles needs. */
 static size_t
 tile_bytes(const struct tensor *t, int64_t n)
 {
@@ -65,8 +62,8 @@ tile_bytes(const struct tensor *t, int64_t n)
 static size_t
 panel_scratch(const struct tensor *t, int64_t n)
 {
-	return tile_bytes(t, n) + (size_t)panel_fill_floats(t, panel_cols(t)) *
-	    sizeof(float);
+	return tile_bytes(t, n) + (size_t)(panel_rows(t, n) * PANEL_X +
+	    panel_fill_floats(t, panel_cols(t))) * sizeof(float);
 }
 
 /* ---- tiles ---- */
@@ -132,12 +129,9 @@ struct piece {
 	const struct tensor *t;
 	const struct kernel_x *x;
 	int64_t r0, r1, k, cols, width;
-	float *tiles, *row;
+	float *tiles, *sum, *row;
 	panel_fill *fill;
 	const struct panel_code *code;
-	float *y;
-	int64_t ldy;
-	bool add;
 };
 
 static void
@@ -186,8 +180,8 @@ multiply_tile(const struct piece *p, int64_t r, int64_t i0, int64_t i1)
 		p->code->multiply(p->tiles + (r - p->r0) * p->width,
 		    p->x->blocks + i * p->x->cols + p->k * PANEL_TOKENS,
 		    p->cols, min64(i1 - i, PANEL_TOKENS),
-		    min64(p->r1 - r, PANEL_ROWS), p->y + i * p->ldy + r -
-		    p->r0, p->ldy, p->add, &ahead);
+		    min64(p->r1 - r, PANEL_ROWS), p->sum + (r - p->r0) *
+		    PANEL_X + i - i0, &ahead);
 	}
 }
 
@@ -197,20 +191,23 @@ panel_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 {
 	struct piece p = {
 		.t = t, .x = x, .r0 = r0, .r1 = r1, .width = panel_cols(t),
-		.tiles = scratch, .fill = fill_of(t), .code = panel_code(),
-		.y = y, .ldy = ldy, .add = accumulate
+		.tiles = scratch, .fill = fill_of(t), .code = panel_code()
 	};
 
-	p.row = (float *)((char *)scratch + tile_bytes(t, x->n));
-	for (; p.k < t->cols; p.k += p.width, p.add = true) {
+	p.sum = (float *)((char *)scratch + tile_bytes(t, x->n));
+	p.row = p.sum + panel_rows(t, x->n) * PANEL_X;
+	for (; p.k < t->cols; p.k += p.width) {
 		p.cols = min64(t->cols - p.k, p.width);
-		for (int64_t i = 0; i < x->n; i += PANEL_X)
+		for (int64_t i = 0, end; i < x->n; i = end) {
+			end = min64(x->n, i + PANEL_X);
 			for (int64_t r = r0; r < r1; r += PANEL_ROWS) {
 				if (i == 0)
 					fill_tile(&p, r);
-				multiply_tile(&p, r, i, min64(x->n, i +
-				    PANEL_X));
+				multiply_tile(&p, r, i, end);
 			}
+			p.code->put(p.sum, end - i, r1 - r0, y + i * ldy, ldy,
+			    accumulate || p.k > 0);
+		}
 	}
 }
 

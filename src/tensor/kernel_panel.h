@@ -21,6 +21,7 @@ enum {
 	PANEL_UNIT = 4,
 	PANEL_RUN = 16,
 	PANEL_TOKENS = 32,
+	PANEL_X = 128,		/* tokens whose sums are together in memory */
 	PANEL_COLS = 1024	/* of a tile; wider matrices go in several */
 };
 
@@ -33,13 +34,18 @@ panel_tile_rows(int64_t m)
 }
 
 /*
- * y[i][r] = sum of tile[k][r] * block[k][i] over k < cols, for tokens i <
- * tokens (<= PANEL_TOKENS) and rows r < rows (<= PANEL_ROWS); y points at (0,
- * 0), its rows lie ldy apart. Added to y when add.
+ * sum[r * PANEL_X + i] = sum of tile[k][r] * block[k][i] over k < cols, for
+ * tokens i < tokens (<= PANEL_TOKENS) and rows r < rows (<= PANEL_ROWS), and
+ * whatever comes of the rest of the tile and of 16 tokens.
  */
 typedef void panel_multiply(const float *tile, const float *block,
-    int64_t cols, int64_t tokens, int64_t rows, float *y, int64_t ldy,
-    bool add, const struct kernel_ahead *ahead);
+    int64_t cols, int64_t tokens, int64_t rows, float *sum,
+    const struct kernel_ahead *ahead);
+
+/* y[i][r] = sum[r * PANEL_X + i] for any number of rows and up to PANEL_X tokens;
+ * y points at (0, 0), its rows lie ldy apart. Added to y when add. */
+typedef void panel_put(const float *sum, int64_t tokens, int64_t rows,
+    float *y, int64_t ldy, bool add);
 
 /* tokens rows of x, ldx apart, cols columns of each, as a block; tokens up to
  * PANEL_TOKENS are filled up with zeros. */
@@ -52,10 +58,6 @@ typedef void panel_turn(const float *x, int64_t ldx, int64_t tokens,
  */
 typedef void panel_fill(const struct tensor *t, int64_t r, int64_t rows,
     int64_t k, int64_t cols, float *row, float *tile);
-
-/* sum[r * PANEL_TOKENS + i] to y[i][r]; any number of rows. */
-typedef void panel_put(const float *sum, int64_t tokens, int64_t rows,
-    float *y, int64_t ldy, bool add);
 
 struct panel_code {
 	panel_multiply *multiply;

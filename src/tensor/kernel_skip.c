@@ -193,7 +193,7 @@ struct lists {
 	uint32_t *start;	/* [rows][parts + 1] */
 	int64_t rows, parts;
 	int32_t *col;		/* of one row */
-	float *sum;		/* [rows][PANEL_TOKENS] */
+	float *sum;		/* [rows][PANEL_X] */
 };
 
 static int64_t
@@ -235,7 +235,7 @@ lay_out(const struct tensor *t, int64_t rows, char *memory, struct lists *l)
 	size_t places = ((size_t)n * 2 + 63) & ~(size_t)63;
 	size_t starts = ((size_t)(rows * (parts + 1)) * 4 + 63) & ~(size_t)63;
 	size_t cols = ((size_t)(t->cols + PANEL_RUN) * 4 + 63) & ~(size_t)63;
-	size_t sums = (size_t)(rows * PANEL_TOKENS) * 4;
+	size_t sums = (size_t)(rows * PANEL_X) * 4;
 
 	if (memory != NULL)
 		*l = (struct lists) {
@@ -307,34 +307,39 @@ make_lists(const struct tensor *t, int64_t r0, struct lists *l)
 	}
 }
 
+/* One block of x, part by part, for its columns to stay in L1. */
+static void
+multiply_lists(const struct lists *l, const float *block, float *sum,
+    bool half)
+{
+	const struct sparse_code *code = sparse_code();
+
+	for (int64_t p = 0; p < l->parts; p++) {
+		const uint32_t *s = l->start + p;
+
+		for (int64_t r = 0; r < l->rows; r++, s += l->parts + 1)
+			code->multiply(l->v + s[0], l->at + s[0], s[1] - s[0],
+			    block, sum + r * PANEL_X, half);
+		block += SPARSE_COLS * PANEL_TOKENS;
+	}
+}
+
 static void
 skip_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
     int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-	const struct sparse_code *code = sparse_code();
 	struct lists l;
 
 	lay_out(t, skip_panel(t, x->n), scratch, &l);
 	l.rows = r1 - r0;
 	make_lists(t, r0, &l);
-	for (int64_t i = 0; i < x->n; i += PANEL_TOKENS) {
-		const float *block = x->blocks + i * x->cols;
-		int64_t tokens = x->n - i < PANEL_TOKENS ? x->n - i :
-		    PANEL_TOKENS;
-
-		memset(l.sum, 0, (size_t)(l.rows * PANEL_TOKENS) *
-		    sizeof(*l.sum));
-		for (int64_t p = 0; p < l.parts; p++, block += SPARSE_COLS *
-		    PANEL_TOKENS)
-			for (int64_t r = 0; r < l.rows; r++) {
-				const uint32_t *s = l.start + r * (l.parts +
-				    1) + p;
-
-				code->multiply(l.v + s[0], l.at + s[0],
-				    s[1] - s[0], block, l.sum + r *
-				    PANEL_TOKENS, tokens <= PANEL_TOKENS / 2);
-			}
-		panel_code()->put(l.sum, tokens, l.rows, y + i * ldy, ldy,
+	for (int64_t i = 0, end; i < x->n; i = end) {
+		end = x->n - i < PANEL_X ? x->n : i + PANEL_X;
+		memset(l.sum, 0, (size_t)(l.rows * PANEL_X) * sizeof(*l.sum));
+		for (int64_t j = i; j < end; j += PANEL_TOKENS)
+			multiply_lists(&l, x->blocks + j * x->cols,
+			    l.sum + j - i, end - j <= PANEL_TOKENS / 2);
+		panel_code()->put(l.sum, end - i, l.rows, y + i * ldy, ldy,
 		    accumulate);
 	}
 }

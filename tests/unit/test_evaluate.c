@@ -478,7 +478,7 @@ test_watch(void **state)
 		assert_int_equal(w.calls, first.calls);
 		assert_memory_equal(w.value, first.value, sizeof(w.value));
 	}
-	/* 700 samples of 3 to 20 tokens: from 64 to 1,024, and less again. */
+	/* 700 samples of 3 to 20 tokens: from 64 to 512, and less again. */
 	assert_true(first.calls >= 10 && first.calls <= 30);
 	kernel_set_threads(1);
 	evaluator_free(e);
@@ -706,7 +706,7 @@ test_order(void **state)
 		assert_int_equal(x.start[0], 0);
 		assert_int_equal(x.start[x.nseq], a.batch_token[i + 1] -
 		    a.batch_token[i]);
-		assert_true(x.start[x.nseq] <= 1024);
+		assert_true(x.start[x.nseq] <= 512);
 		for (int k = 0; k < x.nseq; k++, at++) {
 			const struct tokens *t =
 			    &d->sample[a.sample[at]].tokens;

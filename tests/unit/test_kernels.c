@@ -196,6 +196,68 @@ results_repeat(void **state)
 	}
 }
 
+/* ---- sparse ---- */
+
+/* From almost nothing to almost all left, in matrices of several parts and
+ * panels: every way to multiply them is met. */
+static void
+every_sparsity_multiplies(void **state)
+{
+	static const double share[] = { 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7,
+		0.95 };
+	static const int64_t n[] = { 1, 3, 4, 5, 12, 20, 29, 48, 96, 130 };
+	static const enum form_kind cast[] = { FORM_F32, FORM_F16, FORM_BF16,
+		FORM_F32 };
+	const struct kernel *met[KERNEL_ROWS + 1] = { NULL };
+	int threads = kernel_threads(), rows = 0;
+
+	kernel_set_threads(1);
+	for (int i = 0; i < 8 * 4; i++) {
+		struct fix_variant v = { .name = "sparse",
+			.share = share[i / 4], .cast = cast[i % 4],
+			.quant.scheme = QUANT_SYMMETRIC,
+			.quant.bits = i % 4 == 3 ? 8 : 0 };
+		struct tensor *t;
+
+		t = fix_make(&v, 53, 301 + i, 6, NULL);
+		for (int k = 0; k < 10; k++) {
+			const struct kernel *use = kernel_of(t, n[k]);
+			int j = 0;
+
+			check(t, v.name, n[k]);
+			while (t->form == FORM_BITMAP && met[j] != NULL &&
+			    met[j] != use)
+				j++;
+			met[j] = t->form == FORM_BITMAP ? use : met[j];
+		}
+		tensor_unref(t);
+	}
+	while (met[rows] != NULL)
+		rows++;
+	assert_true(rows >= (cpu_detected() == CPU_SCALAR ? 3 : 4));
+	kernel_set_threads(threads);
+}
+
+/* Rows without a value, and a matrix without any. */
+static void
+empty_rows_multiply(void **state)
+{
+	uint8_t mask[40 * 70] = { 0 };
+	struct tensor *f = fix_random(2, 40, 70, 1), *t;
+
+	for (int k = 0; k < 2; k++) {
+		t = tensor_sparsify(f, mask, 0, &fix_real, NULL);
+		assert_non_null(t);
+		check(t, "empty", 1);
+		check(t, "empty", 6);
+		check(t, "empty", 100);
+		tensor_unref(t);
+		for (int i = 0; i < 70; i++)
+			mask[11 * 70 + i] = mask[39 * 70 + i] = 1;
+	}
+	tensor_unref(f);
+}
+
 /* ---- sets of products ---- */
 
 /* Adds 1000 * row + col to each value, so that one that is met twice or never
@@ -380,6 +442,8 @@ main(void)
 		cmocka_unit_test(every_count_multiplies),
 		cmocka_unit_test(tiles_join),
 		cmocka_unit_test(results_repeat),
+		cmocka_unit_test(every_sparsity_multiplies),
+		cmocka_unit_test(empty_rows_multiply),
 		cmocka_unit_test(sets_multiply),
 		cmocka_unit_test(results_depend_on_numbers_alone),
 		cmocka_unit_test(levels_are_a_ladder),

@@ -34,17 +34,6 @@ static const struct sample_model sample_models[] = {
 	    "\"intermediate_size\":48,\"vocab_size\":90,"
 	    "\"max_position_embeddings\":24,\"type_vocab_size\":2,"
 	    "\"hidden_act\":\"gelu\",\"initializer_range\":0.2}" },
-	{ "gpt2", "{\"model_type\":\"gpt2\",\"architectures\":"
-	    "[\"GPT2LMHeadModel\"],\"n_embd\":32,\"n_layer\":3,"
-	    "\"n_head\":4,\"n_inner\":48,\"vocab_size\":70,"
-	    "\"n_positions\":24,\"initializer_range\":0.2}" },
-	{ "llama", "{\"model_type\":\"llama\",\"architectures\":"
-	    "[\"LlamaForCausalLM\"],\"hidden_size\":32,"
-	    "\"num_hidden_layers\":3,\"num_attention_heads\":4,"
-	    "\"num_key_value_heads\":4,\"intermediate_size\":48,"
-	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
-	    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
-	    "\"tie_word_embeddings\":true,\"initializer_range\":0.2}" },
 	{ "bert masked-LM", "{\"model_type\":\"bert\",\"architectures\":"
 	    "[\"BertForMaskedLM\"],\"hidden_size\":16,"
 	    "\"num_hidden_layers\":2,\"num_attention_heads\":2,"
@@ -71,6 +60,17 @@ static const struct sample_model sample_models[] = {
 	    "\"intermediate_size\":40,\"vocab_size\":80,"
 	    "\"max_position_embeddings\":24,\"type_vocab_size\":2,"
 	    "\"hidden_act\":\"gelu_new\",\"initializer_range\":0.2}" },
+	{ "gpt2", "{\"model_type\":\"gpt2\",\"architectures\":"
+	    "[\"GPT2LMHeadModel\"],\"n_embd\":32,\"n_layer\":3,"
+	    "\"n_head\":4,\"n_inner\":48,\"vocab_size\":70,"
+	    "\"n_positions\":24,\"initializer_range\":0.2}" },
+	{ "llama", "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForCausalLM\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":3,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":4,\"intermediate_size\":48,"
+	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
+	    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
+	    "\"tie_word_embeddings\":true,\"initializer_range\":0.2}" },
 };
 
 enum { SAMPLE_MODELS = sizeof sample_models / sizeof *sample_models };

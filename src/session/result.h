@@ -20,8 +20,11 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, scratch_bytes, resident_bytes, states,
- *          forms[] {form, tensors, bytes}
+ *          instructions (the level in use), processor (the level it has),
+ *          lacking[] (the levels it has not),
+ *          kernels[] {form, kernel, one (the kernel for one token)} of the
+ *          matrices that are multiplied, scratch_bytes, resident_bytes,
+ *          states, forms[] {form, tensors, bytes}
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
  *          bytes, bits_per_param, macs_per_token, form, tied_to, heads, ffn,
  *          shape[] and file_name by=tensor}, total {the same}

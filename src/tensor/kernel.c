@@ -26,7 +26,7 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	[FORM_INT] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
 	[FORM_TABLE] = { &tile_dot_kernel, &panel_kernel, &tile_blas_kernel },
 	[FORM_BITMAP] = { &bitmap_dot_kernel, &sparse_skip_kernel,
-	    &bitmap_rows_kernel, &panel_kernel, &sparse_dot_kernel,
+	    &bitmap_rows_kernel, &bitmap_panel_kernel, &sparse_dot_kernel,
 	    &sparse_run_kernel, &tile_blas_kernel },
 	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_skip_kernel,
 	    &sparse_run_kernel, &tile_blas_kernel },

@@ -216,3 +216,9 @@ const struct kernel panel_kernel = {
 	.prep = PREP_BLOCKS, .panel = panel_rows, .scratch = panel_scratch,
 	.run = panel_run
 };
+
+const struct kernel bitmap_panel_kernel = {
+	.name = "panels, zeros and all", .tolerance = 2e-5f,
+	.level = CPU_AVX2, .prep = PREP_BLOCKS, .panel = panel_rows,
+	.scratch = panel_scratch, .run = panel_run
+};

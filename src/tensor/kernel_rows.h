@@ -17,7 +17,7 @@ extern const struct kernel float_dot_kernel;
 #endif
 extern const struct kernel panel_kernel;
 extern const struct kernel bitmap_dot_kernel, bitmap_rows_kernel,
-    sparse_skip_kernel;
+    bitmap_panel_kernel, sparse_skip_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
 extern const struct kernel code_scalar_kernel;

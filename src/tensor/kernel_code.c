@@ -222,7 +222,7 @@ twice(uint8_t *code, int64_t n)
 {
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++)
-		code[i] = (uint8_t)(code[i] << 1);
+		code[i] = (uint8_t)(code[i] + code[i]);
 }
 
 /* Bytes of the columns of a chunk of row r, and the steps of a TABLE. */

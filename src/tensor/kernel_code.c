@@ -18,6 +18,7 @@
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
+	FEW_ROWS = 12,	/* of x, that do not pay for strips in L2 */
 	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
@@ -150,7 +151,7 @@ panel_strips(const struct code_plan *p, int64_t n, int64_t units, int64_t spans)
 	int64_t strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
 
 	strips = lesser(strips, all / (PIECES * kernel_threads()));
-	return strips < 1 || n <= 2 * CODE_TOKENS ? 1 : strips;
+	return strips < 1 || n <= FEW_ROWS ? 1 : strips;
 }
 
 /* Lays a panel for n rows of x out at `at`; NULL: only the bytes. */
@@ -384,7 +385,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 	int minus = p->minus - (p->wide ? v->lift : 0), tokens;
 
 	for (int64_t i = 0; i < x->n; i += tokens) {
-		int64_t blocks = (x->n - i + CODE_TOKENS - 1) / CODE_TOKENS;
+		int64_t blocks = (x->n - i + v->tokens - 1) / v->tokens;
 
 		tokens = (int)((x->n - i + blocks - 1) / blocks);
 		code_sums(cut, minus, x, i, tokens, w->init, w->sum);
@@ -434,6 +435,8 @@ code_run(const struct code_level *v, const struct tensor *t,
 		accumulate = true;
 		c = cut.c1;
 	}
+	if (v->end != NULL)
+		v->end();
 }
 
 /* ---- the table's rows ---- */
@@ -462,4 +465,28 @@ CODE_KERNEL(scalar, "codes x int8", CPU_SCALAR, &code_level_scalar);
 CODE_KERNEL(avx2, "codes x int8, AVX2", CPU_AVX2, &code_level_avx2);
 CODE_KERNEL(vnni, "codes x int8, VNNI", CPU_VNNI, cpu_has(CPU_VBMI) ?
     &code_level_vbmi : &code_level_vnni);
+
+static void
+run_amx(const struct tensor *t, const struct kernel_x *x, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
+{
+	struct code_level v = code_level_vbmi;
+
+	v.tokens = CODE_TILE_TOKENS;
+	v.block = code_tile_block;
+	v.end = code_tile_end;
+	code_run(&v, t, x, r0, r1, y, ldy, accumulate, scratch);
+}
+
+static bool
+is_amx(const struct tensor *t, int64_t n)
+{
+	return is_int8(t, n) && cpu_has(CPU_VBMI);
+}
+
+const struct kernel code_amx_kernel = {
+	.name = "codes x int8, AMX", .tolerance = CODE_TOLERANCE,
+	.level = CPU_AMX, .prep = PREP_INT8, .fits = is_amx,
+	.panel = code_panel, .scratch = code_scratch, .run = run_amx
+};
 #endif

@@ -91,5 +91,6 @@ block(const struct code_block *b, int tokens)
 }
 
 const struct code_level code_level_scalar = {
-	.lookup = lookup, .scales = code_scales_plain, .turn = turn, .block = block
+	.lookup = lookup, .scales = code_scales_plain, .turn = turn,
+	.tokens = 6, .block = block
 };

@@ -140,18 +140,20 @@ take(char **at, size_t bytes)
 	return bytes;
 }
 
-/* Strips of a panel: what fits, unless threads would be left without; one, which
- * may stay in L1, where few rows of x come to meet it. */
+/* Strips that there is room for: a share of L2; one, which may stay in L1, where
+ * few rows of x come to meet it. */
 static int64_t
-panel_strips(const struct code_plan *p, int64_t n, int64_t units, int64_t spans)
+panel_strips(const struct code_plan *p, int64_t n)
 {
-	int64_t bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
-	    (p->affine ? 2 : 1);
-	int64_t all = (p->t->rows + CODE_STRIP - 1) / CODE_STRIP;
-	int64_t strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
+	int64_t units, spans, bytes, strips;
 
-	strips = lesser(strips, all / (PIECES * kernel_threads()));
-	return strips < 1 || n <= FEW_ROWS ? 1 : strips;
+	if (n <= FEW_ROWS)
+		return 1;
+	chunk_most(p, &units, &spans);
+	bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
+	    (p->affine ? 2 : 1);
+	strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
+	return strips < 1 ? 1 : strips;
 }
 
 /* Lays a panel for n rows of x out at `at`; NULL: only the bytes. */
@@ -159,10 +161,10 @@ static size_t
 panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 {
 	int64_t units, spans, strips;
-	size_t bytes = 0;
+	size_t bytes = 0, scales;
 
 	chunk_most(p, &units, &spans);
-	strips = panel_strips(p, n, units, spans);
+	strips = panel_strips(p, n);
 	*out = (struct panel) { .strips = strips, .spans = spans,
 		.strip_bytes = units * CODE_UNIT_BYTES };
 	/* Off powers of two, where rows would meet in one set of L1. */
@@ -170,11 +172,11 @@ panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 	out->strip = (uint8_t *)at;
 	bytes += take(&at, (size_t)(strips * out->strip_bytes));
 	out->step = (float *)(void *)at;
-	bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) * sizeof(float));
+	scales = (size_t)(strips * spans * CODE_STRIP) * sizeof(float);
+	bytes += take(&at, scales);
 	out->base = p->affine ? (float *)(void *)at : NULL;
 	if (p->affine)
-		bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) *
-		    sizeof(float));
+		bytes += take(&at, scales);
 	out->rows = (uint8_t *)at;
 	bytes += take(&at, (size_t)(CODE_HALF * out->ld));
 	out->init = (int32_t *)(void *)at;
@@ -193,14 +195,16 @@ code_scratch(const struct tensor *t, int64_t n)
 	return panel_make(&p, n, NULL, &panel);
 }
 
+/* What fits, unless threads would be left without. */
 static int64_t
 code_panel(const struct tensor *t, int64_t n)
 {
 	struct code_plan p = code_plan_make(t);
-	int64_t units, spans;
+	int64_t all = (t->rows + CODE_STRIP - 1) / CODE_STRIP;
+	int64_t strips = lesser(panel_strips(&p, n),
+	    all / (PIECES * kernel_threads()));
 
-	chunk_most(&p, &units, &spans);
-	return panel_strips(&p, n, units, spans) * CODE_STRIP;
+	return (strips < 1 ? 1 : strips) * CODE_STRIP;
 }
 
 /* ---- strips ---- */

@@ -113,7 +113,7 @@ extern const struct code_level code_level_scalar, code_level_avx2,
     code_level_vnni, code_level_vbmi;
 
 #if CPU_X86 || defined(CODE_TILE_PLAIN)
-/* block() and end() with AMX tiles; the rest of that level is code_level_vbmi. */
+/* block() and end() with AMX tiles; the rest of its level is code_level_vbmi. */
 enum { CODE_TILE_TOKENS = 32 };
 void code_tile_block(const struct code_block *b, int tokens);
 void code_tile_end(void);

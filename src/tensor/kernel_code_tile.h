@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * kernel_code_tile: the few instructions of AMX that kernel_code_amx.c needs, or,
- * with CODE_TILE_PLAIN defined, plain C that does the same and checks shapes, so
- * that the kernel is tested where there are no tiles. Private to src/tensor.
+ * kernel_code_tile: the few instructions of AMX that kernel_code_amx.c needs;
+ * or, with CODE_TILE_PLAIN defined, plain C that does the same and checks
+ * shapes, so that the kernel is tested where there are no tiles. Private to
+ * src/tensor.
  *
  * Eight tiles of up to 16 rows of 64 bytes. A tile of C has a row for each row
  * of x, one of A the same rows with four int8 to a unit, one of B a row for each

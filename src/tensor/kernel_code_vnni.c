@@ -480,7 +480,8 @@ unpack(const struct code_plan *p, int64_t r, int64_t last,
 		    (r + i < last ? r + i : last) * bytes;
 	if (table)
 		spread_table(&s, p->table, bits);
-	of[table][bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units, strip);
+	of[table][bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units,
+	    strip);
 }
 
 /* ---- tables ---- */

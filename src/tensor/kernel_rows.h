@@ -24,7 +24,8 @@ extern const struct kernel code_few_kernel, code_amx_kernel, code_vnni_kernel,
     code_avx2_kernel, code_float512_kernel, code_float256_kernel;
 #define CODE_KERNELS \
 	&code_few_kernel, &code_amx_kernel, &code_vnni_kernel, \
-	&code_avx2_kernel, &code_scalar_kernel, &code_float512_kernel, &code_float256_kernel,
+	&code_avx2_kernel, &code_scalar_kernel, &code_float512_kernel, \
+	&code_float256_kernel,
 #else
 #define CODE_KERNELS &code_scalar_kernel,
 #endif

@@ -52,7 +52,7 @@ struct run {
 	struct task *task;
 	struct evaluation *v;
 	struct order order;
-	struct blocks_pass *blocks;
+	struct blocks_pass *blocks;	/* NULL: all is computed */
 	int nlanes;
 	struct lane *lane;
 	/* Under the lock. */
@@ -221,11 +221,13 @@ run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 	struct batch b = order_batch(&r->order, batch, l->start);
 	enum pare_rc rc;
 
-	blocks_use(r->blocks, batch, &f, l->keep);
+	if (r->blocks != NULL)
+		blocks_use(r->blocks, batch, &f, l->keep);
 	rc = engine_forward(l->engine, r->m, &b, &f, err);
 	if (rc != PARE_OK)
 		return rc;
-	blocks_ran(r->blocks, batch);
+	if (r->blocks != NULL)
+		blocks_ran(r->blocks, batch);
 	keep_logits(r, batch, l->logits);
 	return PARE_OK;
 }
@@ -551,7 +553,8 @@ run_open(struct run *r, struct evaluator *e, struct pare_err *err)
 	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->d->n, 1, err);
 	if (r->ran == NULL)
 		return PARE_ENOMEM;
-	open_blocks(r, e);
+	if (!r->o->fresh)
+		open_blocks(r, e);
 	n = r->order.nbatches < n ? (int)r->order.nbatches : n;
 	r->lane = xcalloc((size_t)n, sizeof(*r->lane));
 	r->nlanes = n;

@@ -88,7 +88,7 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
     bool fresh, const struct evaluation **out, bool *cached,
     struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = metric };
+	struct evaluate_options o = { .metric = metric, .fresh = fresh };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -209,7 +209,7 @@ eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
 	struct evaluate_options o = { .metric = ask->metric,
-		.stop = ask->stop, .half_width = ask->half_width };
+		.fresh = ask->fresh, .stop = ask->stop, .half_width = ask->half_width };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -310,7 +310,7 @@ static const struct arg_spec eval_args[] = {
 	{ "against", ARG_STATE, 0, 0, 0, "original", NULL, NULL,
 	    "the state to compare with" },
 	{ "fresh", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
-	    "measure again instead of recalling" },
+	    "run every layer again instead of recalling" },
 	{ "stop", ARG_TEXT, 0, 0, 0, "none", NULL, NULL,
 	    "ci:1.0 stops when the interval is at most 1.0 points wide to "
 	    "each side, decided when the comparison is" },

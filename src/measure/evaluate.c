@@ -394,7 +394,8 @@ tell_batch(struct run *r, int64_t batch)
 		halt(r, PARE_OK, NULL);
 }
 
-/* Tells about the batches that are done, up to the first one that is not. */
+/* Tells about the batches that are done, up to the first one that is not. Where
+ * a later one failed, too: on one thread it might never have run. */
 static void
 tell_news(struct run *r)
 {
@@ -402,7 +403,7 @@ tell_news(struct run *r)
 		bool done;
 
 		pthread_mutex_lock(&r->lock);
-		done = r->rc == PARE_OK && !r->stopped &&
+		done = r->rc != PARE_ECANCELED && !r->stopped &&
 		    r->told < r->order.nbatches && r->done[r->told];
 		pthread_mutex_unlock(&r->lock);
 		if (!done)
@@ -428,7 +429,7 @@ await_lanes(struct run *r)
 		tell_news(r);
 		pthread_mutex_lock(&r->lock);
 		running = r->running;
-		if (running > 0 && (r->rc != PARE_OK || r->stopped ||
+		if (running > 0 && (r->rc == PARE_ECANCELED || r->stopped ||
 		    !r->done[r->told]))
 			pthread_cond_wait(&r->finished, &r->lock);
 		pthread_mutex_unlock(&r->lock);
@@ -610,7 +611,7 @@ run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 	if (rc != PARE_OK)
 		return rc;
 	run_lanes(r);
-	if (r->rc != PARE_OK) {
+	if (r->rc != PARE_OK && !r->stopped) {
 		if (err != NULL)
 			*err = r->err;
 		return r->rc;

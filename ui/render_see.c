@@ -161,11 +161,36 @@ info_forms(struct str *b, const struct look *l, const json_t *doc)
 	}
 	render_field(b, l, "forms", v.s);
 	str_clear(&v);
-	json_array_foreach((json_t *)doc_get(doc, "kernels"), i, f)
-		str_addf(&v, "%s%s: %s", i > 0 ? ", " : "",
+	json_array_foreach((json_t *)doc_get(doc, "kernels"), i, f) {
+		str_addf(&v, "%s%s: %s", i > 0 ? "; " : "",
 		    doc_text(f, "form"), doc_text(f, "kernel"));
+		if (strcmp(doc_text(f, "one"), doc_text(f, "kernel")) != 0)
+			str_addf(&v, ", one token by %s", doc_text(f, "one"));
+	}
 	render_field(b, l, "kernels", v.s);
 	str_free(&v);
+}
+
+/* Instructions in use, and what the processor lacks: "avx2 of vnni (no amx)". */
+static void
+info_instructions(struct str *v, const json_t *doc)
+{
+	const char *used = doc_text(doc, "instructions");
+	const char *has = doc_text(doc, "processor");
+	const json_t *lacking = doc_get(doc, "lacking");
+	json_t *name;
+	size_t i;
+
+	if (*used == '\0')
+		return;
+	str_addf(v, ", %s", used);
+	if (strcmp(used, has) != 0)
+		str_addf(v, " of %s", has);
+	json_array_foreach((json_t *)lacking, i, name)
+		str_addf(v, "%s%s", i == 0 ? " (no " : ", no ",
+		    json_string_value(name));
+	if (json_array_size(lacking) > 0)
+		str_add(v, ")");
 }
 
 static const char *
@@ -216,6 +241,7 @@ info_machine(struct str *b, const struct look *l, const json_t *doc)
 	str_addf(&v, "%lld", (long long)doc_int(doc, "threads"));
 	if (*doc_text(doc, "blas") != '\0')
 		str_addf(&v, ", %s", doc_text(doc, "blas"));
+	info_instructions(&v, doc);
 	render_field(b, l, "threads", v.s);
 	str_clear(&v);
 	add_memory(&v, doc);

@@ -119,31 +119,31 @@ tile(const int rows, const int vectors, const float *a, int64_t a_step,
 {
 	vf sum[TILE][WIDE];
 
-#pragma GCC unroll 6
+	LANE_UNROLL
 	for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
+		LANE_UNROLL
 		for (int j = 0; j < vectors; j++)
 			sum[r][j] = v_set(0.0f);
 	for (int64_t k = 0; k < depth; k++) {
 		vf w[WIDE];
 
-#pragma GCC unroll 4
+		LANE_UNROLL
 		for (int j = 0; j < vectors; j++, b += LANES)
 			w[j] = v_load(b);
-#pragma GCC unroll 6
+		LANE_UNROLL
 		for (int r = 0; r < rows; r++) {
 			vf x = v_set(a[r * a_step + k]);
 
-#pragma GCC unroll 4
+			LANE_UNROLL
 			for (int j = 0; j < vectors; j++)
 				sum[r][j] = v_fma(x, w[j], sum[r][j]);
 		}
 	}
-#pragma GCC unroll 6
+	LANE_UNROLL
 	for (int r = 0; r < rows; r++) {
 		vf f = v_set(factor[r]);
 
-#pragma GCC unroll 4
+		LANE_UNROLL
 		for (int j = 0; j < vectors; j++)
 			if (j * LANES < cols)
 				v_put(c + r * c_step + j * LANES,

@@ -12,8 +12,8 @@
 #include "model/arch.h"
 #include "tensor/kernel.h"
 
-/* Multiply-adds below which a pass runs on one thread: some 5 ms of work. */
-#define SMALL_PASS 3e8
+/* Multiply-adds below which a pass runs on one thread: a millisecond of work. */
+#define SMALL_PASS 5e7
 
 struct engine {
 	struct arena memory;
@@ -254,7 +254,7 @@ engine_forward(struct engine *e, const struct model *m,
 		return rc;
 	if ((rc = check_from(m, f, err)) != PARE_OK)
 		return rc;
-	/* Threads that sleep take longer to wake than a small product takes. */
+	/* Waking threads and handing out loops takes a tenth of that. */
 	limit = kernel_limit_threads(1);
 	if (layer_macs(m, b->start[b->nseq]) > SMALL_PASS)
 		kernel_limit_threads(limit);

@@ -570,9 +570,10 @@ finish(struct pass *p, struct pare_err *err)
 	return p->f->logits ? run_heads(p, err) : PARE_OK;
 }
 
-/* Between the memory and the result: with the threads standing by. */
+/* What the threads stand by for. */
 struct drive {
 	struct pass *p;
+	struct arena *memory;
 	struct pare_err *err;
 	enum pare_rc rc;
 };
@@ -583,7 +584,8 @@ drive(void *arg)
 	struct drive *d = arg;
 	struct pass *p = d->p;
 
-	if ((d->rc = begin(p, d->err)) != PARE_OK ||
+	if ((d->rc = pass_open(p, d->memory, d->err)) != PARE_OK ||
+	    (d->rc = begin(p, d->err)) != PARE_OK ||
 	    (d->rc = run_layers(p, d->err)) != PARE_OK)
 		return;
 	d->rc = finish(p, d->err);
@@ -596,14 +598,11 @@ forward_run(struct arena *memory, const struct model *m,
     const struct batch *b, struct forward *f, struct pare_err *err)
 {
 	struct pass p = { .m = m, .b = b, .f = f };
-	struct drive d = { .p = &p, .err = err };
-	enum pare_rc rc;
+	struct drive d = { &p, memory, err, PARE_OK };
 
 	if (f->times)
 		p.mark = task_now();
 	kernel_bind();
-	if ((rc = pass_open(&p, memory, err)) != PARE_OK)
-		return rc;
 	team_hold(drive, &d);
 	return d.rc;
 }

@@ -29,6 +29,12 @@
 #else
 #define LANE
 #endif
+/* Before a loop that must be taken apart for its arrays to be registers. */
+#if defined(__clang__)
+#define LANE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define LANE_UNROLL _Pragma("GCC unroll 16")
+#endif
 /* Small enough to vanish in what calls it. */
 #define LANE_INLINE LANE __attribute__((always_inline)) static inline
 

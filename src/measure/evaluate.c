@@ -52,7 +52,7 @@ struct run {
 	struct task *task;
 	struct evaluation *v;
 	struct order order;
-	struct blocks_pass *blocks;
+	struct blocks_pass *blocks;	/* NULL: all is computed */
 	int nlanes;
 	struct lane *lane;
 	/* Under the lock. */
@@ -221,11 +221,13 @@ run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 	struct batch b = order_batch(&r->order, batch, l->start);
 	enum pare_rc rc;
 
-	blocks_use(r->blocks, batch, &f, l->keep);
+	if (r->blocks != NULL)
+		blocks_use(r->blocks, batch, &f, l->keep);
 	rc = engine_forward(l->engine, r->m, &b, &f, err);
 	if (rc != PARE_OK)
 		return rc;
-	blocks_ran(r->blocks, batch);
+	if (r->blocks != NULL)
+		blocks_ran(r->blocks, batch);
 	keep_logits(r, batch, l->logits);
 	return PARE_OK;
 }
@@ -392,7 +394,8 @@ tell_batch(struct run *r, int64_t batch)
 		halt(r, PARE_OK, NULL);
 }
 
-/* Tells about the batches that are done, up to the first one that is not. */
+/* Tells about the batches that are done, up to the first one that is not. Where
+ * a later one failed, too: on one thread it might never have run. */
 static void
 tell_news(struct run *r)
 {
@@ -400,7 +403,7 @@ tell_news(struct run *r)
 		bool done;
 
 		pthread_mutex_lock(&r->lock);
-		done = r->rc == PARE_OK && !r->stopped &&
+		done = r->rc != PARE_ECANCELED && !r->stopped &&
 		    r->told < r->order.nbatches && r->done[r->told];
 		pthread_mutex_unlock(&r->lock);
 		if (!done)
@@ -426,7 +429,7 @@ await_lanes(struct run *r)
 		tell_news(r);
 		pthread_mutex_lock(&r->lock);
 		running = r->running;
-		if (running > 0 && (r->rc != PARE_OK || r->stopped ||
+		if (running > 0 && (r->rc == PARE_ECANCELED || r->stopped ||
 		    !r->done[r->told]))
 			pthread_cond_wait(&r->finished, &r->lock);
 		pthread_mutex_unlock(&r->lock);
@@ -551,7 +554,8 @@ run_open(struct run *r, struct evaluator *e, struct pare_err *err)
 	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->d->n, 1, err);
 	if (r->ran == NULL)
 		return PARE_ENOMEM;
-	open_blocks(r, e);
+	if (!r->o->fresh)
+		open_blocks(r, e);
 	n = r->order.nbatches < n ? (int)r->order.nbatches : n;
 	r->lane = xcalloc((size_t)n, sizeof(*r->lane));
 	r->nlanes = n;
@@ -607,7 +611,7 @@ run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 	if (rc != PARE_OK)
 		return rc;
 	run_lanes(r);
-	if (r->rc != PARE_OK) {
+	if (r->rc != PARE_OK && !r->stopped) {
 		if (err != NULL)
 			*err = r->err;
 		return r->rc;

@@ -82,6 +82,7 @@ struct evaluate_options {
 	 * that asked; NULL: nobody watches. */
 	evaluation_watch *watch;
 	void *ctx;
+	bool fresh;		/* computes every layer, whatever is cached */
 	/* Looked at after every batch too, so where it stops does not depend on
 	 * threads. */
 	enum stop_rule stop;

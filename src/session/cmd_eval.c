@@ -88,7 +88,7 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
     bool fresh, const struct evaluation **out, bool *cached,
     struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = metric };
+	struct evaluate_options o = { .metric = metric, .fresh = fresh };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -209,7 +209,7 @@ eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
 	struct evaluate_options o = { .metric = ask->metric,
-		.stop = ask->stop, .half_width = ask->half_width };
+		.fresh = ask->fresh, .stop = ask->stop, .half_width = ask->half_width };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -310,7 +310,7 @@ static const struct arg_spec eval_args[] = {
 	{ "against", ARG_STATE, 0, 0, 0, "original", NULL, NULL,
 	    "the state to compare with" },
 	{ "fresh", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
-	    "measure again instead of recalling" },
+	    "run every layer again instead of recalling" },
 	{ "stop", ARG_TEXT, 0, 0, 0, "none", NULL, NULL,
 	    "ci:1.0 stops when the interval is at most 1.0 points wide to "
 	    "each side, decided when the comparison is" },
@@ -346,7 +346,8 @@ const struct command command_eval = {
 	    "Gives the metric with its 95 % interval, and against the original "
 	    "the predictions that were fixed and broken with an exact McNemar "
 	    "test. The original is evaluated too where that is not known yet. "
-	    "Results are recalled for states that come back.\n"
+	    "Results are recalled for states that come back, also in later "
+	    "sessions; after a change only the layers from it on run.\n"
 	    "Samples run in a random order that keeps the shares of the "
 	    "classes. stop= ends at the first batch after which the rule "
 	    "holds; the answer is then partial, over n of total samples, and "

@@ -35,16 +35,14 @@ work_resident_bytes(void)
 	return resident < 0 ? -1 : resident * sysconf(_SC_PAGESIZE);
 }
 
-/* The rows of forms[] and kernels[]: what the model is stored in. A tensor that
- * several slots hold counts once. */
 static void
-put_forms(const struct model *m, int64_t seq, json_t *doc)
+put_forms(const struct model *m, json_t *doc)
 {
 	int64_t tensors[FORM_COUNT] = { 0 }, bytes[FORM_COUNT] = { 0 };
-	const struct tensor *of[FORM_COUNT] = { NULL };
-	json_t *forms = json_array(), *kernels = json_array();
+	json_t *forms = json_array();
 	struct slot_ref ref = SLOT_REF_START;
 
+	/* A tensor that several slots hold counts once. */
 	while (model_next_slot(m, &ref)) {
 		const struct tensor *t = model_slot(m, ref);
 		struct slot_ref owner = model_owner(m, ref);
@@ -52,11 +50,10 @@ put_forms(const struct model *m, int64_t seq, json_t *doc)
 		if (owner.layer != ref.layer || owner.slot != ref.slot)
 			continue;
 		tensors[t->form]++;
-		of[t->form] = t;
 		bytes[t->form] += tensor_bytes(t);
 	}
 	for (int k = 0; k < FORM_COUNT; k++) {
-		json_t *o, *p;
+		json_t *o;
 
 		if (tensors[k] == 0)
 			continue;
@@ -65,12 +62,52 @@ put_forms(const struct model *m, int64_t seq, json_t *doc)
 		result_put_int(o, "tensors", tensors[k]);
 		result_put_int(o, "bytes", bytes[k]);
 		json_array_append_new(forms, o);
-		p = json_object();
-		result_put_text(p, "form", form_table[k].name);
-		result_put_text(p, "kernel", kernel_of(of[k], seq)->name);
-		json_array_append_new(kernels, p);
 	}
 	json_object_set_new(doc, "forms", forms);
+}
+
+/* A row of kernels[], unless there is one like it. */
+static void
+put_kernel(const struct tensor *t, int64_t seq, json_t *kernels)
+{
+	json_t *o = json_object(), *old;
+	size_t i;
+
+	result_put_text(o, "form", form_table[t->form].name);
+	result_put_text(o, "kernel", kernel_of(t, seq)->name);
+	result_put_text(o, "one", kernel_of(t, 1)->name);
+	json_array_foreach(kernels, i, old)
+		if (json_equal(old, o))
+			break;
+	if (i == json_array_size(kernels))
+		json_array_append(kernels, o);
+	json_decref(o);
+}
+
+/* How the matrices that are multiplied are, and with what instructions. */
+static void
+put_kernels(const struct model *m, int64_t seq, json_t *doc)
+{
+	json_t *kernels = json_array(), *lacking = json_array();
+	struct slot_ref ref = SLOT_REF_START;
+
+	while (model_next_slot(m, &ref)) {
+		const struct tensor *t = model_slot(m, ref);
+
+		if (t->ndim != 2 || !slot_table[ref.slot].matrix ||
+		    slot_table[ref.slot].kind == KIND_EMBEDDING)
+			continue;
+		put_kernel(t, seq, kernels);
+		for (int i = 0; i < 2; i++)
+			if (t->kid[i] != NULL)
+				put_kernel(t->kid[i], seq, kernels);
+	}
+	for (int k = (int)cpu_detected() + 1; k < CPU_LEVELS; k++)
+		json_array_append_new(lacking, json_string(cpu_level_name(
+		    (enum cpu_level)k)));
+	result_put_text(doc, "instructions", cpu_level_name(cpu_level()));
+	result_put_text(doc, "processor", cpu_level_name(cpu_detected()));
+	json_object_set_new(doc, "lacking", lacking);
 	json_object_set_new(doc, "kernels", kernels);
 }
 
@@ -140,7 +177,8 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	put_samples(s, doc);
 	result_put_int(doc, "threads", kernel_threads());
 	result_put_text(doc, "blas", kernel_blas_name());
-	put_forms(m, seq, doc);
+	put_forms(m, doc);
+	put_kernels(m, seq, doc);
 	result_put_int(doc, "held_bytes", history_held_bytes(&s->history));
 	result_put_int(doc, "scratch_bytes",
 	    (int64_t)engine_scratch(s->engine) +

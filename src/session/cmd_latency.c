@@ -455,17 +455,28 @@ const struct command command_latency = {
 
 /* ---- live ---- */
 
-/* Runs that fit into about half a second, judged by the evaluation just done;
- * at least 5. */
+/* The evaluation of m when it ran all layers, for its time. */
+static const struct evaluation *
+whole_evaluation(const struct session *s, const struct model *m)
+{
+	const struct evaluation *v = memory_evaluation(s->memory,
+	    work_known_hash(m), s->data[ROLE_EVAL], work_metric(m));
+
+	return v != NULL && v->from == 0 && v->tokens > 0 && v->seconds > 0 ?
+	    v : NULL;
+}
+
+/* Runs that fit into about half a second, judged by the evaluation just done, or
+ * by the original's; at least 5. */
 static int
 live_runs(const struct session *s, int64_t seq)
 {
-	const struct model *m = session_model(s);
-	const struct evaluation *v = memory_evaluation(s->memory,
-	    work_known_hash(m), s->data[ROLE_EVAL], work_metric(m));
+	const struct evaluation *v = whole_evaluation(s, session_model(s));
 	double pass, runs;
 
-	if (v == NULL || v->tokens <= 0 || v->seconds <= 0)
+	if (v == NULL)
+		v = whole_evaluation(s, s->history.state[0].model);
+	if (v == NULL)
 		return 10;
 	pass = v->seconds * (double)seq / (double)v->tokens;
 	runs = 0.5 / (2.0 * pass);

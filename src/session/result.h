@@ -20,7 +20,10 @@
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
- *          kernels[] {form, kernel}, held_bytes (tensors of all states, each
+ *          instructions (the level in use), processor (the level it has),
+ *          lacking[] (the levels it has not),
+ *          kernels[] {form, kernel, one (the kernel for one token)} of the
+ *          matrices that are multiplied, held_bytes (tensors of all states, each
  *          once), program_bytes (resident before a model was opened; -1:
  *          unknown, as resident_bytes), scratch_bytes, cache_bytes (inputs of
  *          layers kept for evaluations), resident_bytes, states,

@@ -244,7 +244,8 @@ fail_doc(const struct session *s, struct result *out,
 static enum pare_rc
 record_settings(struct session *s, struct pare_err *err)
 {
-	static const enum setting kept[] = { SET_THREADS, SET_SEED, SET_SEQ };
+	static const enum setting kept[] = { SET_THREADS, SET_KERNELS,
+		SET_SEED, SET_SEQ };
 	enum pare_rc rc = PARE_OK;
 
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {

@@ -19,9 +19,16 @@ static const char *const theme_choices[] = { "default", "contrast", "mono",
 static const char *const column_choices[] = { "params", "share", "bytes",
 	"bits", "form", "sparsity", "macs", "ms", "importance", "bar", NULL };
 
+/* auto, then the names of enum cpu_level. */
+static const char *const kernel_choices[] = { "auto", "scalar", "avx2",
+	"avx512", "vnni", "amx", NULL };
+
 const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_THREADS] = { "threads", ARG_INT, 0, 0, 256, "0", NULL, "threads",
 	    "threads of all computing; 0 is one a processor" },
+	[SET_KERNELS] = { "kernels", ARG_CHOICE, 0, 0, 0, "auto",
+	    kernel_choices, NULL, "best instructions that products may use; "
+	    "auto is all the processor has" },
 	[SET_SEED] = { "seed", ARG_INT, 0, 0, 9007199254740992.0, "0", NULL,
 	    NULL, "seed of every command that draws at random and is given "
 	    "none" },
@@ -176,7 +183,7 @@ settings_set(struct settings *s, const char *name, const char *value,
 		return rc;
 	arg_value_free(&s->v[k]);
 	s->v[k] = v;
-	if (k == SET_THREADS)
+	if (k == SET_THREADS || k == SET_KERNELS)
 		settings_apply(s);
 	return PARE_OK;
 }
@@ -186,7 +193,14 @@ settings_apply(const struct settings *s)
 {
 	int64_t n = s->v[SET_THREADS].i;
 
+	const char *kernels = settings_text(s, SET_KERNELS);
+	enum cpu_level most = CPU_LEVELS - 1;
+
 	kernel_set_threads(n != 0 ? (int)n : processors);
+	for (int k = 0; k < CPU_LEVELS; k++)
+		if (strcmp(kernels, cpu_level_name((enum cpu_level)k)) == 0)
+			most = (enum cpu_level)k;
+	cpu_limit(most);
 }
 
 int64_t

@@ -10,7 +10,7 @@
 #include "base/arg.h"
 
 enum setting {
-	SET_THREADS, SET_SEED, SET_SEQ, SET_LIVE, SET_CACHE, SET_COLOR,
+	SET_THREADS, SET_KERNELS, SET_SEED, SET_SEQ, SET_LIVE, SET_CACHE, SET_COLOR,
 	SET_PAGER, SET_THEME, SET_MOUSE, SET_COLUMNS, SET_COUNT
 };
 
@@ -29,7 +29,7 @@ enum pare_rc settings_set(struct settings *s, const char *name,
 enum pare_rc settings_find(const char *name, enum setting *out,
     struct pare_err *err);
 
-/* Puts what the process shares (threads) as s says again. */
+/* Puts what the process shares (threads, kernels) as s says again. */
 void settings_apply(const struct settings *s);
 
 int64_t settings_int(const struct settings *s, enum setting k);

@@ -29,7 +29,7 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	[FORM_TABLE] = { CODE_KERNELS &tile_dot_kernel, &panel_kernel,
 	    &tile_blas_kernel },
 	[FORM_BITMAP] = { &bitmap_dot_kernel, &sparse_skip_kernel,
-	    &bitmap_rows_kernel, &panel_kernel, &sparse_dot_kernel,
+	    &bitmap_rows_kernel, &bitmap_panel_kernel, &sparse_dot_kernel,
 	    &sparse_run_kernel, &tile_blas_kernel },
 	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_skip_kernel,
 	    &sparse_run_kernel, &tile_blas_kernel },
@@ -59,8 +59,10 @@ enum {
 				 * what any kernel takes at once */
 };
 
-/* Multiply-adds worth a second thread. */
-static const int64_t worth_threads = 1 << 16;
+/* Work worth a second thread, in multiply-adds, of some ten microseconds. To
+ * read a weight takes as long as LOAD of them. */
+static const int64_t worth_threads = 1 << 19;
+enum { LOAD = 8 };
 
 /* One product of two dense sides: the kernel and its pieces. */
 struct step {
@@ -89,7 +91,7 @@ struct plan {
 	struct step step[PLAN_STEPS];
 	struct prep prep[PLAN_STEPS];
 	int nsteps, npreps, stages;
-	int64_t work;		/* multiply-adds */
+	int64_t work;
 	char *base;		/* NULL: only sizes are asked for */
 	size_t used;		/* of scratch */
 	size_t thread_bytes;	/* of each thread, behind that */
@@ -166,7 +168,8 @@ plan_step(struct plan *p, const struct product *q, const float *x, int stage,
 	cut_pieces(p, s);
 	bytes = s->k->scratch != NULL ? s->k->scratch(q->t, p->n) : 0;
 	p->thread_bytes = bytes > p->thread_bytes ? bytes : p->thread_bytes;
-	p->work += value_mul(value_count(q->t), p->n);
+	p->work = value_add(p->work, value_mul(value_count(q->t),
+	    p->n + LOAD));
 	p->stages = stage + 1 > p->stages ? stage + 1 : p->stages;
 }
 

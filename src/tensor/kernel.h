@@ -62,7 +62,7 @@ struct kernel {
 
 /* Kernels of a form, best first, ended by NULL; the last fits everything and
  * needs CPU_SCALAR. */
-enum { KERNEL_ROWS = 8 };
+enum { KERNEL_ROWS = 12 };
 extern const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1];
 
 /* The one that multiplies n rows with t now. */

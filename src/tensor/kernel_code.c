@@ -18,6 +18,7 @@
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
+	FEW_ROWS = 12,	/* of x, that do not pay for strips in L2 */
 	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
@@ -139,18 +140,20 @@ take(char **at, size_t bytes)
 	return bytes;
 }
 
-/* Strips of a panel: what fits, unless threads would be left without; one, which
- * may stay in L1, where few rows of x come to meet it. */
+/* Strips that there is room for: a share of L2; one, which may stay in L1, where
+ * few rows of x come to meet it. */
 static int64_t
-panel_strips(const struct code_plan *p, int64_t n, int64_t units, int64_t spans)
+panel_strips(const struct code_plan *p, int64_t n)
 {
-	int64_t bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
-	    (p->affine ? 2 : 1);
-	int64_t all = (p->t->rows + CODE_STRIP - 1) / CODE_STRIP;
-	int64_t strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
+	int64_t units, spans, bytes, strips;
 
-	strips = lesser(strips, all / (PIECES * kernel_threads()));
-	return strips < 1 || n <= 2 * CODE_TOKENS ? 1 : strips;
+	if (n <= FEW_ROWS)
+		return 1;
+	chunk_most(p, &units, &spans);
+	bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
+	    (p->affine ? 2 : 1);
+	strips = lesser(PANEL_BYTES / bytes, PANEL_STRIPS);
+	return strips < 1 ? 1 : strips;
 }
 
 /* Lays a panel for n rows of x out at `at`; NULL: only the bytes. */
@@ -158,10 +161,10 @@ static size_t
 panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 {
 	int64_t units, spans, strips;
-	size_t bytes = 0;
+	size_t bytes = 0, scales;
 
 	chunk_most(p, &units, &spans);
-	strips = panel_strips(p, n, units, spans);
+	strips = panel_strips(p, n);
 	*out = (struct panel) { .strips = strips, .spans = spans,
 		.strip_bytes = units * CODE_UNIT_BYTES };
 	/* Off powers of two, where rows would meet in one set of L1. */
@@ -169,11 +172,11 @@ panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 	out->strip = (uint8_t *)at;
 	bytes += take(&at, (size_t)(strips * out->strip_bytes));
 	out->step = (float *)(void *)at;
-	bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) * sizeof(float));
+	scales = (size_t)(strips * spans * CODE_STRIP) * sizeof(float);
+	bytes += take(&at, scales);
 	out->base = p->affine ? (float *)(void *)at : NULL;
 	if (p->affine)
-		bytes += take(&at, (size_t)(strips * spans * CODE_STRIP) *
-		    sizeof(float));
+		bytes += take(&at, scales);
 	out->rows = (uint8_t *)at;
 	bytes += take(&at, (size_t)(CODE_HALF * out->ld));
 	out->init = (int32_t *)(void *)at;
@@ -192,14 +195,16 @@ code_scratch(const struct tensor *t, int64_t n)
 	return panel_make(&p, n, NULL, &panel);
 }
 
+/* What fits, unless threads would be left without. */
 static int64_t
 code_panel(const struct tensor *t, int64_t n)
 {
 	struct code_plan p = code_plan_make(t);
-	int64_t units, spans;
+	int64_t all = (t->rows + CODE_STRIP - 1) / CODE_STRIP;
+	int64_t strips = lesser(panel_strips(&p, n),
+	    all / (PIECES * kernel_threads()));
 
-	chunk_most(&p, &units, &spans);
-	return panel_strips(&p, n, units, spans) * CODE_STRIP;
+	return (strips < 1 ? 1 : strips) * CODE_STRIP;
 }
 
 /* ---- strips ---- */
@@ -222,7 +227,7 @@ twice(uint8_t *code, int64_t n)
 {
 #pragma omp simd
 	for (int64_t i = 0; i < n; i++)
-		code[i] = (uint8_t)(code[i] << 1);
+		code[i] = (uint8_t)(code[i] + code[i]);
 }
 
 /* Bytes of the columns of a chunk of row r, and the steps of a TABLE. */
@@ -384,7 +389,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 	int minus = p->minus - (p->wide ? v->lift : 0), tokens;
 
 	for (int64_t i = 0; i < x->n; i += tokens) {
-		int64_t blocks = (x->n - i + CODE_TOKENS - 1) / CODE_TOKENS;
+		int64_t blocks = (x->n - i + v->tokens - 1) / v->tokens;
 
 		tokens = (int)((x->n - i + blocks - 1) / blocks);
 		code_sums(cut, minus, x, i, tokens, w->init, w->sum);
@@ -434,6 +439,8 @@ code_run(const struct code_level *v, const struct tensor *t,
 		accumulate = true;
 		c = cut.c1;
 	}
+	if (v->end != NULL)
+		v->end();
 }
 
 /* ---- the table's rows ---- */
@@ -462,4 +469,28 @@ CODE_KERNEL(scalar, "codes x int8", CPU_SCALAR, &code_level_scalar);
 CODE_KERNEL(avx2, "codes x int8, AVX2", CPU_AVX2, &code_level_avx2);
 CODE_KERNEL(vnni, "codes x int8, VNNI", CPU_VNNI, cpu_has(CPU_VBMI) ?
     &code_level_vbmi : &code_level_vnni);
+
+static void
+run_amx(const struct tensor *t, const struct kernel_x *x, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
+{
+	struct code_level v = code_level_vbmi;
+
+	v.tokens = CODE_TILE_TOKENS;
+	v.block = code_tile_block;
+	v.end = code_tile_end;
+	code_run(&v, t, x, r0, r1, y, ldy, accumulate, scratch);
+}
+
+static bool
+is_amx(const struct tensor *t, int64_t n)
+{
+	return is_int8(t, n) && cpu_has(CPU_VBMI);
+}
+
+const struct kernel code_amx_kernel = {
+	.name = "codes x int8, AMX", .tolerance = CODE_TOLERANCE,
+	.level = CPU_AMX, .prep = PREP_INT8, .fits = is_amx,
+	.panel = code_panel, .scratch = code_scratch, .run = run_amx
+};
 #endif

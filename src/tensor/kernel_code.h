@@ -35,7 +35,7 @@ enum {
 	CODE_HALF = CODE_STRIP / 2,
 	CODE_UNIT_BYTES = CODE_UNIT * CODE_STRIP,
 	CODE_SUM = 16,		/* int8 that share a sum in kernel_x.sum */
-	CODE_TOKENS = 6,	/* most rows of x of one block */
+	CODE_TOKENS = 32,	/* most rows of x of one block on any level */
 	CODE_CHUNK = 4096,	/* most columns of a chunk, */
 	CODE_UNITS = 1024,	/* units */
 	CODE_SPANS = 256	/* and spans */
@@ -102,11 +102,22 @@ struct code_level {
 	 * that row again. */
 	void (*unpack)(const struct code_plan *p, int64_t r, int64_t last,
 	    const struct code_cut *cut, uint8_t *strip);
+	/* A block of up to `tokens` rows of x. */
+	int tokens;
 	void (*block)(const struct code_block *b, int tokens);
+	/* After the last block of a piece; NULL: nothing to do. */
+	void (*end)(void);
 };
 
 extern const struct code_level code_level_scalar, code_level_avx2,
     code_level_vnni, code_level_vbmi;
+
+#if CPU_X86 || defined(CODE_TILE_PLAIN)
+/* block() and end() with AMX tiles; the rest of its level is code_level_vbmi. */
+enum { CODE_TILE_TOKENS = 32 };
+void code_tile_block(const struct code_block *b, int tokens);
+void code_tile_end(void);
+#endif
 
 void code_scales_plain(const uint16_t *half, int64_t ld, int64_t last,
     int64_t spans, float mult, float *out);

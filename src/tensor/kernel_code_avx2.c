@@ -296,7 +296,7 @@ lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 
 const struct code_level code_level_avx2 = {
 	.lift = 128, .lookup = lookup, .scales = code_scales_plain,
-	.turn = turn, .block = block
+	.turn = turn, .tokens = 6, .block = block
 };
 
 #endif

@@ -48,10 +48,15 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 static void
 dot_units(const uint8_t *w, const int8_t *q, int64_t units, int32_t *d)
 {
-	for (int64_t u = 0; u < units; u++, q += CODE_UNIT)
-		for (int r = 0; r < CODE_STRIP; r++, w += CODE_UNIT)
-			for (int i = 0; i < CODE_UNIT; i++)
-				d[r] += w[i] * q[i];
+	for (int64_t u = 0; u < units; u++, q += CODE_UNIT) {
+		const int q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
+
+#pragma omp simd
+		for (int r = 0; r < CODE_STRIP; r++)
+			d[r] += w[4 * r] * q0 + w[4 * r + 1] * q1 +
+			    w[4 * r + 2] * q2 + w[4 * r + 3] * q3;
+		w += CODE_UNIT_BYTES;
+	}
 }
 
 static void
@@ -91,5 +96,6 @@ block(const struct code_block *b, int tokens)
 }
 
 const struct code_level code_level_scalar = {
-	.lookup = lookup, .scales = code_scales_plain, .turn = turn, .block = block
+	.lookup = lookup, .scales = code_scales_plain, .turn = turn,
+	.tokens = 6, .block = block
 };

@@ -18,6 +18,8 @@
 #define VBMI CPU_TARGET(CPU_FEATURES_VNNI ",avx512vbmi")
 #define INLINE static inline __attribute__((always_inline))
 
+enum { TOKENS = 6 };
+
 /* ---- products ---- */
 
 /* The integer sums of a span: `twice` sets of them where few rows of x would
@@ -111,7 +113,7 @@ VNNI INLINE void
 block_of(const struct code_block *b, const int tokens)
 {
 	const uint8_t *w = b->strip;
-	__m512 f[CODE_TOKENS][2];
+	__m512 f[TOKENS][2];
 
 	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
@@ -120,7 +122,7 @@ block_of(const struct code_block *b, const int tokens)
 		int64_t u = code_span_begin(&b->cut, s) / CODE_UNIT;
 		int64_t n = code_unit_end(code_span_end(&b->cut, s)) - u;
 		const int8_t *q = b->q + u * CODE_UNIT;
-		__m512i acc[CODE_TOKENS][2];
+		__m512i acc[TOKENS][2];
 
 		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
@@ -266,7 +268,8 @@ lookup(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 }
 
 const struct code_level code_level_vnni = {
-	.lookup = lookup, .scales = scales, .turn = turn, .block = block
+	.lookup = lookup, .scales = scales, .turn = turn, .tokens = TOKENS,
+	.block = block
 };
 
 /* ---- packed rows to strips, with VBMI ---- */
@@ -477,7 +480,8 @@ unpack(const struct code_plan *p, int64_t r, int64_t last,
 		    (r + i < last ? r + i : last) * bytes;
 	if (table)
 		spread_table(&s, p->table, bits);
-	of[table][bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units, strip);
+	of[table][bits - 1](&s, row, cut->c0 * bits / 8, bytes, cut->units,
+	    strip);
 }
 
 /* ---- tables ---- */
@@ -514,7 +518,7 @@ lookup_vbmi(const uint8_t *table, int bits, const uint8_t *code, int64_t n,
 
 const struct code_level code_level_vbmi = {
 	.lookup = lookup_vbmi, .scales = scales, .turn = turn,
-	.unpack = unpack, .block = block
+	.unpack = unpack, .tokens = TOKENS, .block = block
 };
 
 #endif

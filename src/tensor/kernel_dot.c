@@ -315,10 +315,11 @@ kernel_few(void)
 	return cpu_level() >= CPU_AVX512 ? 28 : 8;
 }
 
+/* Of either side: for a head of two rows, turning x round takes longest. */
 static bool
 is_few(const struct tensor *t, int64_t n)
 {
-	return n <= kernel_few();
+	return n <= kernel_few() || t->rows <= DOT_ROWS;
 }
 
 static int64_t

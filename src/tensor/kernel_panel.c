@@ -211,8 +211,22 @@ panel_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 	}
 }
 
+/* With AVX2 and as many rows of x the sgemm of OpenBLAS is 5 % faster; with
+ * AVX-512 it is slower everywhere. */
+static bool
+beats_blas(const struct tensor *t, int64_t n)
+{
+	return t->form != FORM_F32 || n < 256 || cpu_level() >= CPU_AVX512;
+}
+
 const struct kernel panel_kernel = {
 	.name = "panels", .tolerance = 2e-5f, .level = CPU_AVX2,
-	.prep = PREP_BLOCKS, .panel = panel_rows, .scratch = panel_scratch,
-	.run = panel_run
+	.prep = PREP_BLOCKS, .fits = beats_blas, .panel = panel_rows,
+	.scratch = panel_scratch, .run = panel_run
+};
+
+const struct kernel bitmap_panel_kernel = {
+	.name = "panels, zeros and all", .tolerance = 2e-5f,
+	.level = CPU_AVX2, .prep = PREP_BLOCKS, .panel = panel_rows,
+	.scratch = panel_scratch, .run = panel_run
 };

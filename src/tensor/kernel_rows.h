@@ -17,16 +17,17 @@ extern const struct kernel float_dot_kernel;
 #endif
 extern const struct kernel panel_kernel;
 extern const struct kernel bitmap_dot_kernel, bitmap_rows_kernel,
-    sparse_skip_kernel;
+    bitmap_panel_kernel, sparse_skip_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;
 extern const struct kernel tile_dot_kernel, tile_blas_kernel;
 extern const struct kernel code_scalar_kernel;
 #if CPU_X86
-extern const struct kernel code_few_kernel, code_vnni_kernel,
-    code_avx2_kernel;
+extern const struct kernel code_few_kernel, code_amx_kernel, code_vnni_kernel,
+    code_avx2_kernel, code_float512_kernel, code_float256_kernel;
 #define CODE_KERNELS \
-	&code_few_kernel, &code_vnni_kernel, &code_avx2_kernel, \
-	&code_scalar_kernel,
+	&code_few_kernel, &code_amx_kernel, &code_vnni_kernel, \
+	&code_avx2_kernel, &code_scalar_kernel, &code_float512_kernel, \
+	&code_float256_kernel,
 #else
 #define CODE_KERNELS &code_scalar_kernel,
 #endif

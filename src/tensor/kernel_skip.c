@@ -178,7 +178,7 @@ rows_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 }
 
 const struct kernel bitmap_rows_kernel = {
-	.name = "spread rows, dot products", .tolerance = 2e-5f,
+	.name = "rows spread, dot products", .tolerance = 2e-5f,
 	.level = CPU_AVX2, .fits = is_few, .panel = dot_panel,
 	.scratch = rows_scratch, .run = rows_run
 };
@@ -364,7 +364,7 @@ is_thin(const struct tensor *t, int64_t n)
 }
 
 const struct kernel sparse_skip_kernel = {
-	.name = "stored values times blocks", .tolerance = 2e-5f,
+	.name = "zeros skipped", .tolerance = 2e-5f,
 	.level = CPU_AVX2, .prep = PREP_BLOCKS, .fits = is_thin,
 	.panel = skip_panel, .scratch = skip_scratch, .run = skip_run
 };

@@ -191,8 +191,14 @@ team_hold(void (*drive)(void *arg), void *arg)
 {
 	struct team t = { .threads = team_threads() };
 
-	if (held != NULL || t.threads == 1) {
+	if (held != NULL) {
 		drive(arg);
+		return;
+	}
+	if (t.threads == 1) {
+		held = &t;
+		drive(arg);
+		held = NULL;
 		return;
 	}
 	pthread_mutex_init(&t.lock, NULL);
@@ -213,14 +219,14 @@ team_hold(void (*drive)(void *arg), void *arg)
 void
 team_for(int64_t n, void (*run)(void *arg, int64_t i, int thread), void *arg)
 {
-	const int threads = team_threads();
+	const int threads = n > 1 ? team_threads() : 1;
 
-	if (n > 1 && held != NULL) {
+	if (threads > 1 && held != NULL) {
 		held->n = n;
 		held->run = run;
 		held->arg = arg;
 		run_loop(held);
-	} else if (n > 1 && threads > 1) {
+	} else if (threads > 1) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
 		for (int64_t i = 0; i < n; i++)
 			run(arg, i, omp_get_thread_num());

@@ -16,8 +16,9 @@
 
 /*
  * Calls drive(arg) in the calling thread, with kernel_threads() - 1 others
- * standing by for the team_for() calls it makes. Inside another team_hold(), in
- * a parallel region or with one thread it is a plain call.
+ * standing by for the team_for() calls it makes; in a parallel region, with
+ * none. Until it returns team_threads() stays what it is. Inside another
+ * team_hold() a plain call.
  */
 void team_hold(void (*drive)(void *arg), void *arg);
 

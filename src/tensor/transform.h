@@ -76,7 +76,8 @@ struct tensor *tensor_activations(const struct tensor *t, int act,
  * estimates and for ghosts, where `kept` counts what would be kept. Values keep
  * their form: F32, F16, BF16, INT or TABLE (full INT and TABLE cannot express a
  * pruned weight, so they always become sparse, and meet float activations from
- * then on). A weight that is zero already is never stored. Not for LOWRANK (PARE_EUSER: prune before factorizing).
+ * then on). A weight that is zero already is never stored. Not for LOWRANK
+ * (PARE_EUSER: prune before factorizing).
  */
 struct tensor *tensor_sparsify(const struct tensor *t, const uint8_t *mask,
     int64_t kept, const struct transform_ctx *ctx, struct pare_err *err);

@@ -617,6 +617,37 @@ test_stop_narrow(void **state)
 	model_unref(m);
 }
 
+/* A batch behind the place where a rule stops fails or not, as threads come to
+ * it: the result is there all the same. */
+static void
+test_stop_before_error(void **state)
+{
+	struct model *m = sample_real(&sample_models[0]);
+	struct dataset *d = made_data(SAMPLES);
+	struct evaluate_options o = { .metric = METRIC_COUNT,
+		.stop = STOP_CI, .half_width = 0.06 };
+	struct evaluation whole, v, again;
+	struct pare_err err = { 0 };
+	struct order order;
+
+	run(m, d, METRIC_COUNT, &whole);
+	check_stop(m, d, &o, &whole, &v);
+	assert_int_equal(order_make(&order, m, d, &err), PARE_OK);
+	for (int64_t i = 0; i < d->n; i++)
+		if (!v.ran[order.sample[i]]) {
+			d->sample[order.sample[i]].tokens.id[1] = 900;
+			break;
+		}
+	check_stop(m, d, &o, &whole, &again);
+	same_results(&v, &again);
+	evaluation_free(&again);
+	evaluation_free(&v);
+	evaluation_free(&whole);
+	order_free(&order);
+	made_data_free(d);
+	model_unref(m);
+}
+
 static void
 test_stop_decided(void **state)
 {
@@ -750,6 +781,7 @@ main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_more),
 		cmocka_unit_test(test_stop_narrow),
+		cmocka_unit_test(test_stop_before_error),
 		cmocka_unit_test(test_stop_decided),
 		cmocka_unit_test(test_stop_refusals),
 		cmocka_unit_test(test_order),

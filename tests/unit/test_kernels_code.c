@@ -310,6 +310,47 @@ threads_give_the_same_bits(void **state)
 	kernel_set_threads(threads);
 }
 
+/* Float activations: every kernel that takes codes so, on few rows and more. */
+static void
+floats_meet_codes(void **state)
+{
+	static const struct kind some[] = { { QUANT_SYMMETRIC, 1 },
+		{ QUANT_SYMMETRIC, 4 }, { QUANT_SYMMETRIC, 8 },
+		{ QUANT_AFFINE, 3 }, { QUANT_AFFINE, 8 }, { QUANT_KMEANS, 3 },
+		{ QUANT_KMEANS, 6 } };
+
+	for (int i = 0; i < 7 * SHAPES; i++) {
+		struct tensor *t = make(shapes[i / 7], some[i % 7].scheme,
+		    some[i % 7].bits, 0);
+		float *w = naive_decode(t), *x = random_x(6 * t->cols, 3);
+		float *y = malloc((size_t)(6 * t->rows) * sizeof(*y));
+		float *old = random_x(6 * t->rows, 4);
+		double *want = naive_matmul(t, w, x, 6);
+
+		for (int level = 0; level <= (int)cpu_detected(); level++)
+			for (int64_t n = 1; n <= 6; n++) {
+				size_t bytes = (size_t)(n * t->rows) *
+				    sizeof(*y);
+
+				cpu_limit((enum cpu_level)level);
+				multiply(t, x, n, y, false);
+				close_to(t, want, NULL, y, n, tight,
+				    kernel_of(t, n)->name);
+				memcpy(y, old, bytes);
+				multiply(t, x, n, y, true);
+				close_to(t, want, old, y, n, tight,
+				    kernel_of(t, n)->name);
+			}
+		cpu_limit(CPU_LEVELS - 1);
+		free(w);
+		free(x);
+		free(y);
+		free(old);
+		free(want);
+		tensor_unref(t);
+	}
+}
+
 /* ---- sets of products ---- */
 
 /* Adds 1 + the column to each value, and counts how often it saw each. */
@@ -599,6 +640,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_multiplies),
 		cmocka_unit_test(threads_give_the_same_bits),
+		cmocka_unit_test(floats_meet_codes),
 		cmocka_unit_test(sets_share_x),
 		cmocka_unit_test(x_is_rounded),
 		cmocka_unit_test(halves_are_even),

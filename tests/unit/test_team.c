@@ -91,6 +91,31 @@ test_loops(void **state)
 	kernel_set_threads(threads);
 }
 
+/* Who laid out memory for so many threads finds no more of them. */
+static void
+drive_change(void *arg)
+{
+	int before = team_threads();
+
+	kernel_set_threads(before + 2);
+	assert_int_equal(team_threads(), before);
+	check_loop(PIECES);
+	assert_int_equal(team_threads(), before);
+}
+
+static void
+test_threads_stay(void **state)
+{
+	const int threads = kernel_threads();
+
+	for (int n = 1; n < 4; n++) {
+		kernel_set_threads(n);
+		team_hold(drive_change, NULL);
+		assert_int_equal(team_threads(), n + 2);
+	}
+	kernel_set_threads(threads);
+}
+
 static void
 drive_nothing(void *arg)
 {
@@ -186,6 +211,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_threads_stay),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_nested),
 		cmocka_unit_test(test_in_region),

@@ -93,23 +93,26 @@ enter / 'L1'
 through_sizes '^Enter find' search
 enter Enter
 
-# While samples are evaluated, in some views.
+# While samples are evaluated, in some views. A cut in the first layer begins the
+# evaluation anew, and plain C makes it a long one.
 head -n 1 "$scratch/samples/reviews.test.tsv" >"$scratch/many.tsv"
 i=0
 while [ $i -lt 60 ]; do
 	tail -n +2 "$scratch/samples/reviews.test.tsv" >>"$scratch/many.tsv"
 	i=$((i + 1))
 done
+type ':set kernels scalar'
+await '^set kernels scalar'
 type ':data many.tsv'
-await 'partial [0-9]+/60000'
-through_sizes '\? help  q quit' 'tree, evaluating' moving
-for keys in H 'y p' v ':'; do
+for keys in '' H 'y p' v ':'; do
+	type ':prune neurons 1 L0'
+	await 'partial [0-9]+/60000'
 	for key in $keys; do
 		enter "$key"
 		sleep 0.05
 	done
-	through_sizes '^(\? help|q back|Enter run)' "$keys, evaluating" moving
-	await 'partial [0-9]+/60000'
+	through_sizes '(^|  )(\? help|q back|Enter run)' "$keys, evaluating" \
+	    moving
 	while ! screen | grep -q '^module ' || screen | grep -q '^:'; do
 		enter Escape
 		sleep 0.1
@@ -117,15 +120,18 @@ for keys in H 'y p' v ':'; do
 done
 enter C-c
 await 'accuracy \?'
+type ':set kernels auto'
+await '^set kernels auto'
 type ':data samples/reviews.test.tsv'
+type ':goto 2'
+await 'state 2 of 8'
 await '[0-9] fixed [0-9]+ broke'
-await 'state 2 of 3'
 
 # Too small says so, and q still quits.
 resize 20 3
 await 'needs 20x5, has 20x3'
 resize 80 24
-await 'state 2 of 3'
+await 'state 2 of 8'
 resize 12 3
 enter q
 resize 80 24

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * bench_open: how long the program takes to say its first word about a
- * directory of BERT-base size (440 MB, random weights), and how much memory it
- * holds then.
+ * directory of BERT-base size (440 MB, random weights), how much memory it holds
+ * then, and how long the full screen takes to be painted.
  *
  * The directory is made by a child, for the high-water mark of memory that
  * wait4() gives begins with what the parent of an exec held.
@@ -16,8 +16,8 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "bench.h"
 #include "file/file.h"
+#include "pty.h"
 
 extern char **environ;
 
@@ -96,6 +96,24 @@ run_once(const char *pare, const char *model, double *first, double *all,
 
 enum { RUNS = 9 };
 
+static void
+measure_screen(const char *pare, const char *model)
+{
+	char *argv[] = { (char *)pare, (char *)"--tui", (char *)"--no-state",
+		(char *)model, NULL };
+	double paint[RUNS];
+	struct pty p;
+	int i, n = 0;
+
+	for (i = 0; i < RUNS && pty_start(&p, argv); i++) {
+		paint[n] = pty_time(&p, NULL, "quit");
+		n += paint[n] >= 0;
+		pty_stop(&p);
+	}
+	bench_timed("screen, BERT-base: first paint", paint, n, 1e3, "ms",
+	    BENCH_AT_MOST, 150);
+}
+
 static int
 measure(const char *pare, const char *model)
 {
@@ -115,6 +133,7 @@ measure(const char *pare, const char *model)
 	    bench_median(all, RUNS), "ms", BENCH_NONE, 0);
 	bench_figure("open BERT-base: resident memory",
 	    bench_median(rss, RUNS), "MiB", BENCH_AT_MOST, 50e6 / 1048576);
+	measure_screen(pare, model);
 	return 0;
 }
 

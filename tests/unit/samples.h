@@ -113,6 +113,23 @@ static const struct sample_model sample_models[] = {
 	    "\"query_pre_attn_scalar\":8,\"attn_logit_softcapping\":50.0,"
 	    "\"final_logit_softcapping\":30.0,\"vocab_size\":70,"
 	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "gpt2 classifier", "{\"model_type\":\"gpt2\",\"architectures\":"
+	    "[\"GPT2ForSequenceClassification\"],\"n_embd\":32,"
+	    "\"n_layer\":2,\"n_head\":4,\"n_inner\":48,\"vocab_size\":70,"
+	    "\"n_positions\":24,\"pad_token_id\":69,\"num_labels\":3,"
+	    "\"initializer_range\":0.2}" },
+	{ "llama classifier", "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForSequenceClassification\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"intermediate_size\":48,"
+	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
+	    "\"num_labels\":3,\"initializer_range\":0.2}" },
+	{ "roberta", "{\"model_type\":\"roberta\",\"architectures\":"
+	    "[\"RobertaForSequenceClassification\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"intermediate_size\":48,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":26,\"type_vocab_size\":1,"
+	    "\"pad_token_id\":1,\"initializer_range\":0.2}" },
 };
 
 enum { SAMPLE_MODELS = sizeof sample_models / sizeof *sample_models };

@@ -9,8 +9,9 @@
  * its layer: 1 is an ordinary head, and layers whose weights are small at large
  * are not emptied first.
  *
- * Where query heads share KV heads a unit is a KV head with all that read it;
- * where layers share their attention, the same head of all of them is one unit.
+ * Where query heads share KV heads a unit is a KV head with all that read it,
+ * and an amount counts units; where layers share their attention, the same head
+ * of all of them is one unit.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ struct heads {
 	int *group;
 	struct head_set *drop;	/* per layer: the decision */
 	struct ops_unit *unit;
-	int64_t n, total, want, taken;
+	int64_t n, want, taken;
+	bool grouped;		/* some units are several heads */
 	int *left;		/* per layer: heads not dropped */
 };
 
@@ -100,8 +102,10 @@ complete_groups(const struct layer *y, struct head_set *set)
 }
 
 static enum pare_rc
-take_named(struct heads *j, struct pare_err *err)
+take_named(struct heads *j, struct str *note, struct pare_err *err)
 {
+	int more = 0;
+
 	for (int l = 0; l < j->m->nlayers; l++) {
 		const struct layer *y = &j->m->layer[l];
 
@@ -119,10 +123,18 @@ take_named(struct heads *j, struct pare_err *err)
 		complete_groups(y, &j->drop[l]);
 		if (head_set_count(&j->drop[l]) == y->heads) {
 			err_set(err, PARE_EUSER, "target: this would take all "
-			    "%d heads of L%d", y->heads, l);
+			    "%d heads of L%d%s", y->heads, l,
+			    head_set_count(&j->may[l]) < y->heads ?
+			    ", for heads that share a KV head go together" :
+			    "");
 			return err_hint(err, "prune attention L%d", l);
 		}
+		more += head_set_count(&j->drop[l]) -
+		    head_set_count(&j->may[l]);
 	}
+	if (more > 0)
+		ops_note(note, "%d more head%s went along, for heads that "
+		    "share a KV head go together", more, more == 1 ? "" : "s");
 	return PARE_OK;
 }
 
@@ -156,7 +168,7 @@ list_units(struct heads *j)
 				continue;
 			j->unit[j->n++] = (struct ops_unit){ .layer = l,
 			    .index = u, .weight = layer_share(y) };
-			j->total += layer_share(y);
+			j->grouped = j->grouped || layer_share(y) > 1;
 		}
 	}
 }
@@ -234,41 +246,40 @@ take_unit(struct heads *j, const struct ops_unit *u)
 			head_set_put(&j->drop[l],
 			    number[u->index * u->weight + k], true);
 	j->left[u->layer] -= u->weight;
-	j->taken += u->weight;
+	j->taken++;
 }
 
 static enum pare_rc
 take_amount(struct heads *j, struct str *note, struct pare_err *err)
 {
+	const char *things;
 	enum pare_rc rc;
 
 	list_units(j);
+	things = j->grouped ? "groups of heads" : "heads";
 	if ((rc = rank_units(j, err)) != PARE_OK)
 		return rc;
-	j->want = arg_amount(&j->what.amount, j->total);
-	for (int64_t i = 0; i < j->n && j->taken < j->want; i++) {
-		const struct ops_unit *u = &j->unit[i];
-
-		if (j->taken + u->weight <= j->want &&
-		    j->left[u->layer] > u->weight)
-			take_unit(j, u);
-	}
+	j->want = arg_amount(&j->what.amount, j->n);
+	for (int64_t i = 0; i < j->n && j->taken < j->want; i++)
+		if (j->left[j->unit[i].layer] > j->unit[i].weight)
+			take_unit(j, &j->unit[i]);
 	if (j->taken == 0) {
 		char text[64];
 
-		ops_amount_text(&j->what.amount, j->total, "heads", text,
+		ops_amount_text(&j->what.amount, j->n, things, text,
 		    sizeof text);
 		err_set(err, PARE_EUSER, "amount: %s takes none: %s", text,
-		    j->want == 0 ? "it rounds to 0" :
+		    j->want == 0 ? "it rounds to 0" : j->grouped ?
+		    "the last group of a layer stays" :
 		    "the last head of a layer stays");
 		return err_hint(err, j->want == 0 ? "ask for more, or name "
 		    "heads as L0.h0" : "prune attention removes all heads of "
 		    "a layer");
 	}
 	if (j->taken < j->want)
-		ops_note(note, "%lld of the %lld heads asked for: the last of "
+		ops_note(note, "%lld of the %lld %s asked for: the last of "
 		    "each layer stays", (long long)j->taken,
-		    (long long)j->want);
+		    (long long)j->want, things);
 	return PARE_OK;
 }
 
@@ -293,7 +304,7 @@ decide(struct heads *j, struct str *note, struct pare_err *err)
 		    sizeof j->may[l]) != 0)
 			j->group[l] = l;
 	return j->what.has_amount ? take_amount(j, note, err) :
-	    take_named(j, err);
+	    take_named(j, note, err);
 }
 
 static enum pare_rc
@@ -327,7 +338,8 @@ static const char *const by[] = { "magnitude", "random", NULL };
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
 	    .unit = "heads",
-	    .text = "how many of the heads reached: 30% or a count" },
+	    .text = "how many of the heads reached: 30% or a count; of groups "
+	    "of heads where they share KV heads" },
 	{ .name = "target", .type = ARG_TARGET, .flags = ARG_WORD | ARG_REPEAT,
 	    .text = "heads (L3.h0,4-7), or with an amount the layers to take "
 	    "them from" },
@@ -357,9 +369,11 @@ const struct op op_prune_heads = {
 	    "With an amount, by=magnitude takes first the heads of the "
 	    "smallest L2 norm over these weights, relative to the mean norm in "
 	    "their layer; by=random draws them from the seed. The last head of "
-	    "a layer is never taken: prune attention does that. Heads that "
-	    "share a KV head go together, and where layers share their "
-	    "attention the same head goes in all of them and counts once.",
+	    "a layer is never taken: prune attention does that. Where layers "
+	    "share their attention the same head goes in all of them and "
+	    "counts once.\n"
+	    "Heads that share a KV head (Llama 3, Mistral, Qwen) go together: "
+	    "naming one takes its group, and an amount counts groups.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

@@ -9,6 +9,10 @@
  * values both heads see the same z, and O1 z + O2 z = (O1 + O2) z, so one head
  * with the sum of the output columns does what the two would. Heads of unlike
  * layers cannot share storage; their rows are copied.
+ *
+ * Where query heads share KV heads, a head stands for its group: groups are
+ * folded or copied query by query. Two heads of one group differ by their
+ * queries alone, which are copied.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -401,15 +405,33 @@ has_heads(const struct selection *s)
 	return false;
 }
 
-/* Where head h begins: rows of q, k, v and columns of o. */
-static int64_t
-head_offset(const struct layer *y, int h)
+/* Query heads a KV head serves. */
+static int
+head_share(const struct layer *y)
+{
+	return y->heads / y->kv_heads;
+}
+
+/* Which of the present heads h is. */
+static int
+head_position(const struct layer *y, int h)
 {
 	int position = 0;
 
 	for (int i = 0; i < h; i++)
 		position += head_set_has(&y->head, i);
-	return (int64_t)position * y->head_dim;
+	return position;
+}
+
+/* The original number of the head at a position. */
+static int
+head_number(const struct layer *y, int position)
+{
+	int h = 0;
+
+	while (!head_set_has(&y->head, h) || position-- > 0)
+		h++;
+	return h;
 }
 
 static enum pare_rc
@@ -458,14 +480,15 @@ close_copy(struct share *j, struct slot_ref ref, struct tensor *t,
 	return PARE_OK;
 }
 
-/* o[:, to] += o[:, from], then the head `from` goes. */
+/* o[:, to] += o[:, from] for the heads of two groups, one after the other, then
+ * the group `from` goes. */
 static enum pare_rc
-fold_head(struct share *j, int l, int from, int to, struct pare_err *err)
+fold_group(struct share *j, int l, int from, int to, struct pare_err *err)
 {
 	struct slot_ref ref = { l, SLOT_O_W };
 	const struct layer *y = &j->m->layer[l];
 	const struct tensor *o = model_slot(j->m, ref);
-	int64_t a = head_offset(y, from), b = head_offset(y, to);
+	int64_t n = (int64_t)head_share(y) * y->head_dim;
 	struct head_set drop = { { 0 } };
 	enum pare_rc rc = check_writable(o, ref, err);
 	struct tensor *t;
@@ -475,25 +498,25 @@ fold_head(struct share *j, int l, int from, int to, struct pare_err *err)
 		if ((rc = open_copy(o, &t, &v, err)) != PARE_OK)
 			return rc;
 		for (int64_t r = 0; r < o->rows; r++)
-			for (int64_t c = 0; c < y->head_dim; c++)
-				v[r * o->cols + b + c] += v[r * o->cols + a +
-				    c];
+			for (int64_t c = 0; c < n; c++)
+				v[r * o->cols + to * n + c] +=
+				    v[r * o->cols + from * n + c];
 		rc = close_copy(j, ref, t, err);
 	}
-	head_set_put(&drop, from, true);
+	for (int i = 0; i < head_share(y); i++)
+		head_set_put(&drop, head_number(y, from * head_share(y) + i),
+		    true);
 	return rc != PARE_OK ? rc : edit_drop_heads(j->e, l, &drop, err);
 }
 
-/* Copies the rows of one head of slot s from layer to layer. */
+/* Copies n rows of slot s from row a of a layer to row b of another. */
 static enum pare_rc
 copy_rows(struct share *j, enum slot s, int from, int64_t a, int to, int64_t b,
-    struct pare_err *err)
+    int64_t n, struct pare_err *err)
 {
 	struct slot_ref ref = { to, s };
 	const struct tensor *src = j->m->layer[from].t[s];
 	const struct tensor *dst = j->m->layer[to].t[s];
-	/* A vector is one row: its elements are the rows of the head. */
-	int64_t n = j->m->layer[to].head_dim;
 	enum pare_rc rc;
 	struct tensor *t;
 	float *v, *all;
@@ -509,6 +532,7 @@ copy_rows(struct share *j, enum slot s, int from, int64_t a, int to, int64_t b,
 		tensor_decode(src, a, n, v + b * dst->cols);
 		return close_copy(j, ref, t, err);
 	}
+	/* A vector is one row: its elements are the rows of the head. */
 	all = mem_big((size_t)src->cols, sizeof *all, err);
 	if (all == NULL) {
 		tensor_unref(t);
@@ -520,33 +544,47 @@ copy_rows(struct share *j, enum slot s, int from, int64_t a, int to, int64_t b,
 	return close_copy(j, ref, t, err);
 }
 
+/* Group a of a layer gives its queries, keys and values to group b of another. */
 static enum pare_rc
-copy_head(struct share *j, int from, int a, int to, int b, struct str *note,
+copy_group(struct share *j, int from, int a, int to, int b,
     struct pare_err *err)
 {
-	static const enum slot slots[] = { SLOT_Q_W, SLOT_Q_B, SLOT_K_W,
-	    SLOT_K_B, SLOT_V_W, SLOT_V_B };
+	static const enum slot q[] = { SLOT_Q_W, SLOT_Q_B };
+	static const enum slot kv[] = { SLOT_K_W, SLOT_K_B, SLOT_V_W,
+	    SLOT_V_B };
 	const struct layer *x = &j->m->layer[from], *y = &j->m->layer[to];
+	int64_t d = y->head_dim, n = head_share(y) * d;
 	enum pare_rc rc = PARE_OK;
 
-	if (x->head_dim != y->head_dim)
+	if (x->head_dim != y->head_dim || head_share(x) != head_share(y))
 		return err_set(err, PARE_EUSER, "to: heads of L%d are %d wide "
-		    "and those of L%d %d", from, x->head_dim, to,
-		    y->head_dim);
-	for (int i = 0; i < 6 && rc == PARE_OK; i++)
-		rc = copy_rows(j, slots[i], from, head_offset(x, a), to,
-		    head_offset(y, b), err);
-	ops_note(note, "L%d.h%d has the queries, keys and values of L%d.h%d "
-	    "now, but a head is no tensor of its own: bytes stay; heads of one "
-	    "layer do save", to, b, from, a);
+		    "and %d share a KV head; those of L%d are %d wide and %d "
+		    "do", from, x->head_dim, head_share(x), to, y->head_dim,
+		    head_share(y));
+	for (int i = 0; i < 2 && rc == PARE_OK; i++)
+		rc = copy_rows(j, q[i], from, a * n, to, b * n, n, err);
+	for (int i = 0; i < 4 && rc == PARE_OK; i++)
+		rc = copy_rows(j, kv[i], from, a * d, to, b * d, d, err);
 	return rc;
+}
+
+/* Heads at positions a and b of one group: b asks as a does. */
+static enum pare_rc
+copy_queries(struct share *j, int l, int a, int b, struct pare_err *err)
+{
+	int64_t d = j->m->layer[l].head_dim;
+	enum pare_rc rc = copy_rows(j, SLOT_Q_W, l, a * d, l, b * d, d, err);
+
+	return rc == PARE_OK ? copy_rows(j, SLOT_Q_B, l, a * d, l, b * d, d,
+	    err) : rc;
 }
 
 static enum pare_rc
 share_heads(struct share *j, const struct selection *to, struct str *note,
     struct pare_err *err)
 {
-	int la = 0, ha = 0, lb = 0, hb = 0;
+	int la = 0, ha = 0, lb = 0, hb = 0, a, b, ga, gb;
+	const char *group;
 
 	if (!one_head(&j->what.sel, &la, &ha) || !one_head(to, &lb, &hb)) {
 		err_set(err, PARE_EUSER, "to: heads are shared one to one");
@@ -555,17 +593,27 @@ share_heads(struct share *j, const struct selection *to, struct str *note,
 	if (la == lb && ha == hb)
 		return err_set(err, PARE_EUSER, "to: L%d.h%d is that head "
 		    "already", la, ha);
-	if (j->m->layer[la].heads != j->m->layer[la].kv_heads ||
-	    j->m->layer[lb].heads != j->m->layer[lb].kv_heads)
-		return err_set(err, PARE_EUSER, "target: heads that share KV "
-		    "heads cannot be shared one by one");
 	if (!task_tick(j->in->task, 0, 1, "heads"))
 		return task_error(err);
-	if (la != lb)
-		return copy_head(j, lb, hb, la, ha, note, err);
-	ops_note(note, "L%d.h%d would do what h%d does: its output is folded "
-	    "into h%d and it is gone", la, ha, hb, hb);
-	return fold_head(j, la, ha, hb, err);
+	a = head_position(&j->m->layer[la], ha);
+	b = head_position(&j->m->layer[lb], hb);
+	ga = a / head_share(&j->m->layer[la]);
+	gb = b / head_share(&j->m->layer[lb]);
+	group = head_share(&j->m->layer[la]) > 1 ? " with its group" : "";
+	if (la != lb) {
+		ops_note(note, "L%d.h%d%s has the queries, keys and values of "
+		    "L%d.h%d now, but a head is no tensor of its own: bytes "
+		    "stay; heads of one layer do save", la, ha, group, lb, hb);
+		return copy_group(j, lb, gb, la, ga, err);
+	}
+	if (ga == gb) {
+		ops_note(note, "L%d.h%d has the queries of h%d now; both read "
+		    "one KV head already, and bytes stay", la, ha, hb);
+		return copy_queries(j, la, b, a, err);
+	}
+	ops_note(note, "L%d.h%d would do what h%d does: its output%s is folded "
+	    "into h%d and it is gone", la, ha, hb, group, hb);
+	return fold_group(j, la, ga, gb, err);
 }
 
 /* ---- the op ---- */
@@ -695,7 +743,9 @@ const struct op op_share = {
 	    "multiply-adds and time do not. Shapes must agree. A head that "
 	    "shares another of its layer (`share L2.h1 to=L2.h0`) is folded "
 	    "into it, which saves its bytes and its time; between layers its "
-	    "rows are copied and nothing shrinks.",
+	    "rows are copied and nothing shrinks. Where heads share KV heads a "
+	    "head stands for its group; two of one group share their queries, "
+	    "and nothing shrinks.",
 	.examples = examples,
 	.args = args,
 	.flags = 0,

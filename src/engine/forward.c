@@ -27,9 +27,6 @@
 const char *
 forward_missing(const struct model *m)
 {
-	if ((m->arch->flags & ARCH_LAST_TOKEN) != 0 &&
-	    (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS))
-		return "a classifier on the last token";
 	if (m->nlayers < 1)
 		return "a model without layers";
 	return NULL;
@@ -41,6 +38,8 @@ engine_last_whole(const struct model *m)
 	int l = m->nlayers - 1;
 
 	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS)
+		return l;
+	if ((m->arch->flags & ARCH_LAST_TOKEN) != 0)
 		return l;
 	while (l > 0 && m->layer[l].heads == 0)
 		l--;
@@ -505,6 +504,25 @@ run_head(struct pass *p, const float *x, int64_t rows, float *logits)
 	head_map(p, SLOT_HOUT_W, SLOT_HOUT_B, ACT_LINEAR, x, rows, logits);
 }
 
+/* The token that a classifier of a decoder reads: the last one that is not the
+ * padding's id, as Transformers finds it; the first where all are. */
+static void
+gather_last(const struct pass *p)
+{
+	const int64_t *start = p->b->start, pad = p->m->hp.pad - 1;
+
+	for (int s = 0; s < p->b->nseq; s++) {
+		int64_t at = start[s + 1] - 1;
+
+		while (at > start[s] && p->b->ids[at] == pad)
+			at--;
+		if (p->b->ids[at] == pad)
+			at = start[s];
+		memcpy(p->x0 + s * p->hidden, p->x + at * p->hidden,
+		    (size_t)p->hidden * sizeof(*p->x0));
+	}
+}
+
 static void
 cap_logits(float *x, int64_t n, float cap)
 {
@@ -522,6 +540,10 @@ run_heads(struct pass *p, struct pare_err *err)
 
 	if (p->token0 && p->narrow == p->m->nlayers) {
 		gather_first(p, p->x, 0, p->b->nseq, p->x0);
+		x = p->x0;
+	}
+	if (p->token0 && pass_flag(p, ARCH_LAST_TOKEN)) {
+		gather_last(p);
 		x = p->x0;
 	}
 	for (int64_t r = 0; r < rows; r += step) {

@@ -85,6 +85,9 @@ set_sizes(struct pass *p)
 	p->rows = p->tokens;
 	p->token0 = hp->head == HEAD_CLASSIFY || hp->head == HEAD_REGRESS;
 	p->narrow = narrow_layer(p);
+	/* Which token is read there depends on the ids. */
+	if (p->token0 && pass_flag(p, ARCH_LAST_TOKEN))
+		p->narrow = p->m->nlayers;
 }
 
 /* ==== scratch of the kernels ==== */

@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "file/file.h"
+#include "model/arch.h"
 #include "model/edit.h"
 
 static bool
@@ -46,9 +47,11 @@ draw(float *out, int64_t rows, int64_t cols, double deviation, uint64_t seed)
 }
 
 static struct tensor *
-fresh(const struct tensor *ghost, const struct hparams *hp, enum slot s,
+fresh(const struct tensor *ghost, const struct model *m, enum slot s,
     uint64_t seed, struct pare_err *err)
 {
+	/* Gemma's norms hold what is added to one. */
+	const float one = (m->arch->flags & ARCH_NORM_ONE) != 0 ? 0.0f : 1.0f;
 	float *data;
 	struct tensor *t = tensor_new_f32(ghost->ndim, ghost->rows,
 	    ghost->cols, &data, err);
@@ -57,10 +60,10 @@ fresh(const struct tensor *ghost, const struct hparams *hp, enum slot s,
 	if (t == NULL)
 		return NULL;
 	if (slot_table[s].matrix)
-		draw(data, ghost->rows, ghost->cols, hp->init_range, seed);
+		draw(data, ghost->rows, ghost->cols, m->hp.init_range, seed);
 	else
 		for (int64_t i = 0; i < n; i++)
-			data[i] = is_norm_weight(s) ? 1.0f : 0.0f;
+			data[i] = is_norm_weight(s) ? one : 0.0f;
 	return t;
 }
 
@@ -81,7 +84,7 @@ file_random_model(const struct model *ghost, uint64_t seed,
 			edit_set(e, r, tensor_ref(edit_get(e, owner)));
 			continue;
 		}
-		t = fresh(model_slot(ghost, r), &ghost->hp, r.slot,
+		t = fresh(model_slot(ghost, r), ghost, r.slot,
 		    rng_derive(seed, stream), err);
 		if (t == NULL) {
 			edit_abort(e);

@@ -239,6 +239,8 @@ hparams_of(const struct hparams *p)
 	json_object_set_new(o, "labels", json_integer(p->labels));
 	json_object_set_new(o, "position_offset",
 	    json_integer(p->position_offset));
+	if (p->pad != 0)
+		json_object_set_new(o, "pad", json_integer(p->pad));
 	json_object_set_new(o, "norm_eps", json_real(p->norm_eps));
 	json_object_set_new(o, "act", json_string(act_name(p->act)));
 	json_object_set_new(o, "head_act", json_string(act_name(p->head_act)));
@@ -467,7 +469,7 @@ same_numbers(const struct model *m, const struct arch_layout *l)
 	if (a->hidden != b->hidden || a->embed != b->embed ||
 	    a->vocab != b->vocab || a->positions != b->positions ||
 	    a->types != b->types || a->labels != b->labels ||
-	    a->position_offset != b->position_offset ||
+	    a->position_offset != b->position_offset || a->pad != b->pad ||
 	    a->norm_eps != b->norm_eps || a->act != b->act ||
 	    a->head_act != b->head_act || a->head != b->head ||
 	    memcmp(&a->rope, &b->rope, sizeof(a->rope)) != 0 ||

@@ -436,6 +436,7 @@ read_numbers(struct loader *d, const json_t *h, struct hparams *p)
 		{ "types", &p->types, 0, 1 << 16 },
 		{ "labels", &p->labels, 0, 1 << 20 },
 		{ "position_offset", &p->position_offset, 0, 1 << 16 },
+		{ "pad", &p->pad, 0, INT32_MAX },
 	};
 	const struct {
 		const char *key;
@@ -622,6 +623,18 @@ fill_slots(struct loader *d)
 	    json_object_size(slots));
 }
 
+/* Whether a classifier of this architecture stands on its pooler; RoBERTa's
+ * does not, though its body has one. */
+static bool
+head_pools(const struct model *m)
+{
+	const struct arch_head *h = m->arch->heads;
+
+	while (h->suffix != NULL && h->kind != HEAD_CLASSIFY)
+		h++;
+	return h->pooler;
+}
+
 /* Whether the architecture could run with this named slot empty. */
 static bool
 may_be_empty(const struct model *m, struct slot_ref r)
@@ -639,7 +652,8 @@ may_be_empty(const struct model *m, struct slot_ref r)
 	case KIND_FFN:
 		return y->ffn == 0;
 	case KIND_POOLER:
-		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM;
+		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM ||
+		    !head_pools(m);
 	default:
 		break;
 	}

@@ -417,6 +417,10 @@ read_labels(struct reader *r, struct arch_layout *out)
 		return;
 	}
 	out->hp.labels = n;
+	/* Some files say -1 for none. */
+	if ((out->arch->flags & ARCH_LAST_TOKEN) != 0)
+		out->hp.pad = get_int(r, "pad_token_id", -1, INT32_MAX - 1,
+		    -1) + 1;
 	if (problem != NULL && strcmp(problem, "regression") == 0 && n != 1) {
 		r->rc = err_set(r->err, PARE_EFORMAT, "%s: regression with "
 		    "%lld outputs is not supported", r->where, (long long)n);

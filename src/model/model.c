@@ -241,6 +241,8 @@ hash_numbers(const struct model *m, int nlayers)
 
 	h = hash_bytes(v, sizeof(v), h);
 	h = hash_bytes(&p->norm_eps, sizeof(p->norm_eps), h);
+	if (p->pad != 0)
+		h = hash_mix(h, (uint64_t)p->pad);
 	return (m->arch->flags & ARCH_CAUSAL) != 0 ? hash_decoder(p, h) : h;
 }
 

@@ -39,7 +39,8 @@ enum act_kind {
 
 enum head_kind {
 	HEAD_NONE,	/* the body only (a pooler may be there) */
-	HEAD_CLASSIFY,	/* one label of `labels`, from token 0 */
+	HEAD_CLASSIFY,	/* one label of `labels`, from token 0 or, of decoders,
+			 * the last one that is not `pad` */
 	HEAD_REGRESS,	/* labels == 1, a score */
 	HEAD_MLM,	/* a row of vocab logits per token */
 	HEAD_LM		/* the same, of the token that comes next */
@@ -72,6 +73,8 @@ struct hparams {
 	int64_t hidden, embed, vocab, positions, types, labels;
 	int64_t position_offset;	/* first row of the position table in use
 					 * (RoBERTa: padding_idx + 1) */
+	int64_t pad;			/* 1 + the id of padding, of classifiers
+					 * that read the last token; 0: none */
 	double norm_eps;
 	enum act_kind act;		/* of the FFN and of an MLM head */
 	enum act_kind head_act;		/* after HDENSE of a classifier */

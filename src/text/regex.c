@@ -21,7 +21,9 @@ struct regex *
 regex_new(const char *pattern, bool literal, const char *where,
     struct pare_err *err)
 {
-	uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP);
+	/* \C could cut a character in two. */
+	uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP |
+	    PCRE2_NEVER_BACKSLASH_C);
 	struct regex *r;
 	PCRE2_UCHAR why[128];
 	pcre2_code *code;

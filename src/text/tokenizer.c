@@ -281,6 +281,22 @@ tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
 	return NULL;
 }
 
+struct tokenizer *
+tokenizer_parse_merges(const char *vocab, size_t nvocab, const char *merges,
+    size_t n, struct pare_err *err)
+{
+	struct tokenizer *t = merges_txt_parse(vocab, nvocab, "vocab.json",
+	    merges, n, "merges.txt", err);
+
+	if (t == NULL)
+		return NULL;
+	t->source = hash_bytes(merges, n, hash_bytes(vocab, nvocab, 0));
+	if (finish(t, err) == PARE_OK)
+		return t;
+	tokenizer_free(t);
+	return NULL;
+}
+
 void
 tokenizer_free(struct tokenizer *t)
 {

@@ -24,10 +24,13 @@ struct tokenizer;	/* immutable after loading; any thread may encode */
  */
 struct tokenizer *tokenizer_load(const char *dir, int64_t rows,
     struct pare_err *err);
-/* From the bytes of one file, for tests and fuzzing. name: "vocab.txt" or
- * "tokenizer.json". */
+/* From the bytes of one file, for tests and fuzzing. name: "vocab.txt",
+ * "tokenizer.json" or "tokenizer.model". */
 struct tokenizer *tokenizer_parse(const char *name, const char *data, size_t n,
     bool lower_case, struct pare_err *err);
+/* The same from vocab.json and merges.txt. */
+struct tokenizer *tokenizer_parse_merges(const char *vocab, size_t nvocab,
+    const char *merges, size_t n, struct pare_err *err);
 void tokenizer_free(struct tokenizer *t);
 
 struct tokens {

@@ -71,9 +71,79 @@ static const struct sample_model sample_models[] = {
 	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
 	    "\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
 	    "\"tie_word_embeddings\":true,\"initializer_range\":0.2}" },
+	{ "llama of groups", "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForCausalLM\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"intermediate_size\":40,"
+	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
+	    "\"attention_bias\":true,\"mlp_bias\":true,"
+	    "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
+	    "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+	    "\"original_max_position_embeddings\":8},"
+	    "\"tie_word_embeddings\":true,\"initializer_range\":0.2}" },
+	{ "qwen2", "{\"model_type\":\"qwen2\",\"architectures\":"
+	    "[\"Qwen2ForCausalLM\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":6,"
+	    "\"num_key_value_heads\":2,\"head_dim\":8,"
+	    "\"intermediate_size\":48,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "qwen3", "{\"model_type\":\"qwen3\",\"architectures\":"
+	    "[\"Qwen3ForCausalLM\"],\"hidden_size\":24,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"head_dim\":8,"
+	    "\"intermediate_size\":40,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "mistral", "{\"model_type\":\"mistral\",\"architectures\":"
+	    "[\"MistralForCausalLM\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":3,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"intermediate_size\":48,"
+	    "\"sliding_window\":3,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "gemma", "{\"model_type\":\"gemma\",\"architectures\":"
+	    "[\"GemmaForCausalLM\"],\"hidden_size\":24,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":4,\"head_dim\":8,"
+	    "\"intermediate_size\":40,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "gemma2", "{\"model_type\":\"gemma2\",\"architectures\":"
+	    "[\"Gemma2ForCausalLM\"],\"hidden_size\":24,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"head_dim\":8,"
+	    "\"intermediate_size\":40,\"sliding_window\":3,"
+	    "\"query_pre_attn_scalar\":8,\"attn_logit_softcapping\":50.0,"
+	    "\"final_logit_softcapping\":30.0,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.2}" },
+	{ "gpt2 classifier", "{\"model_type\":\"gpt2\",\"architectures\":"
+	    "[\"GPT2ForSequenceClassification\"],\"n_embd\":32,"
+	    "\"n_layer\":2,\"n_head\":4,\"n_inner\":48,\"vocab_size\":70,"
+	    "\"n_positions\":24,\"pad_token_id\":69,\"num_labels\":3,"
+	    "\"initializer_range\":0.2}" },
+	{ "llama classifier", "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForSequenceClassification\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"intermediate_size\":48,"
+	    "\"vocab_size\":70,\"max_position_embeddings\":24,"
+	    "\"num_labels\":3,\"initializer_range\":0.2}" },
+	{ "roberta", "{\"model_type\":\"roberta\",\"architectures\":"
+	    "[\"RobertaForSequenceClassification\"],\"hidden_size\":32,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"intermediate_size\":48,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":26,\"type_vocab_size\":1,"
+	    "\"pad_token_id\":1,\"initializer_range\":0.2}" },
 };
 
 enum { SAMPLE_MODELS = sizeof sample_models / sizeof *sample_models };
+
+/* One by name. */
+static inline const struct sample_model *
+sample_named(const char *name)
+{
+	for (int i = 0; i < SAMPLE_MODELS; i++)
+		if (strcmp(sample_models[i].name, name) == 0)
+			return &sample_models[i];
+	fail_msg("no sample is called %s", name);
+	return NULL;
+}
 
 /* A model of ghosts, as a config alone opens. */
 static struct model *

@@ -241,6 +241,137 @@ test_heads(void **state)
 	model_unref(m);
 }
 
+/* Where heads share KV heads, groups go: by name, by amount, and not by halves.
+ * The matrices of both sides follow. */
+static void
+test_head_groups(void **state)
+{
+	struct model *m = sample_real(sample_named("llama of groups")), *p;
+	char *note;
+
+	p = sample_do(m, "prune heads L0.h2");
+	assert_int_equal(p->layer[0].heads, 2);
+	assert_int_equal(p->layer[0].kv_heads, 1);
+	assert_true(head_set_has(&p->layer[0].head, 1));
+	assert_false(head_set_has(&p->layer[0].head, 3));
+	assert_int_equal(at(p, 0, SLOT_Q_W)->rows, 16);
+	assert_int_equal(at(p, 0, SLOT_K_W)->rows, 8);
+	assert_int_equal(at(p, 0, SLOT_K_B)->cols, 8);
+	assert_int_equal(at(p, 0, SLOT_V_W)->rows, 8);
+	assert_int_equal(at(p, 0, SLOT_O_W)->cols, 16);
+	sample_refuse(p, "prune heads L0.h0", "share a KV head");
+	model_unref(p);
+	expect_note(m, "prune heads L0.h2", "1 more head went along");
+	expect_note(m, "prune heads L0.h2 L1.h1", "2 more heads went along");
+	note = note_of(m, "prune heads L0.h2,3");
+	assert_string_equal(note, "");
+	free(note);
+	sample_refuse(m, "prune heads L0.h1,2", "prune attention L0");
+	p = sample_do(m, "prune heads 1");
+	assert_int_equal(p->layer[0].heads + p->layer[1].heads, 6);
+	model_unref(p);
+	p = sample_do(m, "prune heads 50%");
+	assert_int_equal(p->layer[0].heads, 2);
+	assert_int_equal(p->layer[1].heads, 2);
+	sample_refuse(p, "prune heads 1", "the last group of a layer stays");
+	model_unref(p);
+	expect_note(m, "prune heads 100%", "2 of the 4 groups of heads");
+	model_unref(m);
+}
+
+/* share folds groups as a whole; heads of one group share their queries. */
+static void
+test_share_groups(void **state)
+{
+	struct model *m = sample_real(sample_named("llama of groups"));
+	struct model *twin, *fold, *copy;
+	float a[TOKENS * 70], b[TOKENS * 70];
+
+	/* By way of another layer, as above. */
+	copy = sample_do(m, "share L1 to=L0");
+	twin = sample_do(copy, "share L0.h1 to=L1.h3");
+	fold = sample_do(copy, "share L0.h1 to=L0.h3");
+	assert_int_equal(fold->layer[0].heads, 2);
+	assert_int_equal(fold->layer[0].kv_heads, 1);
+	logits_of(twin, a);
+	logits_of(fold, b);
+	for (int i = 0; i < TOKENS * 70; i++)
+		assert_true(fabsf(a[i] - b[i]) <= 1e-4f);
+	model_unref(twin);
+	model_unref(fold);
+	model_unref(copy);
+	expect_note(m, "share L0.h1 to=L0.h0", "bytes stay");
+	copy = sample_do(m, "share L0.h1 to=L0.h0");
+	assert_int_equal(copy->layer[0].heads, 4);
+	assert_memory_equal(tensor_f32(at(copy, 0, SLOT_Q_W)) + 8 * 32,
+	    tensor_f32(at(m, 0, SLOT_Q_W)), 8 * 32 * sizeof(float));
+	assert_ptr_equal(at(copy, 0, SLOT_K_W), at(m, 0, SLOT_K_W));
+	model_unref(copy);
+	model_unref(m);
+}
+
+/* One KV head serves all: there is no group to take. */
+static void
+test_one_kv_head(void **state)
+{
+	static const struct sample_model one = { "one KV head",
+	    "{\"model_type\":\"gemma\",\"architectures\":"
+	    "[\"GemmaForCausalLM\"],\"hidden_size\":16,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":2,"
+	    "\"num_key_value_heads\":1,\"head_dim\":8,"
+	    "\"intermediate_size\":20,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24}" };
+	struct model *m = sample_real(&one);
+
+	sample_refuse(m, "prune heads L0.h1", "share a KV head");
+	sample_refuse(m, "prune heads 50%", "the last group of a layer stays");
+	model_unref(m);
+}
+
+/* A SwiGLU neuron is a row of up and of gate, their biases, a column of down. */
+static void
+test_gated_neurons(void **state)
+{
+	struct model *m = sample_real(sample_named("llama of groups")), *p;
+
+	p = sample_do(m, "prune neurons 30 L0");
+	assert_int_equal(p->layer[0].ffn, 10);
+	assert_int_equal(p->layer[1].ffn, 40);
+	assert_int_equal(at(p, 0, SLOT_UP_W)->rows, 10);
+	assert_int_equal(at(p, 0, SLOT_GATE_W)->rows, 10);
+	assert_int_equal(at(p, 0, SLOT_UP_B)->cols, 10);
+	assert_int_equal(at(p, 0, SLOT_GATE_B)->cols, 10);
+	assert_int_equal(at(p, 0, SLOT_DOWN_W)->cols, 10);
+	assert_int_equal(at(p, 0, SLOT_DOWN_B)->cols, 32);
+	model_unref(p);
+	model_unref(m);
+}
+
+/* The head of a decoder that is tied to its embedding stays so. */
+static void
+test_tied_head(void **state)
+{
+	static const char *const lines[] = { "quantize emb.word bits=4",
+	    "quantize head bits=4", "factorize emb.word rank=4",
+	    "prune weights 50% emb.word", "prune weights 50% head",
+	    "quantize all" };
+	static const char *const names[] = { "gpt2", "llama of groups",
+	    "gemma" };
+
+	for (int k = 0; k < 3; k++) {
+		struct model *m = sample_real(sample_named(names[k])), *p;
+
+		for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+			p = sample_do(m, lines[i]);
+			if (at(p, -1, SLOT_WORD) == at(m, -1, SLOT_WORD) ||
+			    at(p, -1, SLOT_HOUT_W) != at(p, -1, SLOT_WORD))
+				fail_msg("%s: %s", names[k], lines[i]);
+			model_unref(p);
+		}
+		model_unref(m);
+	}
+}
+
 /* The head with the smallest weights goes first. */
 static void
 test_heads_magnitude(void **state)
@@ -470,6 +601,11 @@ main(void)
 		cmocka_unit_test(test_share_refusals),
 		cmocka_unit_test(test_share_heads),
 		cmocka_unit_test(test_heads),
+		cmocka_unit_test(test_head_groups),
+		cmocka_unit_test(test_share_groups),
+		cmocka_unit_test(test_one_kv_head),
+		cmocka_unit_test(test_gated_neurons),
+		cmocka_unit_test(test_tied_head),
 		cmocka_unit_test(test_heads_magnitude),
 		cmocka_unit_test(test_neurons),
 		cmocka_unit_test(test_layers),

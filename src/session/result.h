@@ -68,6 +68,12 @@
  * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
  *          text, pair}; what=hidden: hidden[][]
+ * generate prompt (or null, with ids=), prompt_ids[], n (asked for), temperature,
+ *          top_k, top_p, seed, current and original (null where it is the
+ *          current one) {state, n, end ("length", "stop", "canceled"), ids[],
+ *          text (or null without a tokenizer), kv_bytes, first_ms (from the
+ *          prompt to the first token), tokens_per_second (from then on)}, differ
+ *          (the first token, from 0, in which they differ, or null), partial
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
  *          flips[] {index, gold, a, b, text, pair}

@@ -18,11 +18,13 @@ struct pass {
 	const struct batch *b;
 	struct forward *f;
 	int64_t tokens, longest, block;
+	int64_t past;		/* tokens in the cache; 0 without one */
 	int64_t hidden, embed, wide;	/* wide: the larger of the two */
 	int64_t rows;		/* of x: tokens, or nseq when narrow */
 	int narrow;		/* the layer where that happens; nlayers: none */
 	bool token0;		/* the head reads one token only: token 0, or
 				 * the last one with ARCH_LAST_TOKEN */
+	bool last;		/* it was asked for the last token only */
 	float *x;		/* (tokens, hidden) */
 	float *x0;		/* (nseq, hidden) */
 	float *e;		/* (tokens, embed); x itself without PROJ */
@@ -33,7 +35,8 @@ struct pass {
 	float *position, *type;	/* decoded rows of these tables; NULL: as in
 				 * the tensor */
 	float *left, *right;	/* factors of a low-rank word table */
-	float *cosine, *sine;	/* ARCH_ROTARY: (longest, head_dim / 2) */
+	float *cosine, *sine;	/* ARCH_ROTARY: (longest, head_dim / 2), from
+				 * position `past` on */
 	float *values;		/* of vectors that are no f32, one after another */
 	const float **vector;	/* by pass_vector() */
 	float *score;		/* of attention */
@@ -53,6 +56,13 @@ pass_slot(const struct pass *p, int layer, enum slot s)
 {
 	return s < SLOT_LAYER_COUNT ? p->m->layer[layer].t[s] :
 	    p->m->t[s - SLOT_LAYER_COUNT];
+}
+
+/* The head reads one token a sequence. */
+static inline bool
+pass_single(const struct pass *p)
+{
+	return p->token0 || p->last;
 }
 
 static inline int64_t

@@ -30,8 +30,9 @@ int64_t block_bytes(enum block_kind kind, int64_t rows, int64_t cols);
  * x (rows, cols) to out, which has block_bytes() bytes; cols must be a multiple
  * of block_table[kind].values. weight, if not NULL, has a number >= 0 for each
  * column, such as the mean squared activation of that input: errors count so
- * much. With NULL, larger values count more in the types of 256, as in GGUF's
- * own writer. What float16 cannot hold is brought to its largest.
+ * much, in proportion, though never less than a millionth of the largest does.
+ * With NULL all count alike. Scales that float16 cannot hold are brought to its
+ * largest.
  *
  * PARE_EUSER where cols are no whole blocks or the type cannot be made,
  * PARE_EFORMAT where a value is not finite (says which), PARE_ECANCELED; out is

@@ -192,9 +192,12 @@ facts_of(const struct tensor *t)
 			json_object_set_new(o, "activations",
 			    json_integer(t->code.act));
 	}
-	if (t->form == FORM_BLOCK)
+	if (t->form == FORM_BLOCK) {
 		json_object_set_new(o, "block",
 		    json_string(block_table[t->code.block].name));
+		json_object_set_new(o, "activations",
+		    json_integer(t->code.act));
+	}
 	if (code || form_table[t->form].is_sparse)
 		json_object_set_new(o, "nonzero",
 		    json_integer(tensor_nonzero(t)));

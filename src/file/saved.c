@@ -169,6 +169,12 @@ read_block(const struct loader *d, const char *name, const json_t *facts,
 	const char *block = json_string_value(json_object_get(facts,
 	    "block"));
 
+	int64_t act;
+
+	if (json_int(facts, "activations", 0, 8, 8, &act, name, d->err) !=
+	    PARE_OK)
+		return err_prefix(d->err, "%s", d->where);
+	t->code.act = (uint8_t)act;
 	for (int k = 0; block != NULL && k < BLOCK_KINDS; k++)
 		if (strcmp(block, block_table[k].name) == 0) {
 			t->code.block = (uint8_t)k;

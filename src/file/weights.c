@@ -157,6 +157,7 @@ make_blocks(const struct weight *x, int64_t rows, int64_t cols,
 		return NULL;
 	}
 	facts.code.block = (uint8_t)kind;
+	facts.code.act = 8;
 	atomic_init(&facts.nonzero, -1);
 	parts[PART_DATA].blob = blob_ref(x->file->blob);
 	parts[PART_DATA].p = x->file->data + e->begin;

@@ -425,23 +425,24 @@ iq4_xs_decode(const uint8_t *b, float *out)
 		offset_values(code + 32 * g, 32, step[g], 128, out + 32 * g);
 }
 
-#define ROW(kind, name, type, values, bytes, group, f) \
-	[kind] = { name, type, values, bytes, group, f##_decode, f##_codes }
+#define ROW(kind, name, type, values, bytes, group, zero, most, f) \
+	[kind] = { name, type, values, bytes, group, zero, most, \
+	    f##_decode, f##_codes }
 
 const struct block_facts block_table[BLOCK_KINDS] = {
-	ROW(BLOCK_Q4_0, "q4_0", 2, 32, 18, 32, q4_0),
-	ROW(BLOCK_Q4_1, "q4_1", 3, 32, 20, 32, q4_1),
-	ROW(BLOCK_Q5_0, "q5_0", 6, 32, 22, 32, q5_0),
-	ROW(BLOCK_Q5_1, "q5_1", 7, 32, 24, 32, q5_1),
-	ROW(BLOCK_Q8_0, "q8_0", 8, 32, 34, 32, q8_0),
-	ROW(BLOCK_Q2_K, "q2_k", 10, 256, 84, 16, q2_k),
-	ROW(BLOCK_Q3_K, "q3_k", 11, 256, 110, 16, q3_k),
-	ROW(BLOCK_Q4_K, "q4_k", 12, 256, 144, 32, q4_k),
-	ROW(BLOCK_Q5_K, "q5_k", 13, 256, 176, 32, q5_k),
-	ROW(BLOCK_Q6_K, "q6_k", 14, 256, 210, 16, q6_k),
-	ROW(BLOCK_IQ4_NL, "iq4_nl", 20, 32, 18, 32, iq4_nl),
-	ROW(BLOCK_IQ4_XS, "iq4_xs", 23, 256, 136, 32, iq4_xs),
-	ROW(BLOCK_MXFP4, "mxfp4", 39, 32, 17, 32, mxfp4),
+	ROW(BLOCK_Q4_0, "q4_0", 2, 32, 18, 32, 8, 15, q4_0),
+	ROW(BLOCK_Q4_1, "q4_1", 3, 32, 20, 32, 0, 15, q4_1),
+	ROW(BLOCK_Q5_0, "q5_0", 6, 32, 22, 32, 16, 31, q5_0),
+	ROW(BLOCK_Q5_1, "q5_1", 7, 32, 24, 32, 0, 31, q5_1),
+	ROW(BLOCK_Q8_0, "q8_0", 8, 32, 34, 32, 128, 255, q8_0),
+	ROW(BLOCK_Q2_K, "q2_k", 10, 256, 84, 16, 0, 3, q2_k),
+	ROW(BLOCK_Q3_K, "q3_k", 11, 256, 110, 16, 4, 7, q3_k),
+	ROW(BLOCK_Q4_K, "q4_k", 12, 256, 144, 32, 0, 15, q4_k),
+	ROW(BLOCK_Q5_K, "q5_k", 13, 256, 176, 32, 0, 31, q5_k),
+	ROW(BLOCK_Q6_K, "q6_k", 14, 256, 210, 16, 32, 63, q6_k),
+	ROW(BLOCK_IQ4_NL, "iq4_nl", 20, 32, 18, 32, 128, 241, iq4_nl),
+	ROW(BLOCK_IQ4_XS, "iq4_xs", 23, 256, 136, 32, 128, 241, iq4_xs),
+	ROW(BLOCK_MXFP4, "mxfp4", 39, 32, 17, 32, 12, 24, mxfp4),
 };
 
 bool

@@ -4,9 +4,9 @@
  * holds 32 or 256 values with all of their scales. Layouts and evaluation order
  * are those of ggml, so that decoded values are the same bits.
  *
- * Every type can also be taken apart for integer products: a code of 0 to 255 a
- * value and, per group of 16 or 32 values, value = base + step * code but for
- * rounding.
+ * Every type can also be taken apart for integer products: a code of 0 to `most`
+ * a value and, per group of 16 or 32 values, value = base + step * code but for
+ * rounding; where a code stands for zero, base is -zero * step.
  */
 #ifndef PARE_TENSOR_BLOCK_H
 #define PARE_TENSOR_BLOCK_H
@@ -26,6 +26,8 @@ struct block_facts {
 	int type;		/* number in GGUF files */
 	int values, bytes;	/* of a block */
 	int group;		/* values that share step and base */
+	int zero;		/* the code of 0; 0: base is its own */
+	int most;		/* no code is larger */
 	/* One block to its values. */
 	void (*decode)(const uint8_t *block, float *out);
 	/* One block to codes, and step and base of its groups. */

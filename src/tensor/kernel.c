@@ -33,7 +33,7 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	    &sparse_run_kernel, &tile_blas_kernel },
 	[FORM_INDEX] = { &sparse_dot_kernel, &sparse_skip_kernel,
 	    &sparse_run_kernel, &tile_blas_kernel },
-	[FORM_BLOCK] = { &tile_dot_kernel, &tile_blas_kernel },
+	[FORM_BLOCK] = { BLOCK_KERNELS &tile_dot_kernel, &tile_blas_kernel },
 	[FORM_LOWRANK] = { &lowrank_kernel },
 };
 

@@ -2,6 +2,7 @@
 /*
  * What x is turned into before it is multiplied.
  */
+#include "tensor/kernel_block.h"
 #include "tensor/kernel_code.h"
 #include "tensor/kernel_panel.h"
 
@@ -13,13 +14,21 @@ int8_width(int64_t cols)
 	return (cols + 63) / 64 * 64;
 }
 
+/* Scales of a row. */
+static int64_t
+int8_scales(enum prep_kind kind, int64_t ldq)
+{
+	return kind == PREP_INT8 ? 1 : ldq / BLOCK_X;
+}
+
 static size_t
-int8_bytes(int64_t n, int64_t cols)
+int8_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 {
 	int64_t ldq = int8_width(cols);
 
 	return (size_t)(n * ldq) + (size_t)(n * ldq / CODE_SUM) *
-	    sizeof(int16_t) + (size_t)n * sizeof(float);
+	    sizeof(int16_t) + (size_t)(n * int8_scales(kind, ldq)) *
+	    sizeof(float);
 }
 
 static void
@@ -45,6 +54,25 @@ int8_row(const struct kernel_x *x, int64_t i)
 	    sizeof(*sum));
 }
 
+/* For blocks alone, whose rows are whole 32s. */
+static void
+int8_row_32(const struct kernel_x *x, int64_t i)
+{
+	int8_t *q = (int8_t *)x->q + i * x->ldq;
+	int16_t *sum = (int16_t *)x->sum + i * x->ldq / CODE_SUM;
+	float *scale = (float *)x->scale + i * (x->ldq / BLOCK_X);
+	const float *v = x->f + i * x->cols;
+
+	for (int64_t c = 0; c < x->cols; c += BLOCK_X)
+		scale[c / BLOCK_X] = block_round(v + c, q + c, sum + c /
+		    CODE_SUM);
+	if (x->cols == x->ldq)
+		return;
+	scale[x->cols / BLOCK_X] = 0.0f;
+	memset(q + x->cols, 0, BLOCK_X);
+	memset(sum + x->cols / CODE_SUM, 0, 2 * sizeof(*sum));
+}
+
 static size_t
 blocks_bytes(int64_t n, int64_t cols)
 {
@@ -67,7 +95,8 @@ prep_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 {
 	switch (kind) {
 	case PREP_INT8:
-		return int8_bytes(n, cols);
+	case PREP_INT8_32:
+		return int8_bytes(kind, n, cols);
 	case PREP_BLOCKS:
 		return blocks_bytes(n, cols);
 	default:
@@ -78,7 +107,7 @@ prep_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 void
 prep_point(enum prep_kind kind, void *memory, struct kernel_x *x)
 {
-	if (kind == PREP_INT8)
+	if (kind == PREP_INT8 || kind == PREP_INT8_32)
 		int8_point(memory, x);
 	if (kind == PREP_BLOCKS)
 		x->blocks = memory;
@@ -89,10 +118,10 @@ prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 {
 	if (kind == PREP_BLOCKS)
 		blocks_make(x, i0, n);
-	if (kind != PREP_INT8)
-		return;
-	for (int64_t i = i0; i < i0 + n; i++)
+	for (int64_t i = i0; kind == PREP_INT8 && i < i0 + n; i++)
 		int8_row(x, i);
+	for (int64_t i = i0; kind == PREP_INT8_32 && i < i0 + n; i++)
+		int8_row_32(x, i);
 }
 
 void
@@ -100,10 +129,10 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 {
 	x->f += i0 * x->cols;
 	x->n = n;
-	if (kind == PREP_INT8) {
+	if (kind == PREP_INT8 || kind == PREP_INT8_32) {
 		x->q += i0 * x->ldq;
 		x->sum += i0 * x->ldq / CODE_SUM;
-		x->scale += i0;
+		x->scale += i0 * int8_scales(kind, x->ldq);
 	}
 	if (kind == PREP_BLOCKS)
 		x->blocks += i0 * x->cols;

@@ -31,6 +31,15 @@ extern const struct kernel code_few_kernel, code_amx_kernel, code_vnni_kernel,
 #else
 #define CODE_KERNELS &code_scalar_kernel,
 #endif
+extern const struct kernel block_scalar_kernel;
+#if CPU_X86
+extern const struct kernel block_few_kernel, block_vnni_kernel,
+    block_avx2_kernel;
+#define BLOCK_KERNELS &block_few_kernel, &block_vnni_kernel, \
+	&block_avx2_kernel, &block_scalar_kernel,
+#else
+#define BLOCK_KERNELS &block_scalar_kernel,
+#endif
 extern const struct kernel sparse_dot_kernel, sparse_run_kernel;
 
 /* The sum of a[i] * b[i], always in the same order. */

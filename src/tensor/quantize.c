@@ -555,7 +555,8 @@ tensor_activations(const struct tensor *t, int act, struct pare_err *err)
 		tensor_unref(kid[1]);
 		return tensor_ref(t);
 	}
-	if (!value_is_code(t->form) || t->code.act == act)
+	if ((!value_is_code(t->form) && t->form != FORM_BLOCK) ||
+	    t->code.act == act)
 		return tensor_ref(t);
 	for (int k = 0; k < PART_COUNT; k++)
 		parts[k] = part_ref(&t->part[k]);

@@ -236,7 +236,10 @@ check_block(struct tensor *t, struct pare_err *err)
 		return err_set(err, PARE_EFORMAT, "rows of %lld values are no "
 		    "whole blocks of %s, which are %d", (long long)t->cols,
 		    block_table[kind].name, block_table[kind].values);
-	t->code = (struct tensor_code){ .block = kind };
+	if (t->code.act != 0 && t->code.act != 8)
+		return err_set(err, PARE_EFORMAT, "activations of %u bits: 8, "
+		    "or 0 for float, are possible", t->code.act);
+	t->code = (struct tensor_code){ .block = kind, .act = t->code.act };
 	return PARE_OK;
 }
 
@@ -727,7 +730,8 @@ describe_values(const struct tensor *t, char *out, size_t n)
 	char group[32] = "";
 
 	if (t->form == FORM_BLOCK) {
-		snprintf(out, n, "%s", block_table[t->code.block].name);
+		snprintf(out, n, "%s%s", block_table[t->code.block].name,
+		    t->code.act == 8 ? " a8" : "");
 		return;
 	}
 	if (!value_is_code(t->values)) {

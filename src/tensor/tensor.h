@@ -73,8 +73,9 @@ struct tensor_code {
 	uint8_t bits;
 	uint8_t scheme;		/* enum code_scheme; INT only */
 	uint8_t act;		/* bits of the activations it is multiplied with:
-				 * 0 float32, 8 int8 with one scale a token;
-				 * in sparse forms always 0 */
+				 * 0 float32, 8 int8 with one scale a token, or
+				 * with BLOCK one for 32 columns; in sparse forms
+				 * always 0 */
 	uint8_t block;		/* BLOCK: enum block_kind; else 0 */
 	int64_t group;
 	float mult;		/* a power of two, keeps float16 scales in range */

@@ -34,16 +34,21 @@ choose_keep(int64_t n, int64_t vocab)
 struct reference *
 reference_new(int64_t n, int64_t vocab)
 {
+	int64_t keep = choose_keep(n, vocab);
+
+	return keep < KEEP_LEAST && keep < vocab ? NULL :
+	    reference_make(n, vocab, keep < vocab ? keep : vocab);
+}
+
+struct reference *
+reference_make(int64_t n, int64_t vocab, int64_t keep)
+{
 	struct reference *r = xcalloc(1, sizeof(*r));
 	size_t rows = (size_t)n, values;
 
 	r->n = n;
 	r->vocab = vocab;
-	r->keep = choose_keep(n, vocab);
-	if (r->keep < KEEP_LEAST && r->keep < vocab) {
-		free(r);
-		return NULL;
-	}
+	r->keep = keep;
 	values = rows * (size_t)r->keep;
 	r->step = mem_big(rows, sizeof(*r->step), NULL);
 	r->rest = mem_big(rows, sizeof(*r->rest), NULL);

@@ -24,6 +24,8 @@ struct reference {
 
 /* NULL where memory is short, or the set too large for 16 of each. */
 struct reference *reference_new(int64_t n, int64_t vocab);
+/* With so many of each. */
+struct reference *reference_make(int64_t n, int64_t vocab, int64_t keep);
 void reference_free(struct reference *r);	/* NULL is fine */
 
 /* Keeps token t; lse: the logarithm of the sum of exponentials. Tokens may be

@@ -57,21 +57,22 @@ link_of(const struct trainer *t, struct slot_ref ref)
 static enum pare_rc
 check_model(const struct model *m, struct pare_err *err)
 {
-	const unsigned no = ARCH_PRE_NORM | ARCH_RMS_NORM | ARCH_ROTARY |
-	    ARCH_CAUSAL | ARCH_GATED;
 	enum pare_rc rc;
 
 	if ((rc = engine_check_model(m, err)) != PARE_OK)
 		return rc;
-	if (m->arch->flags & no)
-		return err_set(err, PARE_EUSER, "training %s: "
-		    "not supported yet", m->arch->title);
-	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS) {
+	if (m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM) {
 		err_set(err, PARE_EUSER, "training needs a model with "
-		    "a classifier or a score as its head");
+		    "a classifier, a score or the next token as its head");
 		return err_hint(err, "open a ...ForSequenceClassification "
-		    "model");
+		    "or ...ForCausalLM model");
 	}
+	if (m->hp.head == HEAD_LM && !(m->arch->flags & ARCH_CAUSAL))
+		return err_set(err, PARE_EUSER, "%s sees the tokens it "
+		    "would have to foretell", m->arch->title);
+	if (m->hp.head != HEAD_LM && (m->arch->flags & ARCH_PRE_NORM))
+		return err_set(err, PARE_EUSER, "training a classifier on "
+		    "%s: not supported yet", m->arch->title);
 	if (!m->t[SLOT_HOUT_W - SLOT_LAYER_COUNT])
 		return err_set(err, PARE_EUSER,
 		    "the model has no output layer");
@@ -370,15 +371,34 @@ train_step(struct trainer *t, const struct train_data *d,
 	return PARE_OK;
 }
 
+/* What n samples (NULL: the first ones) are asked about: a label each, or every
+ * token but the first. */
+static double
+count_targets(const struct trainer *t, const struct train_data *d,
+    const int64_t *sample, int64_t n)
+{
+	double count = 0;
+
+	if (t->m->hp.head != HEAD_LM)
+		return (double)n;
+	for (int64_t i = 0; i < n; i++)
+		count += d->len[sample ? sample[i] : i] - 1;
+	return count;
+}
+
 static enum pare_rc
 check_data(const struct trainer *t, const struct train_data *d,
     struct pare_err *err)
 {
 	if (d->n < 1)
 		return err_set(err, PARE_EUSER, "no samples to train on");
-	if (t->m->hp.head == HEAD_REGRESS ? !d->score : !d->label)
-		return err_set(err, PARE_EUSER, "the samples have no %s",
-		    t->m->hp.head == HEAD_REGRESS ? "scores" : "labels");
+	if (t->m->hp.head == HEAD_REGRESS && !d->score)
+		return err_set(err, PARE_EUSER, "the samples have no scores");
+	if (t->m->hp.head == HEAD_CLASSIFY && !d->label)
+		return err_set(err, PARE_EUSER, "the samples have no labels");
+	if (count_targets(t, d, NULL, d->n) < 1)
+		return err_set(err, PARE_EUSER, "no sample has two tokens, "
+		    "so there is none to foretell");
 	return learner_check(t->m, d, err);
 }
 
@@ -388,7 +408,7 @@ run_epoch(struct trainer *t, const struct train_data *d, const int64_t *order,
 {
 	const int64_t each = (d->n + t->o.batch - 1) / t->o.batch;
 	const int64_t all = each * t->o.epochs;
-	double sum = 0, one, recent = 0;
+	double sum = 0, count = 0, one, recent = 0, of;
 	char what[64] = "step";
 	enum pare_rc rc;
 
@@ -404,11 +424,13 @@ run_epoch(struct trainer *t, const struct train_data *d, const int64_t *order,
 		    step < all ? rate_at(&t->o, step, all) : 0, &one, err);
 		if (rc != PARE_OK)
 			return rc;
-		sum += one * n;
+		of = count_targets(t, d, order + at, n);
+		sum += one * of;
+		count += of;
 		recent = i == 0 ? one : 0.95 * recent + 0.05 * one;
 		snprintf(what, sizeof(what), "step, loss %.3f", recent);
 	}
-	*loss = sum / (double)d->n;
+	*loss = sum / count;
 	return PARE_OK;
 }
 

@@ -9,6 +9,11 @@
  * BF16 train in float32 and are rounded at the end; sparse float forms keep mask
  * and form.
  *
+ * What is learnt follows from the head: a class or a score of each sample, or,
+ * of a causal language model, each token from those before it. A loss is the
+ * mean over what was asked: labels, or tokens but the first of each sample.
+ * Masked language models and classifiers on the last token are refused.
+ *
  * AdamW: Loshchilov and Hutter 2019. The schedule is linear warm-up then linear
  * decay to 0. Same seed and threads, same result.
  */
@@ -35,7 +40,8 @@ struct train_data {
 	const int32_t *const *ids;
 	const int32_t *const *types;	/* or NULL */
 	const int *len;
-	const int *label;	/* class; CLASSIFY */
+	const int *label;	/* class; CLASSIFY. Both NULL for a language
+				 * model */
 	const float *score;	/* REGRESS */
 };
 

@@ -80,6 +80,9 @@ struct tape {
 	float *logits;		/* (nseq, labels), or some rows of (T, vocab), and
 				 * then their gradient */
 	int32_t *target;	/* (T): what comes next; -1: nothing */
+	float *soft;		/* (nseq, labels) or (T, vocab): the teacher's
+				 * logits; NULL: no teacher */
+	double *room;		/* (threads, 2, labels or vocab) */
 	double *row_loss;	/* (LM_ROWS) */
 	int64_t targets;
 	float *final, *nmean, *nrstd;	/* (T, hidden), (T): the last norm */
@@ -772,12 +775,68 @@ cross_entropy(float *z, int64_t classes, int label, double smoothing,
 	return loss;
 }
 
+/* ==== the teacher ==== */
+
+/* x = log softmax(x / t) */
+static void
+log_softmax(double *x, int64_t n, double t)
+{
+	double top = -INFINITY, sum = 0;
+
+	for (int64_t i = 0; i < n; i++) {
+		x[i] /= t;
+		top = x[i] > top ? x[i] : top;
+	}
+	for (int64_t i = 0; i < n; i++)
+		sum += exp(x[i] - top);
+	for (int64_t i = 0; i < n; i++)
+		x[i] -= top + log(sum);
+}
+
+/*
+ * Mixes into a loss and its gradient d by the logits z, of one of n targets, what
+ * the teacher's logits u say. room: twice as many values as there are classes.
+ */
+static double
+mix_soft(const struct learner *l, double loss, float *d, const float *z,
+    const float *u, int64_t classes, int64_t n, double *room)
+{
+	const double share = l->share, t = l->temperature;
+	double *p = room, *q = room + classes, sum = 0;
+
+	for (int64_t c = 0; c < classes; c++) {
+		p[c] = z[c];
+		q[c] = u[c];
+	}
+	log_softmax(p, classes, t);
+	log_softmax(q, classes, t);
+	for (int64_t c = 0; c < classes; c++) {
+		double a = exp(q[c]), g = share * t * (exp(p[c]) - a);
+
+		sum += a * (q[c] - p[c]);
+		d[c] = (float)((1 - share) * d[c] + g / (double)n);
+	}
+	return (1 - share) * loss + share * t * t * sum;
+}
+
+/* The teacher's logits of the batch into t->soft. */
+static enum pare_rc
+ask_teacher(struct tape *t, const struct train_data *d, struct pare_err *err)
+{
+	const struct learner *l = t->l;
+	const struct batch b = { t->nseq, t->start, t->id,
+		d->types ? t->type : NULL };
+	struct forward f = { .logits = t->soft, .task = l->task };
+
+	return engine_forward(l->engine, l->teacher, &b, &f, err);
+}
+
 /* The mean loss; t->logits becomes its gradient. */
 static double
 loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
 {
 	const int64_t classes = link_of(t, 0, SLOT_HOUT_W)->a->rows;
-	double loss = 0;
+	double loss = 0, one;
 
 	for (int s = 0; s < t->nseq; s++) {
 		float *z = t->logits + s * classes;
@@ -788,8 +847,13 @@ loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
 			loss += e * e;
 			z[0] = (float)(2 * e / t->nseq);
 		} else {
-			loss += cross_entropy(z, classes, d->label[sample[s]],
+			memcpy(z + t->nseq * classes, z,
+			    (size_t)classes * sizeof(*z));
+			one = cross_entropy(z, classes, d->label[sample[s]],
 			    t->l->smoothing, t->nseq);
+			loss += !t->soft ? one : mix_soft(t->l, one, z,
+			    z + t->nseq * classes, t->soft + s * classes,
+			    classes, t->nseq, t->room);
 		}
 	}
 	return loss / t->nseq;
@@ -847,7 +911,7 @@ struct token_rows {
 };
 
 /* The loss of one row; its logits become their gradient. The second half of
- * t->logits is room for capped ones. */
+ * t->logits is room for a copy of capped ones and of those to compare. */
 static void
 token_row(void *arg, int64_t i, int thread)
 {
@@ -865,11 +929,15 @@ token_row(void *arg, int64_t i, int thread)
 		return;
 	}
 	cap_row(z, r->classes, cap);
-	if (cap > 0.0f)
+	if (cap > 0.0f || t->soft)
 		memcpy(kept, z, bytes);
 	t->row_loss[i] = t->l->smoothing > 0 ?
 	    cross_entropy(z, r->classes, target, t->l->smoothing, t->targets) :
 	    log_loss(z, r->classes, target, t->targets);
+	if (t->soft)
+		t->row_loss[i] = mix_soft(t->l, t->row_loss[i], z, kept,
+		    t->soft + (r->first + i) * r->classes, r->classes,
+		    t->targets, t->room + thread * 2 * r->classes);
 	if (cap > 0.0f)
 		cap_row_back(z, kept, r->classes, cap);
 }
@@ -973,15 +1041,28 @@ take_layer(struct tape *t, int l)
 	take_norms(t, l);
 }
 
+/* Room for the teacher's logits, and for each thread to compare them. */
+static void
+take_teacher(struct tape *t, int64_t rows, int64_t cols)
+{
+	if (!t->l->teacher)
+		return;
+	t->soft = arena_take(t->a, rows, cols, sizeof(*t->soft));
+	t->room = arena_take(t->a, 2 * (int64_t)kernel_threads(), cols,
+	    sizeof(*t->room));
+}
+
 static void
 take_lm_head(struct tape *t)
 {
-	const int64_t copies = t->m->hp.logit_cap > 0 ? 2 : 1;
+	const bool twice = t->m->hp.logit_cap > 0 || t->l->teacher;
+	const int64_t copies = twice ? 2 : 1;
 	const size_t f = sizeof(float);
 
 	t->target = arena_take(t->a, t->tokens, 1, sizeof(*t->target));
 	t->row_loss = arena_take(t->a, LM_ROWS, 1, sizeof(*t->row_loss));
 	t->logits = arena_take(t->a, copies * LM_ROWS, t->m->hp.vocab, f);
+	take_teacher(t, t->tokens, t->m->hp.vocab);
 	t->final = arena_take(t->a, t->tokens, t->hidden, f);
 	t->nmean = arena_take(t->a, t->tokens, 1, f);
 	t->nrstd = arena_take(t->a, t->tokens, 1, f);
@@ -1005,7 +1086,8 @@ take_head(struct tape *t)
 		take_lm_head(t);
 		return;
 	}
-	t->logits = arena_take(t->a, t->nseq, t->m->hp.labels, f);
+	t->logits = arena_take(t->a, 2 * t->nseq, t->m->hp.labels, f);
+	take_teacher(t, t->nseq, t->m->hp.labels);
 }
 
 static void
@@ -1170,6 +1252,8 @@ learner_run(struct learner *l, const struct train_data *d,
 	pack(&t, d, sample);
 	if (t.cosine)
 		make_rotation(&t);
+	if (t.soft && (rc = ask_teacher(&t, d, err)) != PARE_OK)
+		goto out;
 	kernel_bind();
 	embed(&t);
 	for (int i = 0; i < l->m->nlayers && !task_canceled(l->task); i++) {

@@ -30,6 +30,9 @@ struct learner {
 	int dropout_step;	/* < 0: no dropout; else names its draw */
 	uint64_t seed;
 	float dropout, attention_dropout, smoothing;
+	struct model *teacher;		/* NULL: none */
+	struct engine *engine;		/* that runs it */
+	float share, temperature;
 	struct task *task;	/* asked between layers */
 };
 

@@ -245,7 +245,32 @@ check_options(const struct train_options *o, struct pare_err *err)
 	    !(o->weight_decay >= 0) || !(o->clip >= 0))
 		return err_set(err, PARE_EUSER, "warm-up, dropout and label "
 		    "smoothing are shares, decay and clip not negative");
+	if (o->teacher && !(o->share >= 0 && o->share <= 1 &&
+	    o->temperature > 0))
+		return err_set(err, PARE_EUSER, "the teacher's part is a "
+		    "share, its temperature more than 0");
 	return PARE_OK;
+}
+
+/* A teacher answers the same questions in the same terms. */
+static enum pare_rc
+check_teacher(const struct model *m, const struct train_options *o,
+    struct pare_err *err)
+{
+	const struct model *t = o->teacher;
+
+	if (!t || o->share <= 0)
+		return PARE_OK;
+	if (m->hp.head == HEAD_REGRESS)
+		return err_set(err, PARE_EUSER, "a score is learnt without "
+		    "a teacher: it is not one of several answers");
+	if (t->hp.head != m->hp.head || t->hp.vocab != m->hp.vocab ||
+	    t->hp.labels != m->hp.labels)
+		return err_set(err, PARE_EUSER, "the teacher has %lld tokens "
+		    "and %lld classes, the model %lld and %lld",
+		    (long long)t->hp.vocab, (long long)t->hp.labels,
+		    (long long)m->hp.vocab, (long long)m->hp.labels);
+	return engine_check_model(t, err);
 }
 
 struct trainer *
@@ -254,14 +279,22 @@ trainer_new(const struct model *m, const struct train_options *o,
 {
 	struct trainer *t;
 
-	if (check_options(o, err) != PARE_OK || check_model(m, err) != PARE_OK)
+	if (check_options(o, err) != PARE_OK ||
+	    check_model(m, err) != PARE_OK ||
+	    check_teacher(m, o, err) != PARE_OK)
 		return NULL;
 	t = xcalloc(1, sizeof(*t));
 	t->m = model_ref(m);
 	t->o = *o;
 	t->link = xcalloc((size_t)slot_places(m), sizeof(*t->link));
 	t->param = xcalloc((size_t)slot_places(m) * 2, sizeof(*t->param));
+	if (o->teacher && o->share > 0) {
+		t->learner.teacher = model_ref(o->teacher);
+		t->learner.engine = engine_new();
+	}
 	t->learner = (struct learner){
+		.teacher = t->learner.teacher, .engine = t->learner.engine,
+		.share = (float)o->share, .temperature = (float)o->temperature,
 		.m = t->m, .link = t->link, .seed = o->seed,
 		.dropout_step = -1,
 		.dropout = (float)(o->dropout < 0 ? m->hp.dropout : o->dropout),
@@ -291,6 +324,8 @@ trainer_free(struct trainer *t)
 	free(t->m1);
 	free(t->m2);
 	free(t->learner.memory.base);
+	model_unref(t->learner.teacher);
+	engine_free(t->learner.engine);
 	model_unref(t->m);
 	free(t);
 }

@@ -36,6 +36,11 @@ static const struct arg_spec recover_args[] = {
 	    "share dropped; the model's own unless said" },
 	{ "label_smoothing", ARG_REAL, 0, 0, 0.95, "0", NULL, NULL,
 	    "share of the target given to all classes alike" },
+	{ "distil", ARG_REAL, 0, 0, 1, "0", NULL, NULL,
+	    "share of the loss that is how far the answers are from those of "
+	    "the original" },
+	{ "temperature", ARG_REAL, 0, 0.01, 100, "2", NULL, NULL,
+	    "of those answers; more makes the unlikely ones count" },
 	{ "context", ARG_INT, 0, 2, 1e9, NULL, NULL, "tokens",
 	    "a language model learns pieces of so many; all that a sample has "
 	    "unless said" },
@@ -52,6 +57,7 @@ static const char *const recover_examples[] = {
 	"recover epochs=1 lr=3e-5",
 	"recover epochs=3 lr=1e-4 batch=16 warmup=6% keep=last",
 	"recover epochs=2 lr=1e-3 batch=8 context=128",
+	"recover distil=0.5",
 	NULL
 };
 
@@ -202,6 +208,9 @@ read_options(const struct session *s, const struct arg_list *args,
 		.dropout = arg_get(args, "dropout")->has ?
 		    arg_real(args, "dropout") : -1.0,
 		.label_smoothing = arg_real(args, "label_smoothing"),
+		.teacher = s->history.state[0].model,
+		.share = arg_real(args, "distil"),
+		.temperature = arg_real(args, "temperature"),
 		.batch = (int)arg_int(args, "batch"),
 		.epochs = (int)arg_int(args, "epochs"),
 		.seed = work_seed(s, args),

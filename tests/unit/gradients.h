@@ -135,11 +135,13 @@ check_slot(struct trainer *t, const struct model *m, const struct set *s,
 		fail_msg("%s: nothing depends on it", path);
 }
 
+/* teacher: consumed; NULL for none. */
 static void
-check_model(struct model *m, double smoothing)
+check_taught(struct model *m, double smoothing, struct model *teacher)
 {
 	const struct train_options o = { .rate = 1e-3, .batch = 4,
-	    .epochs = 1, .dropout = 0.3, .label_smoothing = smoothing };
+	    .epochs = 1, .dropout = 0.3, .label_smoothing = smoothing,
+	    .teacher = teacher, .share = 0.6, .temperature = 1.7 };
 	struct pare_err err;
 	struct trainer *t = trainer_new(m, &o, &err);
 	struct slot_ref ref = SLOT_REF_START;
@@ -157,6 +159,13 @@ check_model(struct model *m, double smoothing)
 	assert_true(largest > 0.05);
 	trainer_free(t);
 	model_unref(m);
+	model_unref(teacher);
+}
+
+static void
+check_model(struct model *m, double smoothing)
+{
+	check_taught(m, smoothing, NULL);
 }
 
 #endif

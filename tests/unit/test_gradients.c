@@ -99,6 +99,15 @@ test_other_activations(void **state)
 	}
 }
 
+static void
+test_teacher(void **state)
+{
+	struct tiny t = learnable(), u = learnable();
+
+	u.seed = 5;
+	check_taught(tiny_model(&t), 0.1, tiny_model(&u));
+}
+
 /* Both factors of every low-rank slot, the embeddings' too. */
 static void
 test_low_rank(void **state)
@@ -170,6 +179,7 @@ main(void)
 		cmocka_unit_test(test_albert),
 		cmocka_unit_test(test_regress),
 		cmocka_unit_test(test_other_activations),
+		cmocka_unit_test(test_teacher),
 		cmocka_unit_test(test_low_rank),
 		cmocka_unit_test(test_same_pass),
 	};

@@ -70,6 +70,57 @@ test_smoothing(void **state)
 	check_model(sample_real(&decoders[1]), 0.2);
 }
 
+/* Another architecture of the same vocabulary teaches; caps are in the way. */
+static void
+test_teacher(void **state)
+{
+	check_taught(sample_real(&decoders[1]), 0, sample_real(&decoders[0]));
+	check_taught(sample_real(&decoders[7]), 0.1,
+	    sample_real(&decoders[1]));
+}
+
+/* What a teacher alone says of itself costs nothing and changes nothing. */
+static void
+test_own_teacher(void **state)
+{
+	struct model *m = sample_real(&decoders[1]);
+	const struct train_options o = { .batch = 1, .epochs = 1,
+	    .teacher = m, .share = 1, .temperature = 2 };
+	struct pare_err err;
+	struct trainer *t = trainer_new(m, &o, &err);
+	const int64_t sample = 3;
+	struct set s;
+	double loss;
+
+	set_fill(&s, m);
+	assert_int_equal(trainer_gradient(t, &s.d, &sample, 1, &loss, &err),
+	    PARE_OK);
+	assert_true(fabs(loss) < 1e-6);
+	for (int i = 0; i < 16; i++)
+		assert_true(fabs(trainer_gradient_at(t,
+		    (struct slot_ref){ -1, SLOT_FINAL_W }, 0, i)) < 1e-5);
+	trainer_free(t);
+	model_unref(m);
+}
+
+static void
+test_wrong_teacher(void **state)
+{
+	struct model *m = sample_real(&decoders[1]);
+	struct model *other = sample_real(&sample_models[0]);
+	struct train_options o = { .batch = 1, .epochs = 1, .teacher = other,
+	    .share = 0.5, .temperature = 2 };
+	struct pare_err err;
+
+	assert_null(trainer_new(m, &o, &err));
+	assert_non_null(strstr(err.msg, "teacher"));
+	o.teacher = m;
+	o.temperature = 0;
+	assert_null(trainer_new(m, &o, &err));
+	model_unref(other);
+	model_unref(m);
+}
+
 /* Without a sub-layer the stream goes on as it is, and the norm before what is
  * gone learns nothing. */
 static void
@@ -265,6 +316,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_differences),
 		cmocka_unit_test(test_smoothing),
+		cmocka_unit_test(test_teacher),
+		cmocka_unit_test(test_own_teacher),
+		cmocka_unit_test(test_wrong_teacher),
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_same_pass),
 		cmocka_unit_test(test_long_batch),

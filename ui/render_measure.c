@@ -186,6 +186,67 @@ eval_difference(struct str *b, const struct look *l, const json_t *doc)
 	str_free(&line);
 }
 
+/* "KL from the original 0.0123 (0.0110 to 0.0136), ...; the same token likeliest
+ * at 96.1 %". */
+static void
+eval_divergence(struct str *b, const struct look *l, const json_t *doc)
+{
+	const json_t *d = doc_get(doc, "divergence");
+	const json_t *ci = doc_get(d, "ci95");
+	const json_t *top = doc_get(d, "same_top_ci95");
+	struct str line = STR_INIT;
+
+	if (!json_is_object(d))
+		return;
+	str_addf(&line, "KL from the original %.4g nats a token",
+	    doc_real(d, "mean"));
+	if (json_is_number(json_array_get(ci, 0)))
+		str_addf(&line, " (%.4g to %.4g)",
+		    json_number_value(json_array_get(ci, 0)),
+		    json_number_value(json_array_get(ci, 1)));
+	str_addf(&line, ", median %.4g, 99 %% %.4g, most %.4g",
+	    doc_real(d, "median"), doc_real(d, "p99"), doc_real(d, "max"));
+	if (doc_int(d, "kept") < doc_int(d, "vocab"))
+		str_addf(&line, " (at least: of %lld of %lld tokens)",
+		    (long long)doc_int(d, "kept"),
+		    (long long)doc_int(d, "vocab"));
+	str_addf(&line, "; the same token likeliest at %.1f %%",
+	    100 * doc_real(d, "same_top"));
+	if (json_is_number(json_array_get(top, 0)))
+		str_addf(&line, " (%.1f to %.1f)",
+		    100 * json_number_value(json_array_get(top, 0)),
+		    100 * json_number_value(json_array_get(top, 1)));
+	look_spaces(b, 2);
+	look_wrap(b, l, 2, 2, line.s);
+	str_free(&line);
+}
+
+/* How the text was read: "chunks of 128 tokens, 14 windows". */
+static void
+eval_custom(struct str *b, const struct look *l, const json_t *doc)
+{
+	const char *custom = doc_text(doc, "custom");
+	struct str line = STR_INIT;
+
+	if (*custom == '\0')
+		return;
+	if (strcmp(custom, "masked") == 0)
+		str_addf(&line, "hidden tokens of %lld samples",
+		    (long long)doc_int(doc, "windows"));
+	else if (strcmp(custom, "chunks") == 0)
+		str_addf(&line, "%lld chunks of %lld tokens, their second "
+		    "halves scored", (long long)doc_int(doc, "windows"),
+		    (long long)doc_int(doc, "context"));
+	else
+		str_addf(&line, "%lld windows of %lld tokens, one every %lld",
+		    (long long)doc_int(doc, "windows"),
+		    (long long)doc_int(doc, "context"),
+		    (long long)doc_int(doc, "stride"));
+	look_spaces(b, 2);
+	look_wrap(b, l, 2, 2, line.s);
+	str_free(&line);
+}
+
 void
 render_eval(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -208,6 +269,8 @@ render_eval(struct str *b, const struct look *l, const json_t *doc)
 	str_addc(b, ' ');
 	look_wrap(b, l, (int)strlen(metric) + 1, 2, line.s);
 	eval_difference(b, l, doc);
+	eval_divergence(b, l, doc);
+	eval_custom(b, l, doc);
 	eval_cost(b, l, doc);
 	str_free(&line);
 }

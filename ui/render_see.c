@@ -71,12 +71,18 @@ render_data(struct str *b, const struct look *l, const json_t *doc)
 	struct str line = STR_INIT;
 	double each = doc_real(doc, "tokens_per_sample");
 
-	str_addf(&line, "%s set: %lld samples of %s", doc_text(doc, "role"),
-	    (long long)doc_int(doc, "n"), doc_text(doc, "path"));
+	bool windows = doc_int(doc, "documents") > 0;
+
+	str_addf(&line, "%s set: %lld %s of %s", doc_text(doc, "role"),
+	    (long long)doc_int(doc, "n"), windows ? "windows" : "samples",
+	    doc_text(doc, "path"));
 	if (*doc_text(doc, "columns") != '\0')
 		str_addf(&line, " (%s)", doc_text(doc, "columns"));
 	if (isfinite(each) && each > 0)
 		str_addf(&line, ", %.1f tokens each", each);
+	if (doc_int(doc, "scored") > 0)
+		str_addf(&line, ", %lld of them to be predicted",
+		    (long long)doc_int(doc, "scored"));
 	if (json_array_size(doc_get(doc, "labels")) > 0) {
 		str_add(&line, "; ");
 		add_labels(&line, doc_get(doc, "labels"));

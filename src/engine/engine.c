@@ -202,6 +202,21 @@ check_attention(const struct model *m, const struct batch *b,
 }
 
 static enum pare_rc
+check_rows(const struct model *m, const struct batch *b,
+    const struct forward *f, struct pare_err *err)
+{
+	if (!head_gives_tokens(m->hp.head))
+		return err_set(err, PARE_EUSER,
+		    "the model gives no logits of tokens");
+	for (int64_t i = 0; i < f->nrows; i++)
+		if (f->rows[i] < 0 || f->rows[i] >= b->start[b->nseq])
+			return err_set(err, PARE_EUSER,
+			    "the batch has no token %lld",
+			    (long long)f->rows[i]);
+	return PARE_OK;
+}
+
+static enum pare_rc
 check_from(const struct model *m, const struct forward *f,
     struct pare_err *err)
 {
@@ -244,13 +259,15 @@ engine_forward(struct engine *e, const struct model *m,
 	if ((rc = engine_check_model(m, err)) != PARE_OK ||
 	    (rc = engine_check_batch(m, b, err)) != PARE_OK)
 		return rc;
-	if (f->logits && (m->hp.head == HEAD_NONE ||
+	if ((f->logits || f->take) && (m->hp.head == HEAD_NONE ||
 	    !m->t[SLOT_HOUT_W - SLOT_LAYER_COUNT])) {
 		err_set(err, PARE_EUSER, "the model has no head: "
 		    "it gives hidden states, no logits");
 		return err_hint(err, "predict what=hidden");
 	}
 	if (f->attention && (rc = check_attention(m, b, f, err)) != PARE_OK)
+		return rc;
+	if (f->take && (rc = check_rows(m, b, f, err)) != PARE_OK)
 		return rc;
 	if ((rc = check_from(m, f, err)) != PARE_OK)
 		return rc;

@@ -34,6 +34,14 @@ struct forward {
 	float *logits;		/* CLASSIFY, REGRESS: (nseq, labels);
 				 * MLM: (tokens, vocab); may be NULL */
 	float *hidden;		/* (tokens, hidden) of the last layer; may be NULL */
+	/* Where the head is one of tokens and its logits are not to be held:
+	 * those of nrows tokens of the batch, rows[], go to take(), a few at a
+	 * time, in order: n rows of vocab, of rows[first] and on, borrowed, in
+	 * the calling thread. NULL: not wanted. */
+	void (*take)(const float *logits, int64_t first, int64_t n, void *ctx);
+	void *ctx;
+	const int64_t *rows;
+	int64_t nrows;
 	/* Attention probabilities of one head: (tokens of seq attention_seq)^2;
 	 * attention_head by original number. */
 	float *attention;

@@ -457,7 +457,7 @@ run_layers(struct pass *p, struct pare_err *err)
 {
 	int last = p->m->nlayers - 1;
 
-	if (!p->f->logits && !p->f->hidden)
+	if (!p->f->logits && !p->f->hidden && !p->f->take)
 		last = p->f->attention ? p->f->attention_layer : -1;
 	for (int l = p->f->from; l <= last; l++) {
 		if (task_canceled(p->f->task))
@@ -537,6 +537,31 @@ run_heads(struct pass *p, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* The rows that are asked for, gathered in y, which is free by now. */
+static enum pare_rc
+run_rows(struct pass *p, struct pare_err *err)
+{
+	const struct forward *f = p->f;
+	const int64_t out = pass_slot(p, 0, SLOT_HOUT_W)->rows;
+
+	for (int64_t r = 0, n; r < f->nrows; r += n) {
+		if (task_canceled(f->task))
+			return task_error(err);
+		n = pass_min(p->piece, f->nrows - r);
+		for (int64_t i = 0; i < n; i++)
+			memcpy(p->y + i * p->hidden,
+			    p->x + f->rows[r + i] * p->hidden,
+			    (size_t)p->hidden * sizeof(*p->y));
+		run_head(p, p->y, n, p->logits);
+		cap_logits(p->logits, n * out, (float)p->m->hp.logit_cap);
+		if (!elem_add(p->logits, NULL, NULL, n, out))
+			return err_set(err, PARE_EFORMAT,
+			    "non-finite values in the logits");
+		f->take(p->logits, r, n, f->ctx);
+	}
+	return PARE_OK;
+}
+
 /* x of the first layer that runs. */
 static enum pare_rc
 begin(struct pass *p, struct pare_err *err)
@@ -567,6 +592,8 @@ finish(struct pass *p, struct pare_err *err)
 	if (p->f->hidden)
 		memcpy(p->f->hidden, p->x,
 		    (size_t)(p->tokens * p->hidden) * sizeof(*p->x));
+	if (p->f->take && run_rows(p, err) != PARE_OK)
+		return err->rc;
 	return p->f->logits ? run_heads(p, err) : PARE_OK;
 }
 

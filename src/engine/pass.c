@@ -69,6 +69,20 @@ narrow_layer(const struct pass *p)
 	return f->attention && f->attention_layer >= l ? p->m->nlayers : l;
 }
 
+/* Logits that are held for `take`: 16 MiB of them, if that is a few rows. */
+enum { PIECE_VALUES = 1 << 22, PIECE_MIN = 8, PIECE_MAX = 256 };
+
+static int64_t
+piece_rows(const struct pass *p)
+{
+	int64_t rows = PIECE_VALUES / pass_max(p->m->hp.vocab, 1);
+
+	if (!p->f->take || p->token0)
+		return 0;
+	rows = pass_min(pass_max(rows, PIECE_MIN), PIECE_MAX);
+	return pass_min(rows, p->f->nrows);
+}
+
 static void
 set_sizes(struct pass *p)
 {
@@ -85,6 +99,7 @@ set_sizes(struct pass *p)
 	p->rows = p->tokens;
 	p->token0 = hp->head == HEAD_CLASSIFY || hp->head == HEAD_REGRESS;
 	p->narrow = narrow_layer(p);
+	p->piece = piece_rows(p);
 }
 
 /* ==== scratch of the kernels ==== */
@@ -163,6 +178,8 @@ scratch_bytes(const struct pass *p)
 			ask(&a, end - s);
 	}
 	ask(&a, head_rows(p));
+	ask(&a, p->piece);
+	ask(&a, p->piece > 0 ? p->f->nrows % p->piece : 0);
 	return a.most;
 }
 
@@ -273,6 +290,7 @@ take_buffers(struct pass *p, struct arena *a)
 	p->work = arena_take(a, p->block, work_width(p), f);
 	for (int i = 0; i < 2; i++)
 		p->head[i] = arena_take(a, head_rows(p), p->wide, f);
+	p->logits = arena_take(a, p->piece, p->m->hp.vocab, f);
 	take_tables(p, a);
 	p->values = arena_take(a, 1, point_vectors(p, true), f);
 	p->vector = arena_take(a, p->m->nlayers + 1, SLOT_COUNT,

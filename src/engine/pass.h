@@ -29,6 +29,8 @@ struct pass {
 	float *y;		/* (block, wide) */
 	float *work;		/* (block, .): q k v ctx, or up and gate */
 	float *head[2];		/* (nseq or block, wide) */
+	int64_t piece;		/* rows of logits that `take` gets at a time */
+	float *logits;		/* (piece, vocab) */
 	float *position, *type;	/* decoded rows of these tables; NULL: as in
 				 * the tensor */
 	float *left, *right;	/* factors of a low-rank word table */

@@ -13,6 +13,7 @@
 #include "measure/score.h"
 #include "measure/sequential.h"
 #include "measure/stats.h"
+#include "measure/tokens.h"
 
 enum { FLIPS_MIN = 6 };
 
@@ -105,12 +106,17 @@ evaluation_compare(const struct evaluation *a, const struct evaluation *b,
 	bool scores = metric_table[a->metric].regression || a->labels == 1;
 
 	memset(out, 0, sizeof *out);
-	out->delta = b->value - (b->partial && a->total == b->total ?
-	    score_part(a, b->metric, b->ran) : a->value);
-	if (a->total != b->total || a->labels != b->labels) {
+	out->delta = b->value - (b->partial && a->total == b->total &&
+	    !a->per_token ? score_part(a, b->metric, b->ran) : a->value);
+	if (a->total != b->total || a->labels != b->labels ||
+	    a->per_token != b->per_token) {
 		out->p = NAN;
 		snprintf(out->verdict, sizeof out->verdict,
 		    "not comparable: other samples or other classes");
+	} else if (a->per_token) {
+		count_flips(a, b, out);
+		out->p = stats_mcnemar(out->fixed, out->broke);
+		token_compare(a, b, out);
 	} else if (scores) {
 		judge_scores(a, b, out);
 	} else {

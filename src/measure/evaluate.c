@@ -20,20 +20,27 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "engine/blocks.h"
+#include "engine/elementwise.h"
 #include "measure/order.h"
+#include "measure/reference.h"
 #include "measure/score.h"
 #include "measure/sequential.h"
 #include "measure/stats.h"
+#include "measure/tokens.h"
 #include "tensor/kernel.h"
 
 /* Samples before the interval of a bootstrap is to be believed. */
 enum { BOOTSTRAP_MIN = 100 };
+
+/* Windows before that of a ratio is. */
+enum { WINDOWS_MIN = 8 };
 
 struct evaluator {
 	int nengines;
 	struct engine **engine;
 	struct blocks *blocks;
 	uint64_t blas;		/* the hash of its name */
+	struct reference *reference;	/* of models of tokens; NULL */
 };
 
 struct lane {
@@ -43,6 +50,10 @@ struct lane {
 	int64_t *start;		/* of the sequences of a batch */
 	float *logits;
 	float **keep;		/* per layer: where its input is kept */
+	/* Models of tokens. */
+	int64_t *rows;		/* tokens of the batch whose logits are wanted */
+	int64_t *number;	/* of the scored token that each is about */
+	float *work;
 };
 
 struct run {
@@ -69,6 +80,9 @@ struct run {
 	int64_t told;		/* batches that were told about */
 	uint8_t *ran;		/* per sample: it was told about */
 	struct score score;
+	struct token_score tokens;
+	struct reference *reference;	/* read, or filled when `keeps` */
+	bool keeps;
 	int64_t fixed, broke;	/* against o->against */
 	int64_t look;		/* samples at which to ask for the prospect */
 	bool stopped;		/* by the rule */
@@ -92,6 +106,7 @@ evaluator_free(struct evaluator *e)
 	for (int i = 0; i < e->nengines; i++)
 		engine_free(e->engine[i]);
 	free(e->engine);
+	reference_free(e->reference);
 	blocks_free(e->blocks);
 	free(e);
 }
@@ -115,7 +130,17 @@ evaluator_scratch(const struct evaluator *e)
 int64_t
 evaluator_cached(const struct evaluator *e)
 {
-	return blocks_bytes(e->blocks);
+	return blocks_bytes(e->blocks) + (e->reference != NULL ?
+	    e->reference->bytes : 0);
+}
+
+bool
+evaluator_keeps(const struct evaluator *e, const struct model *m,
+    const struct dataset *d)
+{
+	const struct reference *r = e->reference;
+
+	return r != NULL && r->data == d->hash && r->model == model_hash(m);
 }
 
 static struct engine *
@@ -129,40 +154,62 @@ engine_of(struct evaluator *e, int i)
 	return e->engine[i];
 }
 
-/* What keeps model and data from being evaluated. */
+static const char *
+name_of(const struct dataset *d)
+{
+	return d->path != NULL ? d->path : "the sample set";
+}
+
 static enum pare_rc
-check_input(const struct model *m, const struct dataset *d,
+check_metric(const struct model *m, enum metric metric, struct pare_err *err)
+{
+	enum head_kind head = m->hp.head;
+
+	if (metric == METRIC_COUNT || metric_fits(metric, head))
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "%s is no measure of %s",
+	    metric_table[metric].name, head == HEAD_REGRESS ?
+	    "a model that gives scores" : head_gives_tokens(head) ?
+	    "a model that gives tokens" : "a model that gives classes");
+	return err_hint(err, "metric=%s", metric_table[metric_of(head)].name);
+}
+
+static enum pare_rc
+check_stop(const struct model *m, const struct dataset *d,
     const struct evaluate_options *o, struct pare_err *err)
 {
-	enum metric metric = o->metric;
+	bool classes = m->hp.head == HEAD_CLASSIFY;
+
+	if (o->stop != STOP_DECIDED || (classes && o->against != NULL &&
+	    !o->against->partial && o->against->total == d->n))
+		return PARE_OK;
+	err_set(err, PARE_EUSER, m->hp.head == HEAD_REGRESS ? "a model that "
+	    "gives scores has no flips that could decide" : !classes ?
+	    "tokens of a text hang together: their flips decide nothing" :
+	    "there is nothing to compare with on these samples");
+	return err_hint(err, "stop=ci:1.0 stops at a narrow interval");
+}
+
+static enum pare_rc
+check_tokens(const struct model *m, const struct dataset *d,
+    struct pare_err *err)
+{
+	bool masked = m->hp.head == HEAD_MLM;
+
+	if (d->nscored > 0 && (d->cut.custom == CUT_MASKED) == masked)
+		return PARE_OK;
+	return err_set(err, PARE_EUSER, masked ? "%s: no token is hidden for "
+	    "the model to find" : "%s: it is no running text",
+	    name_of(d));
+}
+
+static enum pare_rc
+check_labels(const struct model *m, const struct dataset *d,
+    struct pare_err *err)
+{
 	bool regression = m->hp.head == HEAD_REGRESS;
 	int64_t labelled = 0;
 
-	if (m->hp.head != HEAD_CLASSIFY && !regression) {
-		err_set(err, PARE_EUSER, "the model has no classifier: %s",
-		    m->hp.head == HEAD_MLM ? "its head predicts tokens" :
-		    "it has no head");
-		return err_hint(err, "open a model that was fine-tuned for "
-		    "classification; predict works without a head");
-	}
-	if (metric < METRIC_COUNT && metric != METRIC_LOSS &&
-	    metric_table[metric].regression != regression) {
-		err_set(err, PARE_EUSER, "%s is no measure of %s",
-		    metric_table[metric].name, regression ?
-		    "a model that gives scores" : "a model that gives classes");
-		return err_hint(err, "metric=%s", regression ? "pearson" :
-		    "accuracy");
-	}
-	if (o->stop == STOP_DECIDED && (regression || o->against == NULL ||
-	    o->against->partial || o->against->total != d->n)) {
-		err_set(err, PARE_EUSER, regression ? "a model that gives "
-		    "scores has no flips that could decide" :
-		    "there is nothing to compare with on these samples");
-		return err_hint(err, "stop=ci:1.0 stops at a narrow interval");
-	}
-	if (!d->encoded)
-		return err_set(err, PARE_EUSER, "%s: the samples were not "
-		    "tokenized", d->path != NULL ? d->path : "data");
 	for (int64_t i = 0; i < d->n; i++) {
 		const struct sample *s = &d->sample[i];
 
@@ -176,9 +223,28 @@ check_input(const struct model *m, const struct dataset *d,
 	}
 	if (labelled > 0)
 		return PARE_OK;
-	err_set(err, PARE_EUSER, "%s has no labels", d->path != NULL ? d->path :
-	    "the sample set");
+	err_set(err, PARE_EUSER, "%s has no labels", name_of(d));
 	return err_hint(err, "load a labelled file, or use predict out=FILE");
+}
+
+/* What keeps model and data from being evaluated. */
+static enum pare_rc
+check_input(const struct model *m, const struct dataset *d,
+    const struct evaluate_options *o, struct pare_err *err)
+{
+	if (m->hp.head == HEAD_NONE) {
+		err_set(err, PARE_EUSER, "the model has no head to evaluate");
+		return err_hint(err, "open a model that was fine-tuned for "
+		    "classification; predict works without a head");
+	}
+	if (check_metric(m, o->metric, err) != PARE_OK ||
+	    check_stop(m, d, o, err) != PARE_OK)
+		return PARE_EUSER;
+	if (!d->encoded)
+		return err_set(err, PARE_EUSER, "%s: the samples were not "
+		    "tokenized", d->path != NULL ? d->path : "data");
+	return head_gives_tokens(m->hp.head) ? check_tokens(m, d, err) :
+	    check_labels(m, d, err);
 }
 
 /* ---- lanes ---- */
@@ -193,6 +259,15 @@ lane_open(struct lane *l, struct run *r, struct engine *e,
 	l->engine = e;
 	l->keep = xcalloc((size_t)r->m->nlayers + 1, sizeof(*l->keep));
 	l->start = mem_big(room + 1, sizeof(*l->start), err);
+	if (r->v->per_token && l->start != NULL) {
+		room = (size_t)r->order.scored;
+		l->rows = mem_big(room, sizeof(*l->rows), err);
+		l->number = mem_big(room, sizeof(*l->number), err);
+		l->work = mem_big((size_t)r->m->hp.vocab,
+		    2 * sizeof(*l->work), err);
+		return l->rows == NULL || l->number == NULL ||
+		    l->work == NULL ? PARE_ENOMEM : PARE_OK;
+	}
 	l->logits = l->start == NULL ? NULL : mem_big(room,
 	    (size_t)r->v->labels * sizeof(*l->logits), err);
 	return l->logits == NULL ? PARE_ENOMEM : PARE_OK;
@@ -213,6 +288,63 @@ keep_logits(struct run *r, int64_t batch, const float *logits)
 	}
 }
 
+/* Which tokens of a batch are asked about, and the rows that tell: of a causal
+ * model those before. Returns how many. */
+static int64_t
+list_rows(const struct lane *l, int64_t batch)
+{
+	const struct order *o = &l->run->order;
+	int before = l->run->m->hp.head == HEAD_LM;
+	int64_t n = 0;
+
+	for (int64_t i = o->batch[batch]; i < o->batch[batch + 1]; i++) {
+		const struct sample *s = &l->run->d->sample[o->sample[i]];
+		int64_t first = l->start[i - o->batch[batch]];
+
+		for (int k = 0; k < s->nscored; k++) {
+			l->rows[n] = first + s->scored[k] - before;
+			l->number[n++] = s->scored_at + k;
+		}
+	}
+	return n;
+}
+
+/* The logarithm of the sum of exponentials, by way of the softmax: the likeliest
+ * value has probability 1 by that sum. */
+static double
+sum_logits(const float *logits, int64_t n, int64_t best, float *work)
+{
+	memcpy(work, logits, (size_t)n * sizeof(*work));
+	elem_softmax(work, n);
+	return (double)logits[best] - log((double)work[best]);
+}
+
+/* `take` of struct forward. */
+static void
+take_tokens(const float *logits, int64_t first, int64_t n, void *ctx)
+{
+	struct lane *l = ctx;
+	struct run *r = l->run;
+	struct evaluation *v = r->v;
+	const int64_t vocab = r->m->hp.vocab;
+
+	for (int64_t i = 0; i < n; i++, logits += vocab) {
+		int64_t t = l->number[first + i];
+		int best = score_class(logits, (int)vocab);
+		double lse = sum_logits(logits, vocab, best, l->work);
+
+		v->predicted[t] = best;
+		v->logits[t] = (float)((double)logits[v->gold[t]] - lse);
+		if (r->keeps)
+			reference_put(r->reference, t, logits, lse);
+		if (v->kl == NULL)
+			continue;
+		v->kl[t] = (float)reference_divergence(r->reference, t,
+		    logits, lse, l->work);
+		v->same[t] = best == r->reference->best[t];
+	}
+}
+
 static enum pare_rc
 run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 {
@@ -221,6 +353,13 @@ run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 	struct batch b = order_batch(&r->order, batch, l->start);
 	enum pare_rc rc;
 
+	if (r->v->per_token) {
+		f.take = take_tokens;
+		f.ctx = l;
+		f.rows = l->rows;
+		f.nrows = list_rows(l, batch);
+	}
+
 	if (r->blocks != NULL)
 		blocks_use(r->blocks, batch, &f, l->keep);
 	rc = engine_forward(l->engine, r->m, &b, &f, err);
@@ -228,7 +367,8 @@ run_batch(struct lane *l, int64_t batch, struct pare_err *err)
 		return rc;
 	if (r->blocks != NULL)
 		blocks_ran(r->blocks, batch);
-	keep_logits(r, batch, l->logits);
+	if (!r->v->per_token)
+		keep_logits(r, batch, l->logits);
 	return PARE_OK;
 }
 
@@ -292,6 +432,13 @@ lane_work(void *arg)
 
 /* ---- telling ---- */
 
+static enum metric
+metric_wanted(const struct run *r)
+{
+	return r->o->metric < METRIC_COUNT ? r->o->metric :
+	    metric_of(r->m->hp.head);
+}
+
 static void
 tell_partial(struct run *r)
 {
@@ -299,10 +446,14 @@ tell_partial(struct run *r)
 	struct evaluation *v = r->v;
 	struct evaluation_partial p;
 
-	if (r->score.n == 0 || (o->watch == NULL && o->stop != STOP_CI))
+	if ((r->score.n == 0 && r->tokens.n == 0) || (o->watch == NULL && o->stop != STOP_CI))
 		return;
-	score_value(&r->score, r->m, o->metric, true, v);
-	score_interval(&r->score, SCORE_DRAWS_LOOK, v);
+	if (v->per_token) {
+		token_score_value(&r->tokens, metric_wanted(r), true, v);
+	} else {
+		score_value(&r->score, r->m, o->metric, true, v);
+		score_interval(&r->score, SCORE_DRAWS_LOOK, v);
+	}
 	p = (struct evaluation_partial){ .n = v->n, .total = v->labelled,
 		.value = v->value, .low = v->low, .high = v->high,
 		.ran = r->ran, .predicted = v->predicted, .gold = v->gold };
@@ -328,6 +479,9 @@ is_narrow(struct run *r)
 	double most = 2 * r->o->half_width;
 	int64_t n = r->score.n;
 
+	if (v->per_token)
+		return r->tokens.n >= WINDOWS_MIN && v->high - v->low <=
+		    (v->metric == METRIC_PERPLEXITY ? most * v->value : most);
 	if (v->metric == METRIC_ACCURACY)
 		return n > 0 && v->high - v->low <= most;
 	if (n < BOOTSTRAP_MIN || !(v->high - v->low <= 1.2 * most) ||
@@ -378,8 +532,13 @@ tell_batch(struct run *r, int64_t batch)
 		int64_t s = r->order.sample[i];
 		const struct sample *x = &r->d->sample[s];
 
-		r->ran[s] = 1;
 		v->tokens += x->tokens.n;
+		if (v->per_token) {
+			memset(r->ran + x->scored_at, 1, (size_t)x->nscored);
+			token_score_add(&r->tokens, v, s);
+			continue;
+		}
+		r->ran[s] = 1;
 		if (v->gold[s] < 0)
 			continue;
 		score_add(&r->score, r->m, x, v->logits + s * v->labels,
@@ -492,6 +651,39 @@ note_gold(struct run *r)
 	}
 }
 
+/* Room for what is told of tokens, and for the reference. */
+static enum pare_rc
+open_tokens(struct run *r, struct evaluator *e, struct pare_err *err)
+{
+	const struct model *m = r->m, *original = r->o->original;
+	struct evaluation *v = r->v;
+	size_t n = (size_t)r->d->nscored;
+
+	v->total = v->labelled = r->d->nscored;
+	if (token_windows(v, r->d, err) != PARE_OK || (v->predicted =
+	    mem_big_zero(n, sizeof(*v->predicted), err)) == NULL ||
+	    (v->logits = mem_big_zero(n, sizeof(*v->logits), err)) == NULL)
+		return PARE_ENOMEM;
+	if (original == NULL)
+		return PARE_OK;
+	if (original == m || model_hash(original) == model_hash(m)) {
+		if (!evaluator_keeps(e, m, r->d))
+			r->reference = reference_new(r->d->nscored,
+			    m->hp.vocab);
+		r->keeps = r->reference != NULL;
+		return PARE_OK;
+	}
+	if (!evaluator_keeps(e, original, r->d) ||
+	    e->reference->vocab != m->hp.vocab)
+		return PARE_OK;
+	r->reference = e->reference;
+	v->kl = mem_big_zero(n, sizeof(*v->kl), err);
+	v->same = v->kl == NULL ? NULL : mem_big_zero(n, 1, err);
+	v->divergence = (struct divergence){ .reference = e->reference->model,
+		.kept = e->reference->keep, .vocab = e->reference->vocab };
+	return v->same == NULL ? PARE_ENOMEM : PARE_OK;
+}
+
 static enum pare_rc
 open_result(struct run *r, struct pare_err *err)
 {
@@ -543,15 +735,19 @@ open_blocks(struct run *r, struct evaluator *e)
 static enum pare_rc
 run_open(struct run *r, struct evaluator *e, struct pare_err *err)
 {
+	bool tokens = head_gives_tokens(r->m->hp.head);
 	int n = kernel_threads();
 	enum pare_rc rc;
 
 	if ((rc = order_make(&r->order, r->m, r->d, err)) != PARE_OK ||
-	    (rc = open_result(r, err)) != PARE_OK ||
-	    (rc = score_open(&r->score, r->order.labelled, err)) != PARE_OK)
+	    (rc = tokens ? open_tokens(r, e, err) : open_result(r, err)) !=
+	    PARE_OK || (rc = tokens ?
+	    token_score_open(&r->tokens, r->order.labelled, err) :
+	    score_open(&r->score, r->order.labelled, err)) != PARE_OK)
 		return rc;
 	r->done = mem_big_zero((size_t)r->order.nbatches + 1, 1, err);
-	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->d->n, 1, err);
+	r->ran = r->done == NULL ? NULL : mem_big_zero((size_t)r->v->total, 1,
+	    err);
 	if (r->ran == NULL)
 		return PARE_ENOMEM;
 	if (!r->o->fresh)
@@ -571,13 +767,19 @@ run_close(struct run *r)
 		free(r->lane[i].start);
 		free(r->lane[i].logits);
 		free(r->lane[i].keep);
+		free(r->lane[i].rows);
+		free(r->lane[i].number);
+		free(r->lane[i].work);
 	}
 	free(r->lane);
 	free(r->done);
 	free(r->ran);
 	if (r->blocks != NULL)
 		blocks_end(r->blocks);
+	if (r->keeps)
+		reference_free(r->reference);
 	score_close(&r->score);
+	token_score_close(&r->tokens);
 	order_free(&r->order);
 	pthread_cond_destroy(&r->finished);
 	pthread_mutex_destroy(&r->lock);
@@ -597,9 +799,25 @@ cut_result(struct run *r)
 		if (v->ran[i])
 			continue;
 		v->predicted[i] = 0;
+		if (v->kl != NULL) {
+			v->kl[i] = 0;
+			v->same[i] = 0;
+		}
 		memset(v->logits + i * v->labels, 0,
 		    (size_t)v->labels * sizeof(*v->logits));
 	}
+}
+
+static void
+tell_all(struct run *r)
+{
+	if (r->v->per_token) {
+		token_score_value(&r->tokens, metric_wanted(r), false, r->v);
+		token_score_divergence(&r->tokens, r->v);
+		return;
+	}
+	score_value(&r->score, r->m, r->o->metric, false, r->v);
+	score_interval(&r->score, SCORE_DRAWS, r->v);
 }
 
 static enum pare_rc
@@ -619,23 +837,36 @@ run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 	if (r->stopped)
 		cut_result(r);
 	r->v->seconds = task_now() - begin;
-	score_value(&r->score, r->m, r->o->metric, false, r->v);
-	score_interval(&r->score, SCORE_DRAWS, r->v);
+	tell_all(r);
 	r->v->model_hash = model_hash(r->m);
+	if (r->keeps && !r->stopped) {
+		r->reference->model = r->v->model_hash;
+		r->reference->data = r->d->hash;
+		reference_free(e->reference);
+		e->reference = r->reference;
+		r->keeps = false;
+	}
 	return PARE_OK;
 }
 
-enum pare_rc
-evaluate_run(struct evaluator *e, const struct model *m,
+bool
+evaluate_can(const struct model *m, const struct dataset *d)
+{
+	if (m->hp.head == HEAD_NONE || d == NULL || !d->encoded)
+		return false;
+	return head_gives_tokens(m->hp.head) ?
+	    check_tokens(m, d, NULL) == PARE_OK : d->has_labels;
+}
+
+static enum pare_rc
+evaluate_one(struct evaluator *e, const struct model *m,
     const struct dataset *d, const struct evaluate_options *o,
     struct evaluation *out, struct task *task, struct pare_err *err)
 {
 	struct evaluation v = { .data_hash = d->hash, .stop = o->stop };
 	struct run r = { .m = m, .d = d, .o = o, .task = task, .v = &v };
-	enum pare_rc rc = check_input(m, d, o, err);
+	enum pare_rc rc;
 
-	if (rc != PARE_OK)
-		return rc;
 	pthread_mutex_init(&r.lock, NULL);
 	pthread_cond_init(&r.finished, NULL);
 	rc = run_all(&r, e, err);
@@ -645,6 +876,56 @@ evaluate_run(struct evaluator *e, const struct model *m,
 	else
 		evaluation_free(&v);
 	return rc;
+}
+
+/* Runs the original for its distributions, where they are wanted and not kept. */
+static enum pare_rc
+need_reference(struct evaluator *e, const struct model *m,
+    const struct dataset *d, const struct evaluate_options *o,
+    struct task *task, struct pare_err *err)
+{
+	struct evaluate_options own = { .metric = METRIC_COUNT,
+		.fresh = o->fresh, .original = o->original };
+	struct evaluation v;
+	enum pare_rc rc;
+
+	if (o->original == NULL || o->original == m ||
+	    !head_gives_tokens(m->hp.head) ||
+	    o->original->hp.vocab != m->hp.vocab ||
+	    model_hash(o->original) == model_hash(m) ||
+	    evaluator_keeps(e, o->original, d))
+		return PARE_OK;
+	rc = evaluate_one(e, o->original, d, &own, &v, task, err);
+	if (rc == PARE_OK)
+		evaluation_free(&v);
+	return rc;
+}
+
+enum pare_rc
+evaluate_run(struct evaluator *e, const struct model *m,
+    const struct dataset *d, const struct evaluate_options *o,
+    struct evaluation *out, struct task *task, struct pare_err *err)
+{
+	enum pare_rc rc = check_input(m, d, o, err);
+
+	if (rc == PARE_OK)
+		rc = need_reference(e, m, d, o, task, err);
+	return rc == PARE_OK ? evaluate_one(e, m, d, o, out, task, err) : rc;
+}
+
+static enum pare_rc
+rescore_tokens(struct run *r, const struct evaluation *from,
+    struct pare_err *err)
+{
+	enum pare_rc rc = token_score_open(&r->tokens, from->windows, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	evaluation_copy(r->v, from);
+	for (int64_t w = 0; w < from->windows; w++)
+		token_score_add(&r->tokens, r->v, w);
+	tell_all(r);
+	return PARE_OK;
 }
 
 static enum pare_rc
@@ -680,8 +961,10 @@ evaluation_rescore(const struct evaluation *from, const struct model *m,
 	enum pare_rc rc = check_input(m, d, &o, err);
 
 	if (rc == PARE_OK)
-		rc = rescore(&r, from, err);
+		rc = from->per_token ? rescore_tokens(&r, from, err) :
+		    rescore(&r, from, err);
 	score_close(&r.score);
+	token_score_close(&r.tokens);
 	order_free(&r.order);
 	return rc;
 }
@@ -689,6 +972,10 @@ evaluation_rescore(const struct evaluation *from, const struct model *m,
 void
 evaluation_labels(struct evaluation *v, const struct dataset *d)
 {
+	if (v->per_token) {
+		token_windows(v, d, NULL);
+		return;
+	}
 	for (int64_t i = 0; i < v->total; i++) {
 		const struct sample *x = &d->sample[i];
 
@@ -709,6 +996,10 @@ evaluation_free(struct evaluation *v)
 	free(v->logits);
 	free(v->gold);
 	free(v->ran);
+	free(v->window);
+	free(v->bytes);
+	free(v->kl);
+	free(v->same);
 	memset(v, 0, sizeof(*v));
 }
 
@@ -727,6 +1018,12 @@ evaluation_copy(struct evaluation *to, const struct evaluation *from)
 	to->predicted = copy_of(from->predicted, n * sizeof *from->predicted);
 	to->gold = copy_of(from->gold, n * sizeof *from->gold);
 	to->ran = copy_of(from->ran, n);
+	to->window = copy_of(from->window, ((size_t)from->windows + 1) *
+	    sizeof *from->window);
+	to->bytes = copy_of(from->bytes, (size_t)from->windows *
+	    sizeof *from->bytes);
+	to->kl = copy_of(from->kl, n * sizeof *from->kl);
+	to->same = copy_of(from->same, n);
 	to->logits = copy_of(from->logits,
 	    n * (size_t)from->labels * sizeof *from->logits);
 }

@@ -31,6 +31,8 @@ struct draw {
 bool
 order_is_gold(const struct model *m, const struct sample *s)
 {
+	if (head_gives_tokens(m->hp.head))
+		return s->nscored > 0;
 	return m->hp.head == HEAD_REGRESS ? !isnan(s->score) : s->label >= 0;
 }
 
@@ -49,7 +51,8 @@ class_of(const struct model *m, const struct sample *s)
 {
 	if (!order_is_gold(m, s))
 		return -1;
-	return m->hp.head == HEAD_REGRESS ? 0 : s->label;
+	return m->hp.head == HEAD_REGRESS || head_gives_tokens(m->hp.head) ?
+	    0 : s->label;
 }
 
 /* Gives the samples of a class, list[0..n), their places. */
@@ -97,6 +100,14 @@ draw_samples(struct order *o, const struct model *m, const struct dataset *d,
 	return PARE_OK;
 }
 
+/* The hidden tokens of a sample give way to the mask. */
+static void
+hide(const struct dataset *d, const struct sample *s, int32_t *ids)
+{
+	for (int k = 0; k < s->nscored; k++)
+		ids[s->scored[k]] = d->mask;
+}
+
 static void
 lay_out(struct order *o, const struct dataset *d)
 {
@@ -109,6 +120,8 @@ lay_out(struct order *o, const struct dataset *d)
 		o->token[i] = at;
 		if (t->n > 0) {
 			memcpy(o->ids + at, t->id, size);
+			if (d->cut.custom == CUT_MASKED)
+				hide(d, &d->sample[o->sample[i]], o->ids + at);
 			if (o->types != NULL)
 				memcpy(o->types + at, t->type, size);
 		}
@@ -152,6 +165,18 @@ cut(struct order *o)
 		o->batch_token[i] = o->token[o->batch[i]];
 }
 
+static void
+count_scored(struct order *o, const struct dataset *d)
+{
+	for (int64_t i = 0; i < o->nbatches; i++) {
+		int64_t n = 0;
+
+		for (int64_t k = o->batch[i]; k < o->batch[i + 1]; k++)
+			n += d->sample[o->sample[k]].nscored;
+		o->scored = n > o->scored ? n : o->scored;
+	}
+}
+
 enum pare_rc
 order_make(struct order *o, const struct model *m, const struct dataset *d,
     struct pare_err *err)
@@ -175,6 +200,7 @@ order_make(struct order *o, const struct model *m, const struct dataset *d,
 		return PARE_ENOMEM;
 	lay_out(o, d);
 	cut(o);
+	count_scored(o, d);
 	return PARE_OK;
 }
 

@@ -24,7 +24,8 @@ struct order {
 	int64_t nbatches;
 	int64_t *batch;		/* nbatches + 1: its first place */
 	int64_t *batch_token;	/* nbatches + 1: its first token */
-	int64_t labelled;	/* samples with a label */
+	int64_t labelled;	/* samples with a label, or that are scored */
+	int64_t scored;		/* tokens of the batch with the most scored */
 	int64_t room;		/* sequences of the largest batch */
 };
 

@@ -12,20 +12,43 @@ enum { ROUNDS_MAX = 1000, ROUNDS_MIN = 100 };
 
 const struct metric_facts metric_table[METRIC_COUNT] = {
 	[METRIC_ACCURACY] = { "accuracy", "share of predictions that are right",
-	    true, false },
+	    true, false, false },
 	[METRIC_F1] = { "f1",
 	    "harmonic mean of precision and recall of class 1",
-	    true, false },
+	    true, false, false },
 	[METRIC_MCC] = { "mcc",
 	    "Matthews correlation of predictions and labels",
-	    false, false },
+	    false, false, false },
 	[METRIC_PEARSON] = { "pearson", "linear correlation of scores", false,
-	    true },
+	    true, false },
 	[METRIC_SPEARMAN] = { "spearman", "rank correlation of scores", false,
-	    true },
+	    true, false },
 	[METRIC_LOSS] = { "loss", "mean cross-entropy, or mean squared error "
-	    "of scores", false, false },
+	    "of scores", false, false, false },
+	[METRIC_PERPLEXITY] = { "perplexity", "of models of tokens: e to the "
+	    "mean cross-entropy of a token", false, false, true },
+	[METRIC_BITS] = { "bits_per_byte", "of models of tokens: cross-entropy "
+	    "by bytes of text", false, false, true },
 };
+
+bool
+metric_fits(enum metric metric, enum head_kind head)
+{
+	const struct metric_facts *f = &metric_table[metric];
+
+	if (metric == METRIC_LOSS)
+		return true;
+	if (head_gives_tokens(head))
+		return f->tokens || metric == METRIC_ACCURACY;
+	return !f->tokens && f->regression == (head == HEAD_REGRESS);
+}
+
+enum metric
+metric_of(enum head_kind head)
+{
+	return head == HEAD_REGRESS ? METRIC_PEARSON : head == HEAD_LM ?
+	    METRIC_PERPLEXITY : METRIC_ACCURACY;
+}
 
 bool
 metric_find(const char *name, enum metric *out)
@@ -185,13 +208,10 @@ void
 score_value(const struct score *s, const struct model *m, enum metric metric,
     bool only, struct evaluation *v)
 {
-	bool regression = m->hp.head == HEAD_REGRESS;
-
 	v->n = s->n;
-	v->metric = metric < METRIC_COUNT ? metric : regression ?
-	    METRIC_PEARSON : METRIC_ACCURACY;
+	v->metric = metric < METRIC_COUNT ? metric : metric_of(m->hp.head);
 	for (int i = 0; i < METRIC_COUNT; i++) {
-		bool fits = metric_table[i].regression == regression &&
+		bool fits = metric_fits((enum metric)i, m->hp.head) &&
 		    (i != METRIC_F1 || v->labels == 2) &&
 		    (!only || i == (int)v->metric);
 

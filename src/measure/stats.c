@@ -251,3 +251,99 @@ stats_bootstrap(stats_statistic *f, void *ctx, int64_t n, int rounds,
 	free(index);
 	free(v);
 }
+
+/* The continued fraction of the incomplete beta function (Abramowitz and Stegun
+ * 26.5.8), evaluated by Lentz's method. */
+static double
+beta_fraction(double a, double b, double x)
+{
+	const double tiny = 1e-300;
+	double c = 1, d = 1 - (a + b) * x / (a + 1), f;
+
+	d = 1 / (fabs(d) < tiny ? tiny : d);
+	f = d;
+	for (int k = 1; k < 10000; k++) {
+		double e = k * (b - k) * x / ((a + 2 * k - 1) * (a + 2 * k));
+		double o = -(a + k) * (a + b + k) * x / ((a + 2 * k) *
+		    (a + 2 * k + 1)), step;
+
+		d = 1 + e * d;
+		c = 1 + e / c;
+		d = 1 / (fabs(d) < tiny ? tiny : d);
+		c = fabs(c) < tiny ? tiny : c;
+		f *= c * d;
+		d = 1 + o * d;
+		c = 1 + o / c;
+		d = 1 / (fabs(d) < tiny ? tiny : d);
+		c = fabs(c) < tiny ? tiny : c;
+		step = c * d;
+		f *= step;
+		if (fabs(step - 1) < 1e-14)
+			break;
+	}
+	return f;
+}
+
+static double
+incomplete_beta(double a, double b, double x)
+{
+	double front;
+
+	if (x <= 0 || x >= 1)
+		return x <= 0 ? 0 : 1;
+	front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) +
+	    b * log1p(-x));
+	return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a :
+	    1 - front * beta_fraction(b, a, 1 - x) / b;
+}
+
+double
+stats_student(double t, double df)
+{
+	return incomplete_beta(df / 2, 0.5, df / (df + t * t));
+}
+
+double
+stats_student95(double df)
+{
+	double low = 0, high = 13;	/* 12.71 for one degree */
+
+	for (int i = 0; i < 60; i++) {
+		double middle = (low + high) / 2;
+
+		if (stats_student(middle, df) > 0.05)
+			low = middle;
+		else
+			high = middle;
+	}
+	return high;
+}
+
+struct stats_ratio
+stats_ratio(const double *y, const double *x, int64_t n)
+{
+	struct stats_ratio r = { NAN, NAN, NAN, NAN };
+	double sy = 0, sx = 0, square = 0, se, half;
+
+	for (int64_t i = 0; i < n; i++) {
+		sy += y[i];
+		sx += x[i];
+	}
+	if (n < 1 || sx <= 0)
+		return r;
+	r.value = sy / sx;
+	if (n < 2)
+		return r;
+	for (int64_t i = 0; i < n; i++) {
+		double e = y[i] - r.value * x[i];
+
+		square += e * e;
+	}
+	se = sqrt(square * (double)n / (double)(n - 1)) / sx;
+	half = stats_student95((double)(n - 1)) * se;
+	r.low = r.value - half;
+	r.high = r.value + half;
+	r.p = se > 0 ? stats_student(r.value / se, (double)(n - 1)) :
+	    r.value == 0 ? 1 : 0;
+	return r;
+}

@@ -32,6 +32,21 @@ typedef double stats_statistic(void *ctx, const int64_t *index, int64_t n);
 void stats_bootstrap(stats_statistic *f, void *ctx, int64_t n, int rounds,
     uint64_t seed, double *low, double *high);
 
+/* Student's t: the two-sided p of t with df degrees of freedom, and the t whose
+ * p is 0.05. */
+double stats_student(double t, double df);
+double stats_student95(double df);
+
+/* A ratio of sums over n clusters, as a mean over tokens that come in windows:
+ * its 95 % interval by Student's t and the linearised variance, which counts
+ * clusters as independent and nothing inside them (Cochran, Sampling
+ * Techniques, 1977, section 6.3), and the p of a ratio of 0. low, high and p are
+ * NAN for fewer than two clusters. */
+struct stats_ratio {
+	double value, low, high, p;
+};
+struct stats_ratio stats_ratio(const double *y, const double *x, int64_t n);
+
 /* q in [0, 1] of unsorted v (sorted in place), linear interpolation. */
 double stats_quantile(double *v, int64_t n, double q);
 

@@ -13,24 +13,43 @@
 /* "auto", then the names of metric_table[]; a walk in the tests holds them
  * equal. */
 static const char *const metric_choices[] = { "auto", "accuracy", "f1", "mcc",
-	"pearson", "spearman", "loss", NULL };
+	"pearson", "spearman", "loss", "perplexity", "bits_per_byte", NULL };
+
+static const char *const custom_choices[] = { "chunks", "stride", NULL };
 
 enum metric
 work_metric(const struct model *m)
 {
-	return m->hp.head == HEAD_REGRESS ? METRIC_PEARSON : METRIC_ACCURACY;
+	return metric_of(m->hp.head);
 }
 
 static enum pare_rc
 check_head(const struct model *m, struct pare_err *err)
 {
-	if (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS)
+	if (m->hp.head != HEAD_NONE)
 		return PARE_OK;
-	err_set(err, PARE_EUSER, m->hp.head == HEAD_MLM ?
-	    "%s has a masked-LM head: labels cannot judge it" :
-	    "%s has no head to evaluate", m->origin->name);
-	return err_hint(err, m->hp.head == HEAD_MLM ? "predict" :
-	    "predict what=hidden");
+	err_set(err, PARE_EUSER, "%s has no head to evaluate",
+	    m->origin->name);
+	return err_hint(err, "predict what=hidden");
+}
+
+static const struct model *
+original(const struct session *s)
+{
+	return s->history.state[0].model;
+}
+
+/* What is remembered of a model of tokens, unless its divergence is from another
+ * original. */
+static const struct evaluation *
+fit(const struct session *s, const struct model *m,
+    const struct evaluation *v)
+{
+	if (v == NULL || !v->per_token || m == original(s) ||
+	    m->hp.vocab != original(s)->hp.vocab ||
+	    model_hash(m) == model_hash(original(s)))
+		return v;
+	return v->divergence.reference == model_hash(original(s)) ? v : NULL;
 }
 
 /* The same logits judged by another metric. */
@@ -43,8 +62,8 @@ recall_other(const struct session *s, const struct model *m,
 	struct evaluation v;
 
 	for (int k = 0; k < METRIC_COUNT && known == NULL; k++)
-		known = memory_evaluation(s->memory, model_hash(m), d,
-		    (enum metric)k);
+		known = fit(s, m, memory_evaluation(s->memory, model_hash(m),
+		    d, (enum metric)k));
 	if (known == NULL || evaluation_rescore(known, m, d, metric, &v,
 	    NULL) != PARE_OK)
 		return NULL;
@@ -59,8 +78,8 @@ recall(const struct session *s, const struct model *m, enum metric metric)
 
 	if (!settings_bool(s->settings, SET_CACHE))
 		return NULL;
-	v = memory_evaluation(s->memory, model_hash(m), s->data[ROLE_EVAL],
-	    metric);
+	v = fit(s, m, memory_evaluation(s->memory, model_hash(m),
+	    s->data[ROLE_EVAL], metric));
 	return v != NULL ? v : recall_other(s, m, metric);
 }
 
@@ -83,12 +102,34 @@ run_samples(struct session *s, const struct model *m,
 	return rc;
 }
 
+/* A language model is compared with the original's distributions: where those
+ * are not kept it runs first, and that result is remembered too. */
+static enum pare_rc
+need_original(struct session *s, const struct model *m, enum metric metric,
+    struct task *task, struct pare_err *err)
+{
+	struct evaluate_options o = { .metric = metric,
+		.original = original(s) };
+	struct evaluation v;
+	enum pare_rc rc;
+
+	if (!head_gives_tokens(m->hp.head) || m == original(s) ||
+	    m->hp.vocab != original(s)->hp.vocab ||
+	    evaluator_keeps(s->evaluator, original(s), s->data[ROLE_EVAL]))
+		return PARE_OK;
+	rc = run_samples(s, original(s), &o, &v, task, err);
+	if (rc == PARE_OK)
+		memory_keep_evaluation(s->memory, &v);
+	return rc;
+}
+
 enum pare_rc
 work_evaluate(struct session *s, const struct model *m, enum metric metric,
     bool fresh, const struct evaluation **out, bool *cached,
     struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = metric, .fresh = fresh };
+	struct evaluate_options o = { .metric = metric, .fresh = fresh,
+		.original = original(s) };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -99,7 +140,9 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
 		*cached = *out != NULL;
 	if (*out != NULL)
 		return PARE_OK;
-	rc = run_samples(s, m, &o, &v, task, err);
+	rc = need_original(s, m, metric, task, err);
+	if (rc == PARE_OK)
+		rc = run_samples(s, m, &o, &v, task, err);
 	if (rc == PARE_OK)
 		*out = memory_keep_evaluation(s->memory, &v);
 	return rc;
@@ -131,7 +174,41 @@ interval(double low, double high)
 }
 
 static void
-put_evaluation(const struct evaluation *v, bool cached, json_t *doc)
+put_divergence(const struct divergence *d, json_t *doc)
+{
+	json_t *o;
+
+	if (d->reference == 0)
+		return;
+	o = json_object();
+	result_put_real(o, "mean", d->mean);
+	json_object_set_new(o, "ci95", interval(d->low, d->high));
+	result_put_real(o, "median", d->median);
+	result_put_real(o, "p99", d->p99);
+	result_put_real(o, "max", d->max);
+	result_put_real(o, "same_top", d->same);
+	json_object_set_new(o, "same_top_ci95", interval(d->same_low,
+	    d->same_high));
+	result_put_int(o, "kept", d->kept);
+	result_put_int(o, "vocab", d->vocab);
+	json_object_set_new(doc, "divergence", o);
+}
+
+static void
+put_cut(const struct dataset *d, json_t *doc)
+{
+	if (d->cut.custom == CUT_NONE)
+		return;
+	result_put_text(doc, "custom", cut_custom_names[d->cut.custom]);
+	if (d->is_text) {
+		result_put_int(doc, "context", d->cut.context);
+		result_put_int(doc, "stride", d->cut.stride);
+	}
+}
+
+static void
+put_evaluation(const struct session *s, const struct evaluation *v,
+    bool cached, json_t *doc)
 {
 	json_t *all = json_object();
 
@@ -151,17 +228,32 @@ put_evaluation(const struct evaluation *v, bool cached, json_t *doc)
 	result_put_int(doc, "from_layer", v->from);
 	json_object_set_new(doc, "metrics", all);
 	result_put_bool(doc, "cached", cached);
+	if (!v->per_token)
+		return;
+	put_cut(s->data[ROLE_EVAL], doc);
+	result_put_int(doc, "windows", v->windows);
+	put_divergence(&v->divergence, doc);
 }
 
 static void
 put_comparison(const struct comparison *c, json_t *doc)
 {
+	json_t *o;
+
 	result_put_real(doc, "delta", c->delta);
 	result_put_int(doc, "fixed", c->fixed);
 	result_put_int(doc, "broke", c->broke);
 	result_put_int(doc, "changed", c->changed);
 	result_put_real(doc, "mcnemar_p", c->p);
 	result_put_text(doc, "verdict", c->verdict);
+	if (c->ratio == 0)
+		return;
+	o = json_object();
+	result_put_real(o, "value", c->ratio);
+	result_put_real(o, "low", c->ratio_low);
+	result_put_real(o, "high", c->ratio_high);
+	result_put_real(o, "p", c->ratio_p);
+	json_object_set_new(doc, "ratio", o);
 }
 
 static void
@@ -209,7 +301,8 @@ eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
 	struct evaluate_options o = { .metric = ask->metric,
-		.fresh = ask->fresh, .stop = ask->stop, .half_width = ask->half_width };
+		.fresh = ask->fresh, .stop = ask->stop,
+		.half_width = ask->half_width, .original = original(s) };
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -224,7 +317,7 @@ eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
 		    err);
 	if (rc != PARE_OK)
 		return rc;
-	put_evaluation(&v, false, doc);
+	put_evaluation(s, &v, false, doc);
 	if (o.against != NULL)
 		put_against(o.against, &v, ask->against, doc);
 	if (v.partial)
@@ -252,7 +345,7 @@ work_eval_doc(struct session *s, int id, const struct eval_ask *ask,
 	    err);
 	if (rc != PARE_OK)
 		return rc;
-	put_evaluation(v, cached, doc);
+	put_evaluation(s, v, cached, doc);
 	rc = base_of(s, id, ask, &base, notes, task, err);
 	if (rc == PARE_OK && base != NULL)
 		put_against(base, v, ask->against, doc);
@@ -266,15 +359,16 @@ read_metric(const struct session *s, const struct arg_list *args,
 {
 	const struct model *m = session_model(s);
 	const char *name = arg_choice(args, "metric");
-	bool score = m->hp.head == HEAD_REGRESS;
+	enum head_kind head = m->hp.head;
 
 	*out = work_metric(m);
 	if (strcmp(name, "auto") == 0 || !metric_find(name, out))
 		return PARE_OK;
-	if (*out == METRIC_LOSS || metric_table[*out].regression == score)
+	if (metric_fits(*out, head))
 		return PARE_OK;
 	err_set(err, PARE_EUSER, "%s is not for a model that gives %s", name,
-	    score ? "a score" : "a class");
+	    head_gives_tokens(head) ? "tokens" : head == HEAD_REGRESS ?
+	    "a score" : "a class");
 	return err_hint(err, "eval metric=%s",
 	    metric_table[work_metric(m)].name);
 }
@@ -311,6 +405,13 @@ static const struct arg_spec eval_args[] = {
 	    "the state to compare with" },
 	{ "fresh", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
 	    "run every layer again instead of recalling" },
+	{ "custom", ARG_CHOICE, 0, 0, 0, NULL, custom_choices, NULL,
+	    "how a language model reads the text; chunks, or as last time" },
+	{ "context", ARG_INT, 0, 0, 1048576, NULL, NULL, "tokens",
+	    "of a window of the text; 0: the largest power of two up to 512 "
+	    "that makes 8 windows" },
+	{ "stride", ARG_INT, 0, 0, 1048576, NULL, NULL, "tokens",
+	    "from window to window of custom=stride; 0: half the context" },
 	{ "stop", ARG_TEXT, 0, 0, 0, "none", NULL, NULL,
 	    "ci:1.0 stops when the interval is at most 1.0 points wide to "
 	    "each side, decided when the comparison is" },
@@ -318,7 +419,46 @@ static const struct arg_spec eval_args[] = {
 };
 
 static const char *const eval_examples[] = { "eval", "eval metric=f1",
-	"eval against=original", "eval stop=ci:1.0", NULL };
+	"eval against=original", "eval stop=ci:1.0",
+	"eval custom=stride context=128 stride=64", NULL };
+
+/* custom=, context= and stride= cut the text again, for this line and those to
+ * come. */
+static enum pare_rc
+read_cut(struct session *s, const struct arg_list *args, struct pare_err *err)
+{
+	bool custom = arg_get(args, "custom")->set;
+	bool context = arg_get(args, "context")->set;
+	bool stride = arg_get(args, "stride")->set;
+	struct dataset_cut how = s->cut;
+	enum pare_rc rc;
+
+	if (!custom && !context && !stride)
+		return PARE_OK;
+	if (session_model(s)->hp.head != HEAD_LM)
+		return err_set(err, PARE_EUSER, "custom, context and stride "
+		    "are for causal language models");
+	if (custom)
+		how.custom = strcmp(arg_choice(args, "custom"), "stride") == 0 ?
+		    CUT_STRIDE : CUT_CHUNKS;
+	if (custom || context)
+		how.stride = 0;
+	if (context)
+		how.context = (int)arg_int(args, "context");
+	if (stride && how.custom != CUT_STRIDE) {
+		err_set(err, PARE_EUSER, "chunks stand side by side: they "
+		    "have no stride");
+		return err_hint(err, "eval custom=stride stride=%s",
+		    arg_text(args, "stride"));
+	}
+	if (stride)
+		how.stride = (int)arg_int(args, "stride");
+	rc = work_cut_data(s, session_model(s), s->tokenizer, &how,
+	    s->data[ROLE_EVAL], err);
+	if (rc == PARE_OK)
+		s->cut = how;
+	return rc;
+}
 
 static enum pare_rc
 run_eval(struct session *s, const struct arg_list *args, json_t *doc,
@@ -333,6 +473,8 @@ run_eval(struct session *s, const struct arg_list *args, json_t *doc,
 	if (rc == PARE_OK)
 		rc = work_state(s, args, "against", "original", &ask.against,
 		    err);
+	if (rc == PARE_OK)
+		rc = read_cut(s, args, err);
 	if (rc != PARE_OK)
 		return rc;
 	return work_eval_doc(s, s->history.current, &ask, doc, notes, task,
@@ -355,7 +497,25 @@ const struct command command_eval = {
 	    "shown to be better (looking again and again is wrong in at most "
 	    "1 of 100 cases; mcnemar_p then is a p that holds at any time), "
 	    "or when the samples left have less than 1 chance in 100 to show "
-	    "it.",
+	    "it.\n"
+	    "A causal language model is judged by its perplexity on the text, "
+	    "in one of two customs whose numbers must not be compared. "
+	    "custom=chunks: windows side by side, the second half of each is "
+	    "scored, and each begins with the mark for a text where the model "
+	    "has one, as llama.cpp does. custom=stride: windows every stride "
+	    "tokens, each token of the text but the first is scored once, with "
+	    "what its first window holds before it, as in the guide of "
+	    "Transformers. What is chosen stays for evaluations to come. A "
+	    "masked language model is asked for 15 % of the tokens of each "
+	    "sample, drawn by the seed of data and hidden behind its mask "
+	    "token. Intervals are over windows or samples (Student's t of a "
+	    "ratio of sums), for the tokens of one hang together; the verdict "
+	    "is by the paired ratio of perplexities. The KL divergence from "
+	    "the original is of its distributions kept in 256 MiB at most: "
+	    "log-probabilities in 16 bits (to within 0.00025), and where that "
+	    "is too much of the likeliest tokens only, the others as one, "
+	    "which tells no more than the true divergence. stop=ci:1.0 is "
+	    "1 % of a perplexity.",
 	.examples = eval_examples,
 	.args = eval_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_NEEDS_DATA |
@@ -415,6 +575,55 @@ put_label(const struct model *m, int k, json_t *o, const char *key)
 	result_put_text(o, key, name);
 }
 
+enum { BEFORE = 12 };
+
+/* A token that is predicted otherwise, and what stands before it. */
+static json_t *
+token_flip(const struct session *s, int64_t window, int position,
+    const int32_t ids[3])
+{
+	static const char *const keys[] = { "gold", "a", "b" };
+	const struct sample *x = &s->data[ROLE_EVAL]->sample[window];
+	int first = position > BEFORE ? position - BEFORE : 0;
+	struct str text = STR_INIT;
+	json_t *o = json_object();
+
+	result_put_int(o, "index", window);
+	result_put_int(o, "position", position);
+	for (int k = 0; k < 3; k++)
+		result_put_text(o, keys[k], s->tokenizer == NULL ? NULL :
+		    tokenizer_piece(s->tokenizer, ids[k]));
+	if (s->tokenizer != NULL)
+		tokenizer_decode(s->tokenizer, x->tokens.id + first,
+		    position - first, false, &text);
+	result_put_text(o, "text", text.s != NULL ? text.s : "");
+	str_free(&text);
+	return o;
+}
+
+static void
+list_tokens(const struct session *s, const struct evaluation *a,
+    const struct evaluation *b, int64_t most, json_t *list)
+{
+	const struct dataset *d = s->data[ROLE_EVAL];
+
+	for (int64_t w = 0; w < d->n && most > 0; w++) {
+		const struct sample *x = &d->sample[w];
+
+		for (int k = 0; k < x->nscored && most > 0; k++) {
+			int64_t t = x->scored_at + k;
+			const int32_t ids[] = { a->gold[t], a->predicted[t],
+				b->predicted[t] };
+
+			if (ids[1] == ids[2])
+				continue;
+			json_array_append_new(list, token_flip(s, w,
+			    x->scored[k], ids));
+			most--;
+		}
+	}
+}
+
 static json_t *
 flip_list(const struct session *s, const struct model *m,
     const struct evaluation *a, const struct evaluation *b, int64_t most)
@@ -423,6 +632,8 @@ flip_list(const struct session *s, const struct model *m,
 	json_t *list = json_array();
 	int64_t n = 0;
 
+	if (head_gives_tokens(m->hp.head) && a->total == b->total)
+		list_tokens(s, a, b, most, list);
 	if (m->hp.head != HEAD_CLASSIFY)
 		return list;
 	for (int64_t i = 0; i < d->n && i < a->total && n < most; i++) {
@@ -493,9 +704,9 @@ const struct command command_compare = {
 /* After the metrics of metric_table[], what else can be expected. */
 static const char *const expect_choices[] = {
 	"accuracy", "f1", "mcc", "pearson", "spearman", "loss",
-	"params", "nonzero", "bytes", "macs_per_token", "tensors", "layers",
+	"perplexity", "bits_per_byte", "params", "nonzero", "bytes", "macs_per_token", "tensors", "layers",
 	"state", "latency_ratio", "latency_ms", "fixed", "broke", "changed",
-	"delta", NULL
+	"delta", "ratio", "divergence", "same_top", NULL
 };
 
 static const char *const op_choices[] = { "<", "<=", ">", ">=", "==", "!=",
@@ -600,8 +811,14 @@ expect_flips(struct session *s, const char *name, double *out,
 	if (rc != PARE_OK)
 		return rc;
 	evaluation_compare(a, b, &c);
-	*out = name[0] == 'f' ? (double)c.fixed : name[0] == 'b' ?
-	    (double)c.broke : name[0] == 'c' ? (double)c.changed : c.delta;
+	*out = strcmp(name, "fixed") == 0 ? (double)c.fixed :
+	    strcmp(name, "broke") == 0 ? (double)c.broke :
+	    strcmp(name, "changed") == 0 ? (double)c.changed :
+	    strcmp(name, "ratio") == 0 ? (c.ratio != 0 ? c.ratio : NAN) :
+	    strcmp(name, "delta") == 0 ? c.delta :
+	    b->divergence.reference == 0 ? NAN :
+	    strcmp(name, "same_top") == 0 ? b->divergence.same :
+	    b->divergence.mean;
 	return PARE_OK;
 }
 
@@ -682,7 +899,8 @@ const struct command command_expect = {
 	.help = "Fail unless a number of the current state is as expected.\n"
 	    "For scripts: pare stops with exit status 4 when it does not hold. "
 	    "Metrics of the samples are measured, or recalled, as eval does; "
-	    "fixed, broke, changed and delta are against the original.",
+	    "fixed, broke, changed, delta, ratio (of perplexities), "
+	    "divergence and same_top are against the original.",
 	.examples = expect_examples,
 	.args = expect_args,
 	.flags = CMD_NEEDS_MODEL | CMD_LONG,

@@ -497,8 +497,7 @@ work_live(struct session *s, bool with_latency, json_t *doc,
 
 	if (!s->interactive || !settings_bool(s->settings, SET_LIVE) ||
 	    s->dry_run || m == NULL || m->ghost ||
-	    s->data[ROLE_EVAL] == NULL || !s->data[ROLE_EVAL]->has_labels ||
-	    (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS))
+	    !evaluate_can(m, s->data[ROLE_EVAL]))
 		return;
 	eval = json_object();
 	ask.metric = work_metric(m);

@@ -209,7 +209,8 @@ const struct command command_open = {
 
 static const struct arg_spec data_args[] = {
 	{ "file", ARG_FILE, ARG_REQUIRED | ARG_WORD, 0, 0, NULL, NULL, NULL,
-	    "a .tsv, .csv, .jsonl or .txt file" },
+	    "a .tsv, .csv, .jsonl or .txt file; for a causal language model "
+	    "any text" },
 	{ "role", ARG_CHOICE, 0, 0, 0, "eval", data_role_names, NULL,
 	    "what the samples are for: measuring, or calibration and training"
 	    },
@@ -220,9 +221,11 @@ static const struct arg_spec data_args[] = {
 	{ "label", ARG_TEXT, 0, 0, 0, NULL, NULL, NULL,
 	    "column of the label" },
 	{ "limit", ARG_INT, 0, 0, 1e15, "0", NULL, "samples",
-	    "draw so many, in the proportions of the labels; 0 takes all" },
+	    "draw so many, in the proportions of the labels, or so many windows "
+	    "of a text; 0 takes all" },
 	{ "seed", ARG_INT, 0, 0, 9007199254740992.0, NULL, NULL, NULL,
-	    "of the draw" },
+	    "of the draw, and of the tokens that are hidden from a masked "
+	    "language model" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 };
 
@@ -280,6 +283,11 @@ put_data(const struct session *s, enum data_role role,
 	result_put_real(doc, "tokens_per_sample", d->encoded && d->n > 0 ?
 	    (double)tokens / (double)d->n : NAN);
 	put_labels(d, session_model(s), doc);
+	result_put_int(doc, "documents", d->ndocs);
+	result_put_int(doc, "scored", d->nscored);
+	result_put_text(doc, "custom", cut_custom_names[d->cut.custom]);
+	if (d->is_text)
+		result_put_int(doc, "context", d->cut.context);
 }
 
 static void
@@ -288,7 +296,7 @@ note_oddities(const struct dataset *d, struct notes *notes)
 	if (d->skipped_rows > 0)
 		notes_add(notes, "%lld rows could not be read and were left "
 		    "out", (long long)d->skipped_rows);
-	if (d->unlabelled > 0)
+	if (d->unlabelled > 0 && d->nscored == 0)
 		notes_add(notes, "%lld samples have no label: they count in "
 		    "predict, not in eval", (long long)d->unlabelled);
 	if (d->truncated > 0)
@@ -324,8 +332,9 @@ data_line(const struct data_source *d, enum data_role role)
 		free(quoted);
 	}
 	if (d->limit > 0)
-		str_addf(&out, " limit=%lld seed=%llu", (long long)d->limit,
-		    (unsigned long long)d->seed);
+		str_addf(&out, " limit=%lld", (long long)d->limit);
+	if (d->limit > 0 || d->seed != 0)
+		str_addf(&out, " seed=%llu", (unsigned long long)d->seed);
 	return str_detach(&out);
 }
 
@@ -409,7 +418,13 @@ const struct command command_data = {
 	.group = GROUP_SEE,
 	.help = "Load a sample set.\n"
 	    "Role eval is what eval, compare and predict use; role calib is "
-	    "what recover trains on, and no measurement ever sees it. Columns "
+	    "what recover trains on, and no measurement ever sees it.\n"
+	    "A causal language model reads running text: a file whose name "
+	    "does not end in .tsv, .csv, .jsonl or .json is one document as "
+	    "it stands; of those that do, and of any file with text=, each "
+	    "row is a document. Documents longer than the model's context "
+	    "are cut into windows, as eval says. For every other model each "
+	    "row is a sample, of a .txt file each line. Columns "
 	    "are found by their names in the header (sentence, text, "
 	    "sentence1 and sentence2, question, label, ...) or named with "
 	    "text=, pair= and label=. Labels may be class numbers or class "

@@ -91,10 +91,13 @@ struct evaluation_file {
 	int64_t n, tokens, total, labelled, labels, from;
 	double value, low, high, loss, seconds;
 	double all[METRIC_COUNT];
+	int64_t per_token;	/* predictions, and with a reference divergences
+				 * and signs, stand behind the logits */
+	struct divergence divergence;
 };
 
 /* To be changed when results of the same inputs change. */
-enum { RESULTS = 1 };
+enum { RESULTS = 2 };
 
 static uint64_t
 evaluation_key(uint64_t model, uint64_t data, enum metric metric)
@@ -113,19 +116,28 @@ store_evaluation(struct memory *m, const struct evaluation *v)
 		.labels = v->labels, .from = v->from, .value = v->value,
 		.low = v->low, .high = v->high, .loss = v->loss,
 		.seconds = v->seconds };
-	size_t logits = (size_t)v->total * (size_t)v->labels *
+	size_t n = (size_t)v->total, logits = n * (size_t)v->labels *
 	    sizeof(*v->logits);
-	char *data;
+	struct str b = STR_INIT;
 
-	if (v->logits == NULL || logits > STORE_ONE - sizeof(f))
+	if (v->logits == NULL || logits > STORE_ONE - sizeof(f) -
+	    (v->per_token ? 9 * n : 0))
 		return;
+	f.per_token = v->per_token;
+	f.divergence = v->divergence;
 	memcpy(f.all, v->all, sizeof(f.all));
-	data = xmalloc(sizeof(f) + logits);
-	memcpy(data, &f, sizeof(f));
-	memcpy(data + sizeof(f), v->logits, logits);
+	str_addn(&b, (const char *)&f, sizeof(f));
+	str_addn(&b, (const char *)v->logits, logits);
+	if (v->per_token)
+		str_addn(&b, (const char *)v->predicted,
+		    n * sizeof(*v->predicted));
+	if (v->kl != NULL) {
+		str_addn(&b, (const char *)v->kl, n * sizeof(*v->kl));
+		str_addn(&b, (const char *)v->same, n);
+	}
 	store_put(m->store, evaluation_key(v->model_hash, v->data_hash,
-	    v->metric), data, sizeof(f) + logits);
-	free(data);
+	    v->metric), b.s, b.n);
+	str_free(&b);
 }
 
 static bool
@@ -135,6 +147,30 @@ are_fine(const float *v, size_t n)
 		if (!isfinite(v[i]))
 			return false;
 	return true;
+}
+
+/* Bytes of what stands behind the header; 0: too many. */
+static size_t
+body_bytes(const struct evaluation_file *f)
+{
+	size_t n = (size_t)f->total, each = (size_t)f->labels * sizeof(float);
+
+	if (f->per_token != 0)
+		each += sizeof(int32_t) + (f->divergence.reference != 0 ?
+		    sizeof(float) + 1 : 0);
+	return n > STORE_ONE / each ? 0 : n * each;
+}
+
+static bool
+is_divergence(const struct divergence *d)
+{
+	const double v[] = { d->mean, d->low, d->high, d->median, d->p99,
+		d->max, d->same, d->same_low, d->same_high };
+
+	for (size_t i = 0; i < sizeof(v) / sizeof(*v); i++)
+		if (isinf(v[i]))
+			return false;
+	return d->kept >= 0 && d->vocab >= d->kept;
 }
 
 /* Whether the numbers are possible for these samples, and the file as long as
@@ -150,14 +186,33 @@ check_file(const struct evaluation_file *f, size_t n, const struct dataset *d)
 	for (int i = 0; i < METRIC_COUNT; i++)
 		if (isinf(f->all[i]))
 			return false;
-	return f->total == d->n && f->n >= 1 && f->n == f->labelled &&
+	if ((f->per_token != 0) != (d->nscored > 0) || (f->per_token != 0 &&
+	    (f->labels != 1 || !is_divergence(&f->divergence))))
+		return false;
+	return f->total == (d->nscored > 0 ? d->nscored : d->n) && f->n >= 1 && f->n == f->labelled &&
 	    f->labelled <= f->total && f->tokens >= 0 && f->labels >= 1 &&
 	    f->labels <= STORE_ONE && f->from >= 0 &&
 	    f->from <= MODEL_LAYERS_MAX && isfinite(f->seconds) &&
-	    f->seconds >= 0 && (n - sizeof(*f)) % sizeof(float) == 0 &&
-	    (n - sizeof(*f)) / sizeof(float) / (size_t)f->labels ==
-	    (size_t)f->total && (n - sizeof(*f)) / sizeof(float) %
-	    (size_t)f->labels == 0;
+	    f->seconds >= 0 && body_bytes(f) != 0 &&
+	    n - sizeof(*f) == body_bytes(f);
+}
+
+/* What is read of tokens; ids are checked later. */
+static void
+fill_tokens(struct evaluation *v, const char *at)
+{
+	size_t n = (size_t)v->total;
+
+	memcpy(v->predicted, at, n * sizeof(*v->predicted));
+	at += n * sizeof(*v->predicted);
+	if (v->divergence.reference == 0)
+		return;
+	v->kl = xmalloc(n * sizeof(*v->kl));
+	memcpy(v->kl, at, n * sizeof(*v->kl));
+	v->same = xmalloc(n);
+	memcpy(v->same, at + n * sizeof(*v->kl), n);
+	for (size_t i = 0; i < n; i++)
+		v->same[i] = v->same[i] != 0;
 }
 
 static void
@@ -182,7 +237,22 @@ fill_evaluation(struct evaluation *v, const struct evaluation_file *f,
 	memcpy(v->logits, logits, n * labels * sizeof(*v->logits));
 	v->predicted = xmalloc(n * sizeof(*v->predicted));
 	v->gold = xmalloc(n * sizeof(*v->gold));
+	v->per_token = f->per_token != 0;
+	v->divergence = f->divergence;
+	if (v->per_token)
+		fill_tokens(v, (const char *)logits +
+		    n * sizeof(*v->logits));
 	evaluation_labels(v, d);
+}
+
+static bool
+has_fine_tokens(const struct evaluation *v)
+{
+	for (int64_t t = 0; t < v->total; t++)
+		if (v->predicted[t] < 0 || (v->kl != NULL &&
+		    !(v->kl[t] >= 0 && isfinite(v->kl[t]))))
+			return false;
+	return true;
 }
 
 /* Whether as many samples have a label as the file says. */
@@ -191,6 +261,9 @@ has_its_labels(const struct evaluation *v)
 {
 	int64_t n = 0;
 
+	if (v->per_token)
+		return v->gold != NULL && v->window != NULL &&
+		    v->bytes != NULL && has_fine_tokens(v);
 	for (int64_t i = 0; i < v->total; i++)
 		n += v->gold[i] >= 0;
 	return n == v->labelled;
@@ -216,7 +289,7 @@ recall_evaluation(struct memory *m, uint64_t model, const struct dataset *d,
 	if (n >= sizeof(f)) {
 		memcpy(&f, data, sizeof(f));
 		if (check_file(&f, n, d) && are_fine((float *)(data +
-		    sizeof(f)), (n - sizeof(f)) / sizeof(float))) {
+		    sizeof(f)), (size_t)(f.total * f.labels))) {
 			fill_evaluation(&v, &f, d, data + sizeof(f));
 			if (has_its_labels(&v)) {
 				kept = add_evaluation(m);

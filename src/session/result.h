@@ -13,10 +13,13 @@
  * dry_run true and nothing else.
  *
  * open     path, name, architecture, model_type, head ("none",
- *          "classification", "regression", "masked-lm"), layers, heads[], hidden, params, bytes,
+ *          "classification", "regression", "masked-lm", "causal-lm"), layers, heads[], hidden, params, bytes,
  *          labels[], tokenizer (kind or null), weights (bool), notes[]
  * data     role, path, n, columns, skipped_rows, unlabelled, truncated,
- *          bad_bytes, tokens, tokens_per_sample, labels[] {label, n}, overlap
+ *          bad_bytes, tokens, tokens_per_sample, labels[] {label, n}, overlap;
+ *          documents (of running text; n is its windows then), scored (tokens
+ *          that eval asks a language model for), custom ("chunks", "stride",
+ *          "masked" or null), context (tokens of a window)
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
  *          nonzero (or null), macs_per_token, seq, tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
@@ -52,7 +55,15 @@
  *          from_layer (the first that was computed; the input of it was known),
  *          cached, metrics {name: value}; against another state (the original
  *          unless said): against, delta, fixed, broke, changed, mcnemar_p,
- *          verdict
+ *          verdict. Of a language model n, total, fixed, broke and changed are
+ *          scored tokens (mcnemar_p takes them as independent, which they are
+ *          not quite); custom, context and stride (of running text), windows;
+ *          ratio {value, low, high, p}: its perplexity by the other's, with
+ *          95 % interval and p from paired windows; divergence from the original
+ *          {mean, ci95[low, high], median, p99, max: KL in nats a token,
+ *          same_top, same_top_ci95: share of tokens where the likeliest is the
+ *          same, kept of vocab: of each distribution of the original, the
+ *          others as one}
  * latency  batch, seq, runs, p50_ms, p95_ms, p25_ms, p75_ms, spread
  *          ((p75 - p25) / p50, of the worse side), waited (share of the time
  *          that threads had no processor, or null), noise (what makes the
@@ -70,7 +81,9 @@
  *          text, pair}; what=hidden: hidden[][]
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
- *          flips[] {index, gold, a, b, text, pair}
+ *          flips[] {index, gold, a, b, text, pair}; of a language model also
+ *          ratio as in eval, and flips[] {index of the window, position of the
+ *          token in it, gold, a, b, text before it}
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
  * save     path, bytes, files[] {name, bytes}, plain, checked,

@@ -62,6 +62,8 @@ struct session {
 	/* For the commands. */
 	const char *line;	/* the line that runs now, trimmed */
 	struct data_source source[ROLE_COUNT];
+	struct dataset_cut cut;	/* how running text is cut for eval, as it was
+				 * asked for last; most and seed are not used */
 	char *record;		/* what to journal in place of the line; owned */
 	bool located;		/* the error names its file and line */
 	bool unrecorded;	/* this line changed nothing worth a record */

@@ -158,6 +158,43 @@ label_names(const struct model *m, int *n)
 	return names;
 }
 
+const char *const cut_custom_names[] = { [CUT_NONE] = NULL,
+	[CUT_CHUNKS] = "chunks", [CUT_STRIDE] = "stride",
+	[CUT_MASKED] = "masked" };
+
+enum pare_rc
+work_cut_data(const struct session *s, const struct model *m,
+    const struct tokenizer *t, const struct dataset_cut *how,
+    struct dataset *d, struct pare_err *err)
+{
+	struct dataset_cut cut = *how;
+
+	cut.most = work_max_tokens(m, t);
+	cut.seed = s->source[ROLE_EVAL].seed;
+	if (m->hp.head == HEAD_MLM)
+		cut.custom = CUT_MASKED;
+	else if (m->hp.head != HEAD_LM)
+		return PARE_OK;
+	else if (cut.custom != CUT_STRIDE)
+		cut.custom = CUT_CHUNKS;
+	return dataset_cut(d, t, &cut, err);
+}
+
+/* As it was asked for before, or by itself where that does not fit. Samples of a
+ * model that cannot be asked about them are samples all the same. */
+static enum pare_rc
+first_cut(const struct session *s, enum data_role role, const struct model *m,
+    const struct tokenizer *t, struct dataset *d, struct pare_err *err)
+{
+	static const struct dataset_cut plain;
+	struct pare_err why;
+
+	if (role != ROLE_EVAL || work_cut_data(s, m, t, &s->cut, d, &why) ==
+	    PARE_OK || m->hp.head == HEAD_MLM)
+		return PARE_OK;
+	return work_cut_data(s, m, t, &plain, d, err);
+}
+
 enum pare_rc
 work_read_data(const struct session *s, enum data_role role,
     const struct model *m, const struct tokenizer *t, struct dataset **out,
@@ -174,6 +211,7 @@ work_read_data(const struct session *s, enum data_role role,
 	char **names;
 
 	*out = NULL;
+	o.is_text = m != NULL && m->hp.head == HEAD_LM;
 	names = label_names(m, &o.nlabels);
 	o.label_name = (const char *const *)names;
 	d = dataset_read(src->path, &o, task, err);
@@ -186,6 +224,8 @@ work_read_data(const struct session *s, enum data_role role,
 		rc = dataset_encode_known(d, t, work_max_tokens(m, t),
 		    (const struct dataset *const *)s->data, ROLE_COUNT, task,
 		    err);
+	if (rc == PARE_OK && m != NULL)
+		rc = first_cut(s, role, m, t, d, err);
 	if (rc != PARE_OK) {
 		dataset_free(d);
 		return rc;

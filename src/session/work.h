@@ -47,6 +47,12 @@ enum pare_rc work_read_data(const struct session *s, enum data_role role,
     struct task *task, struct pare_err *err);
 void data_source_free(struct data_source *d);
 extern const char *const data_role_names[ROLE_COUNT + 1];
+/* Cuts the running text of the eval role for model m as `how` asks, or hides
+ * tokens of its rows; nothing for other models. */
+enum pare_rc work_cut_data(const struct session *s, const struct model *m,
+    const struct tokenizer *t, const struct dataset_cut *how,
+    struct dataset *d, struct pare_err *err);
+extern const char *const cut_custom_names[];	/* by enum cut_custom */
 /* Longest input of a model in tokens. */
 int work_max_tokens(const struct model *m, const struct tokenizer *t);
 

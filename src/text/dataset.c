@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/hash.h"
 #include "base/io.h"
@@ -49,6 +50,7 @@ sample_free(struct sample *s)
 	free(s->text);
 	free(s->pair);
 	free(s->gold);
+	free(s->scored);
 	tokens_free(&s->tokens);
 }
 
@@ -59,6 +61,11 @@ dataset_free(struct dataset *d)
 		return;
 	for (int64_t i = 0; i < d->n; i++)
 		sample_free(&d->sample[i]);
+	for (int64_t i = 0; i < d->ndocs; i++) {
+		free(d->doc[i].text);
+		tokens_free(&d->doc[i].tokens);
+	}
+	free(d->doc);
 	free(d->sample);
 	free(d->columns);
 	free(d->path);
@@ -367,7 +374,7 @@ draw(struct dataset *d, const struct dataset_options *o, struct pare_err *err)
 	struct draw_room r;
 	bool ok;
 
-	if (o->limit <= 0 || o->limit >= d->n)
+	if (o->limit <= 0 || o->limit >= d->n || o->is_text)
 		return PARE_OK;
 	ok = make_room(&r, (size_t)d->n, err);
 	if (ok) {
@@ -414,6 +421,73 @@ settle(struct dataset *d, const struct dataset_options *o)
 	d->content = d->hash = h;
 }
 
+/* ---- running text ---- */
+
+/* Whether the file holds a document in each row, and not one in all. */
+static bool
+has_rows(const char *name, const struct dataset_options *o)
+{
+	static const char *const ends[] = { ".tsv", ".csv", ".jsonl",
+		".json" };
+	size_t n = strlen(name);
+
+	if (o->text != NULL || o->pair != NULL)
+		return true;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		size_t k = strlen(ends[i]);
+
+		if (n >= k && strcasecmp(name + n - k, ends[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static enum pare_rc
+one_document(struct loader *l, const char *data, size_t n)
+{
+	struct dataset *d = l->d;
+
+	if (n == 0)
+		return err_set(l->err, PARE_EFORMAT, "%s: the file is empty",
+		    d->path);
+	d->doc = xcalloc(1, sizeof(*d->doc));
+	d->ndocs = 1;
+	d->doc->line = 1;
+	d->doc->n = n;
+	d->doc->text = mem_big(n + 1, 1, l->err);
+	if (d->doc->text == NULL)
+		return PARE_ENOMEM;
+	memcpy(d->doc->text, data, n);
+	d->doc->text[n] = '\0';
+	d->columns = xstrdup("running text");
+	d->content = d->hash = hash_bytes(data, n, 2);
+	return PARE_OK;
+}
+
+/* Samples become documents. */
+static enum pare_rc
+take_documents(struct loader *l)
+{
+	struct dataset *d = l->d;
+
+	d->doc = mem_big_zero((size_t)d->n, sizeof(*d->doc), l->err);
+	if (d->doc == NULL)
+		return PARE_ENOMEM;
+	d->ndocs = d->n;
+	for (int64_t i = 0; i < d->n; i++) {
+		struct sample *s = &d->sample[i];
+
+		d->doc[i] = (struct document){ .text = s->text,
+			.n = strlen(s->text), .line = s->line };
+		s->text = NULL;
+		sample_free(s);
+	}
+	d->n = 0;
+	d->unlabelled = 0;
+	d->has_labels = d->has_pairs = false;
+	return PARE_OK;
+}
+
 static enum pare_rc
 load(struct loader *l, const char *data, size_t n)
 {
@@ -457,7 +531,15 @@ dataset_parse(const char *name, const char *data, size_t n,
 	l->o = o != NULL ? o : &none;
 	l->task = task;
 	l->err = err != NULL ? err : &unheard;
-	rc = load(l, data, n);
+	d->is_text = l->o->is_text;
+	d->limit = l->o->limit;
+	d->seed = l->o->seed;
+	if (d->is_text && !has_rows(name, l->o))
+		rc = one_document(l, data, n);
+	else
+		rc = load(l, data, n);
+	if (rc == PARE_OK && d->is_text && d->doc == NULL)
+		rc = take_documents(l);
 	table_row_free(&l->row);
 	free(l->scratch.p);
 	free(l);
@@ -617,6 +699,55 @@ take_tokens(struct dataset *d, struct tokens *all)
 	d->encoded = true;
 }
 
+/* Documents whole. The tokens that were there before stay on error. */
+static enum pare_rc
+encode_documents(struct dataset *d, const struct tokenizer *t,
+    struct task *task, struct pare_err *err)
+{
+	struct tokens *all = mem_big_zero((size_t)d->ndocs, sizeof(*all), err);
+	enum pare_rc rc = all == NULL ? PARE_ENOMEM : PARE_OK;
+	int64_t invalid = 0;
+
+	for (int64_t i = 0; i < d->ndocs && rc == PARE_OK; i++) {
+		if (!task_tick(task, (double)i, (double)d->ndocs, "documents"))
+			rc = task_error(err);
+		else
+			rc = tokenizer_encode(t, d->doc[i].text, d->doc[i].n,
+			    NULL, 0, INT32_MAX, true, &all[i], err);
+		invalid += all[i].invalid;
+	}
+	if (rc != PARE_OK) {
+		if (all != NULL)
+			tokens_free_all(all, d->ndocs);
+		return rc;
+	}
+	for (int64_t i = 0; i < d->ndocs; i++) {
+		tokens_free(&d->doc[i].tokens);
+		d->doc[i].tokens = all[i];
+	}
+	free(all);
+	d->bad_bytes = d->bad_bytes > invalid ? d->bad_bytes : invalid;
+	return PARE_OK;
+}
+
+static enum pare_rc
+encode_text_set(struct dataset *d, const struct tokenizer *t, int max,
+    struct task *task, struct pare_err *err)
+{
+	struct dataset_cut how = { .custom = CUT_STRIDE, .most = max };
+	bool was = d->encoded;
+	enum pare_rc rc = encode_documents(d, t, task, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	how.context = max < 512 ? max : 512;
+	how.stride = how.context;
+	d->encoded = true;
+	rc = dataset_cut(d, t, &how, err);
+	d->encoded = was || rc == PARE_OK;
+	return rc;
+}
+
 enum pare_rc
 dataset_encode_known(struct dataset *d, const struct tokenizer *t, int max,
     const struct dataset *const *known, int n, struct task *task,
@@ -629,6 +760,10 @@ dataset_encode_known(struct dataset *d, const struct tokenizer *t, int max,
 
 	if (all == NULL)
 		return PARE_ENOMEM;
+	if (d->is_text) {
+		free(all);
+		return encode_text_set(d, t, max, task, err);
+	}
 	known_open(&k, known, n, encoder);
 	rc = encode_all(d, t, max, &k, all, task, err);
 	free(k.list);

@@ -59,7 +59,8 @@ struct snapshot {
 	struct snap_state *state;
 	int64_t seq;		/* MACs are for a sequence of so many tokens */
 	enum metric metric;	/* the model's own */
-	bool can_eval;		/* a head, weights, labelled samples */
+	bool can_eval;		/* a head, weights, samples with labels or
+				 * scored tokens */
 	/* The eval samples, encoded; NULL: none, or a line that may replace
 	 * them runs in the worker. Valid until the next CHANGE_DATA. */
 	const struct dataset *data;

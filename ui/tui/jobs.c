@@ -277,6 +277,7 @@ is_short(const char *line)
 	    strcmp(name, "threads") != 0);
 }
 
+/* An eval line may cut a text again. */
 static bool
 may_replace_data(const char *line)
 {
@@ -285,6 +286,10 @@ may_replace_data(const char *line)
 	char word[32];
 
 	first_word(line, word);
+	if (strcmp(word, "eval") == 0)
+		return strstr(line, "custom=") != NULL ||
+		    strstr(line, "context=") != NULL ||
+		    strstr(line, "stride=") != NULL;
 	for (int i = 0; verbs[i] != NULL; i++)
 		if (strcmp(word, verbs[i]) == 0)
 			return true;
@@ -345,7 +350,7 @@ jobs_run_line(struct app *app, const char *line)
 
 struct eval_job {
 	struct job job;
-	struct model *model;
+	struct model *model, *original;
 	const struct dataset *data;
 	struct evaluator *evaluator;	/* the session's */
 	int64_t cache;		/* bytes that it may cache */
@@ -400,7 +405,7 @@ eval_run(struct job *job, struct task *task, struct pare_err *err)
 {
 	struct eval_job *j = (struct eval_job *)job;
 	struct evaluate_options o = { .metric = j->metric,
-		.watch = on_partial, .ctx = j };
+		.watch = on_partial, .ctx = j, .original = j->original };
 
 	if (atomic_load(&j->model->hash) == 0) {
 		model_hash(j->model);
@@ -497,6 +502,7 @@ eval_drop(struct job *job)
 
 	evaluation_free(&j->out);
 	model_unref(j->model);
+	model_unref(j->original);
 	free(j->base);
 	free(j);
 }
@@ -514,12 +520,13 @@ eval_new(struct app *app, int state)
 	j->job.done = eval_done;
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
+	j->original = model_ref(app->snap.state[0].model);
 	j->data = app->snap.data;
 	j->evaluator = app->p->session->evaluator;
 	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
-	j->total = j->data->n;
+	j->total = j->data->nscored > 0 ? j->data->nscored : j->data->n;
 	j->partial.started = task_now();
 	if (state != 0 && base != NULL && base->total == j->total) {
 		size_t n = (size_t)j->total * sizeof(*j->base);

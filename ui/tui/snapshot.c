@@ -46,14 +46,6 @@ snapshot_free(struct snapshot *s)
 	s->partial.state = -1;
 }
 
-static bool
-has_labels(const struct session *s)
-{
-	const struct dataset *d = s->data[ROLE_EVAL];
-
-	return d != NULL && d->encoded && d->has_labels;
-}
-
 /* The evaluation that the session remembers; again when it is another one. */
 static void
 take_eval(struct snap_state *t, const struct session *s, enum metric metric)
@@ -66,7 +58,8 @@ take_eval(struct snap_state *t, const struct session *s, enum metric metric)
 		    metric);
 	if (v != NULL && t->eval != NULL &&
 	    v->data_hash == t->eval->data_hash &&
-	    v->seconds == t->eval->seconds && v->value == t->eval->value)
+	    v->seconds == t->eval->seconds && v->value == t->eval->value &&
+	    v->divergence.reference == t->eval->divergence.reference)
 		return;
 	drop_eval(t);
 	if (v == NULL)
@@ -202,10 +195,8 @@ snapshot_take(struct app *app)
 	snap->open = true;
 	snap->ghost = m->ghost;
 	snap->current = s->history.current;
-	snap->metric = m->hp.head == HEAD_REGRESS ? METRIC_PEARSON :
-	    METRIC_ACCURACY;
-	snap->can_eval = !m->ghost && has_labels(s) &&
-	    (m->hp.head == HEAD_CLASSIFY || m->hp.head == HEAD_REGRESS);
+	snap->metric = metric_of(m->hp.head);
+	snap->can_eval = !m->ghost && evaluate_can(m, s->data[ROLE_EVAL]);
 	for (int i = 0; i < snap->n; i++)
 		take_eval(&snap->state[i], s, snap->metric);
 	compare_states(snap);

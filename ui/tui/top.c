@@ -228,6 +228,12 @@ make_flips(const struct snapshot *s, struct top_figure *f)
 	f->style = STYLE_CHANGED;
 	if (!s->compared)
 		return;
+	if (c->ratio != 0) {
+		spell(f, NO_FLIPS, "x %.3f: %lld fixed %lld broke", c->ratio,
+		    (long long)c->fixed, (long long)c->broke);
+		spell(f, NO_DELTA, "x %.3f", c->ratio);
+		return;
+	}
 	if (!metric_table[s->metric].share) {
 		spell(f, NO_DELTA, "%+.3f", c->delta);
 		return;

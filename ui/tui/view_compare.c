@@ -23,7 +23,7 @@ struct row {
 	int64_t at;		/* the total, the sample, or the note */
 };
 
-enum note { NOTE_SAME, NOTE_NO_DATA, NOTE_NO_EVAL, NOTE_OTHER, NOTE_SCORES,
+enum note { NOTE_SAME, NOTE_NO_DATA, NOTE_NO_EVAL, NOTE_OTHER, NOTE_TOKENS, NOTE_SCORES,
 	NOTE_NO_FLIPS };
 enum total { TOTAL_PARAMS, TOTAL_BYTES, TOTAL_MACS, TOTAL_VALUE,
 	TOTAL_LATENCY, TOTALS };
@@ -117,6 +117,10 @@ add_flips(struct compare_view *v, const struct app *app,
 	}
 	evaluation_compare(a, b, &v->comparison);
 	v->compared = true;
+	if (a->per_token && a->total == b->total) {
+		add_plain(v, ROW_NOTE, NOTE_TOKENS);
+		return;
+	}
 	if (a->total != b->total || a->labels != b->labels ||
 	    a->total != d->n) {
 		add_plain(v, ROW_NOTE, NOTE_OTHER);
@@ -328,6 +332,8 @@ note_text(const struct app *app, int64_t at)
 		    "does it";
 	case NOTE_OTHER:
 		return "not comparable: evaluated on other samples";
+	case NOTE_TOKENS:
+		return "the samples view shows what changed in each window";
 	case NOTE_SCORES:
 		return "scores have no classes that could flip";
 	default:

@@ -52,9 +52,44 @@ result_of(const struct app *app, bool original)
 	const struct dataset *d = app->snap.data;
 
 	if (s == NULL || s->eval == NULL || d == NULL ||
-	    s->eval->total != d->n || s->eval->predicted == NULL)
+	    (s->eval->per_token ? s->eval->windows : s->eval->total) != d->n ||
+	    s->eval->predicted == NULL)
 		return NULL;
 	return s->eval;
+}
+
+/* ---- windows of a language model ---- */
+
+/* A window whose mean loss changed by less is as it was. */
+static const double same_loss = 0.005;
+
+static bool
+is_tokens(const struct evaluation *v)
+{
+	return v != NULL && v->per_token;
+}
+
+/* Mean loss of the scored tokens of a window, or the share that was predicted;
+ * NAN: none is scored. */
+static double
+window_mean(const struct evaluation *v, int64_t w, bool hits)
+{
+	int64_t n = v->window[w + 1] - v->window[w];
+	double sum = 0;
+
+	for (int64_t t = v->window[w]; t < v->window[w + 1]; t++)
+		sum += hits ? v->predicted[t] == v->gold[t] :
+		    -(double)v->logits[t];
+	return n > 0 ? sum / (double)n : NAN;
+}
+
+static char
+window_sign(const struct evaluation *a, const struct evaluation *b, int64_t w)
+{
+	double by = a == NULL || a == b ? 0 : window_mean(b, w, false) -
+	    window_mean(a, w, false);
+
+	return by > same_loss ? '-' : by < -same_loss ? '+' : ' ';
 }
 
 static bool
@@ -85,6 +120,8 @@ sign_of(const struct evaluation *a, const struct evaluation *b, int64_t i)
 {
 	bool was, is;
 
+	if (is_tokens(b))
+		return window_sign(a, b, i);
 	if (b == NULL || is_score(b))
 		return ' ';
 	is = b->gold[i] < 0 || b->predicted[i] == b->gold[i];
@@ -110,6 +147,8 @@ passes(const struct evaluation *a, const struct evaluation *b, int64_t i,
 	case SHOW_BROKE:
 		return sign == '-';
 	case SHOW_WRONG:
+		if (is_tokens(b))
+			return window_mean(b, i, true) < 1;
 		return b != NULL && !is_score(b) && b->gold[i] >= 0 &&
 		    b->predicted[i] != b->gold[i];
 	default:
@@ -142,7 +181,11 @@ order_key(const struct evaluation *a, const struct evaluation *b, int64_t i,
 
 	if (b == NULL)
 		return 0;
-	if (is_score(b))
+	if (is_tokens(b))
+		key = order == ORDER_SURE ? -window_mean(b, i, false) :
+		    a != NULL ? window_mean(a, i, false) -
+		    window_mean(b, i, false) : 0;
+	else if (is_score(b))
 		key = order == ORDER_CHANGE && a != NULL ?
 		    -fabs((double)b->logits[i] - (double)a->logits[i]) : 0;
 	else if (order == ORDER_SURE)
@@ -267,7 +310,9 @@ label_text(const struct app *app, int k, char *out, size_t n)
 static void
 gold_text(const struct app *app, const struct sample *s, char *out, size_t n)
 {
-	if (s->label >= 0)
+	if (s->nscored > 0)
+		snprintf(out, n, "%d", s->nscored);
+	else if (s->label >= 0)
 		label_text(app, s->label, out, n);
 	else if (isfinite(s->score))
 		snprintf(out, n, "%.2f", s->score);
@@ -283,6 +328,9 @@ result_text(const struct app *app, const struct evaluation *v, int64_t i,
 	p[0] = '\0';
 	if (v == NULL) {
 		snprintf(out, n, "-");
+	} else if (is_tokens(v)) {
+		snprintf(out, n, "%.3f", exp(window_mean(v, i, false)));
+		snprintf(p, NUMBER_MAX, "%.2f", window_mean(v, i, true));
 	} else if (is_score(v)) {
 		snprintf(out, n, "%.3f", (double)v->logits[i]);
 	} else {
@@ -301,6 +349,18 @@ add_chances(const struct app *app, int64_t i, const char *arrow,
 	const struct evaluation *y = result_of(app, false);
 	char name[96], p[NUMBER_MAX];
 
+	if (is_tokens(y)) {
+		str_addf(b, "perplexity ");
+		if (x != NULL && x != y)
+			str_addf(b, "%.3f %s ", exp(window_mean(x, i, false)),
+			    arrow);
+		str_addf(b, "%.3f, predicted ", exp(window_mean(y, i, false)));
+		if (x != NULL && x != y)
+			str_addf(b, "%.1f %s ", 100 * window_mean(x, i, true),
+			    arrow);
+		str_addf(b, "%.1f %%", 100 * window_mean(y, i, true));
+		return;
+	}
 	if (y == NULL || is_score(y)) {
 		result_text(app, x, i, name, sizeof(name), p);
 		str_addf(b, "original %s", name);
@@ -318,8 +378,10 @@ add_chances(const struct app *app, int64_t i, const char *arrow,
 }
 
 static const char *
-sign_words(char sign)
+sign_words(char sign, bool tokens)
 {
+	if (tokens)
+		return sign == '+' ? "better: " : sign == '-' ? "worse: " : "";
 	switch (sign) {
 	case '+':
 		return "fixed: ";
@@ -340,14 +402,20 @@ sample_words(const struct app *app, int row, const char *arrow,
 {
 	const struct samples_view *v = app->state[VIEW_SAMPLES];
 	const struct sample *s = sample_at(app, row);
+	const char *sign;
 	char gold[96];
 
 	if (s == NULL)
 		return;
+	sign = sign_words(sign_of(result_of(app, true),
+	    result_of(app, false), v->index[row]), s->nscored > 0);
 	gold_text(app, s, gold, sizeof(gold));
-	str_addf(b, "Sample %d (line %lld), %sgold %s; ", (int)v->index[row],
-	    (long long)s->line, sign_words(sign_of(result_of(app, true),
-	    result_of(app, false), v->index[row])), gold);
+	if (s->nscored > 0)
+		str_addf(b, "Window %d, %s%s of %d tokens scored; ",
+		    (int)v->index[row], sign, gold, s->tokens.n);
+	else
+		str_addf(b, "Sample %d (line %lld), %sgold %s; ",
+		    (int)v->index[row], (long long)s->line, sign, gold);
 	add_chances(app, v->index[row], arrow, b);
 	str_addc(b, '.');
 }
@@ -437,13 +505,15 @@ draw_sample(const struct app *app, struct cells *c, struct rect r,
 }
 
 static void
-draw_titles(struct cells *c, struct rect r, const struct places *p)
+draw_titles(struct cells *c, struct rect r, const struct places *p,
+    bool tokens)
 {
 	int col = r.col + 2;
 
 	cells_put_right(c, r.row, col, p->number - 1, STYLE_DIM, "n");
 	col += p->number;
-	cells_put(c, r.row, col, p->label - 1, STYLE_DIM, "gold");
+	cells_put(c, r.row, col, p->label - 1, STYLE_DIM, tokens ? "scored" :
+	    "gold");
 	col += p->label;
 	cells_put(c, r.row, col, p->label - 1, STYLE_DIM, p->label >= 9 ?
 	    "original" : "was");
@@ -472,7 +542,8 @@ draw_head(const struct app *app, struct cells *c, struct rect r)
 		str_add(&s, app->snap.can_eval ? "not evaluated: press e" :
 		    "this model or set cannot be evaluated");
 	else
-		str_addf(&s, "%lld fixed, %lld broke, %lld wrong",
+		str_addf(&s, is_tokens(b) ? "%lld better, %lld worse, %lld "
+		    "with errors" : "%lld fixed, %lld broke, %lld wrong",
 		    (long long)v->count[SHOW_FIXED],
 		    (long long)v->count[SHOW_BROKE],
 		    (long long)v->count[SHOW_WRONG]);
@@ -566,7 +637,7 @@ draw(const struct app *app, struct cells *c, struct rect r)
 	r = list;
 	if (parts.titles > 0)
 		draw_titles(c, (struct rect){ r.row - 1, r.col, 1, r.cols },
-		    &p);
+		    &p, app->snap.data->nscored > 0);
 	if (v->n == 0)
 		cells_put(c, r.row, r.col, r.cols, STYLE_DIM,
 		    "no sample passes this filter");
@@ -618,7 +689,7 @@ next_filter(struct app *app)
 	struct samples_view *v = app->state[VIEW_SAMPLES];
 	const struct evaluation *b = result_of(app, false);
 
-	if (b == NULL || is_score(b)) {
+	if (b == NULL || (is_score(b) && !is_tokens(b))) {
 		app_message(app, STYLE_WARN, b == NULL ? "nothing to filter "
 		    "by: evaluate first (e)" : "scores have no classes that "
 		    "could flip");

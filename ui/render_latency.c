@@ -236,6 +236,53 @@ render_latency_line(struct str *b, const struct look *l, const json_t *doc)
 	pass_ratio(b, l, doc);
 }
 
+/* How a text is written, beside the pass. */
+static void
+draw_decode(struct str *b, const struct look *l, const json_t *d)
+{
+	const json_t *r = doc_get(d, "ratio_to_original");
+	char a[NUMBER_MAX], z[NUMBER_MAX], was[NUMBER_MAX];
+	struct str line = STR_INIT;
+
+	if (!json_is_object(d))
+		return;
+	number_count(a, doc_real(d, "tokens_per_second"));
+	str_addf(&line, "%s tokens/s", a);
+	number_ms(a, doc_real(d, "p50_ms"));
+	number_ms(z, doc_real(d, "p95_ms"));
+	str_addf(&line, ": %s ms a token, %s ms at 95 %%", a, z);
+	number_ms(a, doc_real(d, "first_p50_ms"));
+	number_ms(z, doc_real(d, "first_p95_ms"));
+	str_addf(&line, "; the first after %s ms, %s ms at 95 %% (prompt of "
+	    "%lld tokens and %lld more, %lld runs)", a, z,
+	    (long long)doc_int(d, "prompt"), (long long)doc_int(d, "tokens"),
+	    (long long)doc_int(d, "runs"));
+	str_add(&line, doc_true(d, "cached") ? ", recalled" : "");
+	look_paint(b, l, PAINT_TITLE, "decode");
+	str_addc(b, ' ');
+	look_wrap(b, l, 7, 2, line.s);
+	str_clear(&line);
+	if (json_is_object(r)) {
+		number_ms(was, doc_real(d, "original_p50_ms"));
+		number_ms(a, doc_real(d, "original_first_p50_ms"));
+		str_addf(&line, "%.2f x the original's %s ms a token (%.2f to "
+		    "%.2f), taken in turn; its first after %s ms",
+		    doc_real(r, "median"), was, doc_real(r, "low"),
+		    doc_real(r, "high"), a);
+	}
+	line_of(b, l, &line);
+	number_bytes(a, doc_real(d, "kv_bytes"));
+	str_addf(&line, "keys and values take %s", a);
+	if (json_is_object(r)) {
+		number_bytes_pair(was, doc_real(d, "original_kv_bytes"),
+		    doc_real(d, "kv_bytes"));
+		str_clear(&line);
+		str_addf(&line, "keys and values take %s", was);
+	}
+	line_of(b, l, &line);
+	str_free(&line);
+}
+
 static void
 draw_pass(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -243,6 +290,7 @@ draw_pass(struct str *b, const struct look *l, const json_t *doc)
 	const json_t *was = doc_get(doc, "original_breakdown");
 
 	render_latency_line(b, l, doc);
+	draw_decode(b, l, doc_get(doc, "decode"));
 	if (!json_is_object(now))
 		return;
 	draw_parts(b, l, now, was);

@@ -150,6 +150,13 @@ info_sizes(struct str *b, const struct look *l, const json_t *doc)
 	    (long long)doc_int(doc, "seq"));
 	render_field(b, l, "MACs", s);
 	free(s);
+	if (!doc_has(doc, "kv_bytes"))
+		return;
+	number_bytes(a, doc_real(doc, "kv_bytes"));
+	s = str_format("%s of keys and values for %lld tokens", a,
+	    (long long)doc_int(doc, "seq"));
+	render_field(b, l, "KV cache", s);
+	free(s);
 }
 
 static void
@@ -301,6 +308,7 @@ show_columns(struct table *t, const char *by)
 	table_column(t, "bytes", TABLE_RIGHT, 0);
 	table_column(t, "bits", TABLE_RIGHT, 4);
 	table_column(t, "MACs/token", TABLE_RIGHT, 2);
+	table_column(t, "KV", TABLE_RIGHT, 3);
 	table_column(t, "ms", TABLE_RIGHT, 2);
 	table_column(t, "form", TABLE_LEFT, 1);
 	table_column(t, "shape", TABLE_LEFT, 6);
@@ -385,6 +393,8 @@ show_row(struct table *t, const struct look *l, const json_t *row, bool total)
 	number_plain(a, doc_real(row, "bits_per_param"));
 	table_cell(t, PAINT_NONE, doc_has(row, "bits_per_param") ? a : "");
 	count_cell(t, row, "macs_per_token");
+	number_bytes(a, doc_real(row, "kv_bytes"));
+	table_cell(t, PAINT_NONE, doc_has(row, "kv_bytes") ? a : "");
 	ms_cell(t, doc_real(row, "ms"));
 	table_cell(t, PAINT_NONE, doc_text(row, "form"));
 	shape_cell(t, row);

@@ -21,6 +21,13 @@ attention_scratch(int64_t longest, int dim)
 	    (size_t)dim);
 }
 
+size_t
+attention_scratch_one(int64_t longest)
+{
+	return (size_t)team_threads() * LANES_ATTEND_ROWS((size_t)longest);
+}
+
+/* Tokens of the longest sequence, those before it not counted. */
 static int64_t
 longest_of(const struct attention *a)
 {
@@ -32,35 +39,21 @@ longest_of(const struct attention *a)
 	return longest;
 }
 
-/* The same, query by query, where scores are capped or a window slides. Scores
- * of one query lie in scratch. */
-static void
-attend_plainly(const struct attend *p, float cap, int64_t window)
+/* One causal query a sequence: nothing is worth packing. */
+static bool
+is_one(const struct attention *a, int64_t longest)
 {
-	for (int64_t i = 0; i < p->queries; i++) {
-		const float *q = p->q + i * p->q_step;
-		float *c = p->ctx + i * p->q_step, *s = p->scratch;
-		int64_t end = p->causal ? i + 1 : p->keys;
-		int64_t from = window > 0 && end > window ? end - window : 0;
+	return a->causal && (longest == 1 || a->one != ATTEND_ALL);
+}
 
-		for (int64_t j = from; j < end; j++) {
-			const float *k = p->k + j * p->k_step;
-			float sum = 0.0f;
-
-			for (int64_t d = 0; d < p->dim; d++)
-				sum += q[d] * k[d];
-			sum *= p->scale;
-			s[j] = cap > 0.0f ? cap * tanhf(sum / cap) : sum;
-		}
-		elem_softmax(s + from, end - from);
-		memset(c, 0, (size_t)p->dim * sizeof(*c));
-		for (int64_t j = from; j < end; j++)
-			for (int64_t d = 0; d < p->dim; d++)
-				c[d] += s[j] * p->v[j * p->k_step + d];
-		for (int64_t j = 0; p->want && j < p->keys; j++)
-			p->want[i * p->keys + j] = j < from || j >= end ?
-			    0.0f : s[j];
-	}
+/* Queries of a sequence of so many tokens, and what the first of them sees
+ * besides itself when the head is causal. */
+static void
+place_queries(const struct attention *a, int64_t tokens, struct attend *p)
+{
+	p->queries = a->one == ATTEND_ALL ? tokens : 1;
+	p->past = a->past + (a->one == ATTEND_LAST ? tokens - 1 : 0);
+	p->keys = a->past + tokens;
 }
 
 /* One head of one sequence. */
@@ -69,26 +62,27 @@ attend_pair(const struct attention *a, const struct lanes *lane, int seq,
     int head, float *scratch)
 {
 	const int64_t token = a->start[seq] - a->start[0];
-	const int64_t keys = a->start[seq + 1] - a->start[seq];
+	const int64_t tokens = a->start[seq + 1] - a->start[seq];
 	const int64_t qw = (int64_t)a->heads * a->dim;
 	const int64_t kw = (int64_t)a->kv_heads * a->dim;
-	const int64_t q = (a->first_only ? seq : token) * qw +
+	const int64_t q = (a->one != ATTEND_ALL ? seq : token) * qw +
 	    (int64_t)head * a->dim;
 	const int64_t kv = token * kw +
 	    (int64_t)(head / (a->heads / a->kv_heads)) * a->dim;
-	const struct attend pair = {
+	struct attend pair = {
 		.q = a->q + q, .k = a->k + kv, .v = a->v + kv,
 		.ctx = a->ctx + q, .q_step = qw, .k_step = kw,
-		.queries = a->first_only ? 1 : keys, .keys = keys,
 		.dim = a->dim, .scale = a->scale > 0.0f ? a->scale :
 		    1.0f / sqrtf((float)a->dim),
-		.causal = a->causal, .scratch = scratch,
+		.causal = a->causal, .cap = a->cap, .scratch = scratch,
 		.want = a->want_seq == seq && a->want_head == head ?
 		    a->want : NULL
 	};
 
-	if (a->cap > 0.0f || (a->window > 0 && keys > a->window))
-		attend_plainly(&pair, a->cap, a->window);
+	place_queries(a, tokens, &pair);
+	pair.window = a->window > 0 && pair.keys > a->window ? a->window : 0;
+	if (pair.cap > 0.0f || pair.window > 0 || is_one(a, tokens))
+		lane->attend_rows(&pair);
 	else
 		lane->attend(&pair);
 }
@@ -112,20 +106,37 @@ attend_piece(void *arg, int64_t i, int thread)
 		    p->a->scratch + (size_t)thread * p->scratch);
 }
 
-/* Multiply-adds a piece should have at least: some 20 us. */
+/* Multiply-adds a piece should have at least: some 20 us. A single query waits
+ * for its keys, which takes as long as LOAD times its own. */
 static const int64_t piece_macs = 1 << 20;
+enum { LOAD = 8 };
+
+static void
+cut_pieces(struct pieces *p, int64_t longest, bool one)
+{
+	const struct attention *a = p->a;
+	const int64_t keys = a->past + longest;
+	const int64_t macs = 2 * (one ? LOAD : longest) * keys * a->dim + 1;
+	const int threads = team_threads();
+
+	p->heads = macs >= piece_macs ? 1 : (int)(piece_macs / macs) + 1;
+	p->heads = p->heads > a->heads ? a->heads : p->heads;
+	if (p->heads < a->heads && a->nseq == 1 &&
+	    p->heads > (a->heads + threads - 1) / threads)
+		p->heads = (a->heads + threads - 1) / threads;
+	p->split = (a->heads + p->heads - 1) / p->heads;
+}
 
 void
 attention_run(const struct attention *a)
 {
 	const int64_t longest = longest_of(a);
-	const int64_t macs = 2 * longest * longest * a->dim + 1;
-	struct pieces p = { .a = a, .lane = lanes(),
-		.scratch = LANES_ATTEND((size_t)longest, (size_t)a->dim) };
+	const bool one = is_one(a, longest);
+	struct pieces p = { .a = a, .lane = lanes() };
 
-	p.heads = macs >= piece_macs ? 1 : (int)(piece_macs / macs) + 1;
-	p.heads = p.heads > a->heads ? a->heads : p.heads;
-	p.split = (a->heads + p.heads - 1) / p.heads;
+	p.scratch = one ? LANES_ATTEND_ROWS((size_t)(a->past + longest)) :
+	    LANES_ATTEND((size_t)(a->past + longest), (size_t)a->dim);
+	cut_pieces(&p, longest, one);
 	team_for((int64_t)a->nseq * p.split, attend_piece, &p);
 }
 

@@ -12,14 +12,19 @@
 
 #include "engine/elementwise.h"
 
+/* Which tokens of a sequence have queries. */
+enum attend_one { ATTEND_ALL, ATTEND_FIRST, ATTEND_LAST };
+
 struct attention {
 	int heads, kv_heads, dim;
 	bool causal;
-	bool first_only;	/* row s of q and ctx is token 0 of sequence s */
+	enum attend_one one;	/* not ATTEND_ALL: row s of q and ctx is that
+				 * token of sequence s */
 	int nseq;
-	const int64_t *start;	/* nseq + 1; start[0] is row 0 of q, k, v */
+	const int64_t *start;	/* nseq + 1; start[0] is row 0 of q */
+	int64_t past;		/* keys before those of the only sequence */
 	const float *q;		/* (tokens or nseq, heads * dim) */
-	const float *k, *v;	/* (tokens, kv_heads * dim) */
+	const float *k, *v;	/* (past + tokens, kv_heads * dim) */
 	float *ctx;		/* like q */
 	float *scratch;		/* attention_scratch() floats */
 	float scale;		/* of the scores; 0: 1 / sqrt(dim) */
@@ -31,15 +36,17 @@ struct attention {
 	int want_seq, want_head;
 };
 
-/* Floats of scratch when no sequence is longer than longest. */
+/* Floats of scratch when no sequence is longer than longest, `past` counted. */
 size_t attention_scratch(int64_t longest, int dim);
+/* The same for a causal sequence with one query. */
+size_t attention_scratch_one(int64_t longest);
 
 void attention_run(const struct attention *a);
 
 /* Training: the same for whole sequences, keeping the probabilities, with
  * dropout on them; and back. */
 struct attention_tape {
-	struct attention a;	/* first_only and want are not looked at */
+	struct attention a;	/* one, past and want are not looked at */
 	const int64_t *offset;	/* nseq + 1: sums of len^2 */
 	float *p;		/* (offset[nseq] * heads): a (len, len) matrix a
 				 * pair, heads of one sequence side by side */

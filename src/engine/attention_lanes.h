@@ -197,13 +197,13 @@ small_product(const float *a, int64_t a_step, const float *b, int64_t depth,
 /* ==== a head ==== */
 
 /* Softmax of the rows of s without its division: the factors are left. Query i
- * of a causal head sees keys 0 to i. */
+ * of a causal head sees keys 0 to past + i. */
 LANE_INLINE void
 weigh(const struct attend *a, float *s, int64_t step, int64_t first,
     int64_t rows, float *factor)
 {
 	for (int64_t r = 0; r < rows; r++) {
-		int64_t n = first + r + 1;
+		int64_t n = a->past + first + r + 1;
 
 		n = a->causal && n < a->keys ? n : a->keys;
 		factor[r] = 1.0f / lane_exp_sum(s + r * step, a->scale, n);
@@ -249,6 +249,110 @@ lane_attend(const struct attend *a)
 	}
 }
 
-#define ATTENTION_LANES .attend = lane_attend
+/* ==== a query ==== */
+
+enum { KEYS = 4 };	/* whose products are under way at once */
+
+/* s[j] = q k_j for up to KEYS keys. */
+LANE_INLINE void
+some_scores(const int keys, const float *q, const float *k, int64_t step,
+    int64_t dim, float *s)
+{
+	vf sum[KEYS];
+
+	LANE_UNROLL
+	for (int j = 0; j < keys; j++)
+		sum[j] = v_set(0.0f);
+	for (int64_t d = 0; d < dim; d += LANES) {
+		const vf x = v_get(q + d, dim - d);
+
+		LANE_UNROLL
+		for (int j = 0; j < keys; j++)
+			sum[j] = v_fma(x, v_get(k + j * step + d, dim - d),
+			    sum[j]);
+	}
+	LANE_UNROLL
+	for (int j = 0; j < keys; j++)
+		s[j] = v_sum(sum[j]);
+}
+
+/* c[0..] = factor sum_j s[j] v_j, `vectors` * LANES columns or, for one vector,
+ * cols of them. */
+LANE_INLINE void
+some_columns(const int vectors, const float *s, int64_t n, const float *v,
+    int64_t step, float factor, float *c, int64_t cols)
+{
+	vf sum[4];
+
+	LANE_UNROLL
+	for (int i = 0; i < vectors; i++)
+		sum[i] = v_set(0.0f);
+	for (int64_t j = 0; j < n; j++, v += step) {
+		const vf x = v_set(s[j]);
+
+		LANE_UNROLL
+		for (int i = 0; i < vectors; i++)
+			sum[i] = v_fma(x, v_get(v + i * LANES, vectors > 1 ?
+			    LANES : cols), sum[i]);
+	}
+	LANE_UNROLL
+	for (int i = 0; i < vectors; i++)
+		v_put(c + i * LANES, v_mul(sum[i], v_set(factor)),
+		    vectors > 1 ? LANES : cols);
+}
+
+LANE_INLINE void
+weighted_sum(const float *s, int64_t n, const float *v, int64_t step,
+    float factor, float *c, int64_t dim)
+{
+	int64_t d = 0;
+
+	for (; d + 4 * LANES <= dim; d += 4 * LANES)
+		some_columns(4, s, n, v + d, step, factor, c + d, 0);
+	for (; d < dim; d += LANES)
+		some_columns(1, s, n, v + d, step, factor, c + d, dim - d);
+}
+
+/* Query i, which sees keys [from, end). */
+LANE static void
+attend_query(const struct attend *a, int64_t i, int64_t from, int64_t end)
+{
+	const float *q = a->q + i * a->q_step, *k = a->k + from * a->k_step;
+	const int64_t n = end - from;
+	float *s = a->scratch, factor;
+	int64_t j = 0;
+
+	for (; j + KEYS <= n; j += KEYS)
+		some_scores(KEYS, q, k + j * a->k_step, a->k_step, a->dim,
+		    s + j);
+	for (; j < n; j++)
+		some_scores(1, q, k + j * a->k_step, a->k_step, a->dim, s + j);
+	if (a->cap > 0.0f)
+		for (j = 0; j < n; j += LANES)
+			v_put(s + j, v_tanh(v_mul(v_get(s + j, n - j),
+			    v_set(a->scale / a->cap))), n - j);
+	factor = 1.0f / lane_exp_sum(s, a->cap > 0.0f ? a->cap : a->scale, n);
+	weighted_sum(s, n, a->v + from * a->k_step, a->k_step, factor,
+	    a->ctx + i * a->q_step, a->dim);
+	if (a->want) {
+		memset(a->want + i * a->keys, 0, (size_t)a->keys *
+		    sizeof(*a->want));
+		tell(a->want + i * a->keys + from, s, n, factor);
+	}
+}
+
+LANE static void
+lane_attend_rows(const struct attend *a)
+{
+	for (int64_t i = 0; i < a->queries; i++) {
+		int64_t end = a->past + i + 1, from;
+
+		end = a->causal && end < a->keys ? end : a->keys;
+		from = a->window > 0 && end > a->window ? end - a->window : 0;
+		attend_query(a, i, from, end);
+	}
+}
+
+#define ATTENTION_LANES .attend = lane_attend, .attend_rows = lane_attend_rows
 
 #endif

@@ -96,7 +96,7 @@ find_tables(struct embed *g)
 	const struct tensor *word = pass_slot(p, 0, SLOT_WORD);
 	const struct tensor *pos = pass_slot(p, 0, SLOT_POSITION);
 	const struct tensor *type = pass_slot(p, 0, SLOT_TYPE);
-	const int64_t offset = p->m->hp.position_offset;
+	const int64_t offset = p->m->hp.position_offset + p->past;
 
 	if (p->position)
 		tensor_decode(pos, offset, p->longest, p->position);

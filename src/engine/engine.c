@@ -5,6 +5,7 @@
  * ask again.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "engine/engine.h"
@@ -12,8 +13,11 @@
 #include "model/arch.h"
 #include "tensor/kernel.h"
 
-/* Multiply-adds below which a pass runs on one thread: a millisecond of work. */
+/* Multiply-adds below which a pass runs on one thread: a millisecond of work. To
+ * read a weight takes as long as LOAD of them, which is the most of it where
+ * there is one token. */
 #define SMALL_PASS 5e7
+enum { LOAD = 8 };
 
 struct engine {
 	struct arena memory;
@@ -249,6 +253,74 @@ layer_macs(const struct model *m, int64_t tokens)
 	return sum * (double)m->hp.hidden * (double)tokens;
 }
 
+/* The angles of the longer text are not those that the cache was made with. */
+static bool
+runs_again(const struct model *m, const struct kv *c, int64_t n)
+{
+	return c->id != NULL && c->length > 0 &&
+	    c->length + n > m->hp.rope.original;
+}
+
+static enum pare_rc
+check_cache(const struct model *m, const struct batch *b,
+    const struct forward *f, struct pare_err *err)
+{
+	const struct kv *c = f->kv;
+	const int64_t n = b->start[b->nseq];
+
+	if (c->m != m)
+		return err_set(err, PARE_EUSER,
+		    "the cache of keys and values is another model's");
+	if (b->nseq != 1 || f->input || f->keep || f->attention)
+		return err_set(err, PARE_EUSER, "a pass with a cache of keys "
+		    "and values has one sequence and begins with it");
+	if (n > c->context - c->length)
+		return err_set(err, PARE_EUSER, "%lld tokens and %lld more: "
+		    "the context has room for %lld", (long long)c->length,
+		    (long long)n, (long long)c->context);
+	if (runs_again(m, c, n) && !(f->last && f->logits && !f->hidden))
+		return err_set(err, PARE_EUSER, "beyond %lld tokens the model "
+		    "runs all of them again, for the last one's logits",
+		    (long long)m->hp.rope.original);
+	return PARE_OK;
+}
+
+/* Whether a pass is worth more than one thread. */
+static bool
+is_large(const struct model *m, const struct batch *b,
+    const struct forward *f)
+{
+	const int64_t n = b->start[b->nseq];
+	double macs = layer_macs(m, n);
+
+	if (f->kv != NULL)
+		macs = layer_macs(m, n + LOAD) + (double)LOAD *
+		    (double)m->hp.hidden * (double)m->hp.vocab;
+	return macs > SMALL_PASS;
+}
+
+/* With a cache that knows its tokens. */
+static enum pare_rc
+run_dynamic(struct engine *e, const struct model *m, const struct batch *b,
+    struct forward *f, struct pare_err *err)
+{
+	struct kv *c = f->kv;
+	const int64_t n = b->start[1], before = c->length;
+	const int64_t start[2] = { 0, before + n };
+	const struct batch all = { .nseq = 1, .start = start, .ids = c->id };
+	const bool again = runs_again(m, c, n);
+	enum pare_rc rc;
+
+	memcpy(c->id + before, b->ids, (size_t)n * sizeof(*c->id));
+	if (again)
+		c->length = 0;
+	rc = forward_run(&e->memory, m, again ? &all : b, f, err);
+	/* A cache half made anew is no cache of what was there. */
+	if (rc != PARE_OK && again)
+		c->length = 0;
+	return rc;
+}
+
 enum pare_rc
 engine_forward(struct engine *e, const struct model *m,
     const struct batch *b, struct forward *f, struct pare_err *err)
@@ -269,13 +341,15 @@ engine_forward(struct engine *e, const struct model *m,
 		return rc;
 	if (f->take && (rc = check_rows(m, b, f, err)) != PARE_OK)
 		return rc;
-	if ((rc = check_from(m, f, err)) != PARE_OK)
+	if ((rc = check_from(m, f, err)) != PARE_OK ||
+	    (f->kv && (rc = check_cache(m, b, f, err)) != PARE_OK))
 		return rc;
 	/* Waking threads and handing out loops takes a tenth of that. */
 	limit = kernel_limit_threads(1);
-	if (layer_macs(m, b->start[b->nseq]) > SMALL_PASS)
+	if (is_large(m, b, f))
 		kernel_limit_threads(limit);
-	rc = forward_run(&e->memory, m, b, f, err);
+	rc = f->kv && f->kv->id ? run_dynamic(e, m, b, f, err) :
+	    forward_run(&e->memory, m, b, f, err);
 	kernel_limit_threads(limit);
 	return rc;
 }

@@ -11,7 +11,7 @@
 #ifndef PARE_ENGINE_ENGINE_H
 #define PARE_ENGINE_ENGINE_H
 
-#include "model/model.h"
+#include "engine/kv.h"
 
 struct batch {
 	int nseq;
@@ -32,7 +32,9 @@ struct engine_mask {
 struct forward {
 	/* What to compute, set by the caller. Outputs are the caller's. */
 	float *logits;		/* CLASSIFY, REGRESS: (nseq, labels);
-				 * MLM: (tokens, vocab); may be NULL */
+				 * MLM, LM: (tokens, vocab); may be NULL */
+	bool last;		/* MLM, LM: logits of the last token of each
+				 * sequence alone, (nseq, vocab) */
 	float *hidden;		/* (tokens, hidden) of the last layer; may be NULL */
 	/* Where the head is one of tokens and its logits are not to be held:
 	 * those of nrows tokens of the batch, rows[], go to take(), a few at a
@@ -59,6 +61,12 @@ struct forward {
 	 * hidden) to when the pass comes by; NULL, or NULL entries: not. */
 	float *const *keep;
 	struct engine_times *times;	/* added to; NULL: not measured */
+
+	/* The batch is one sequence that goes on where the cache ends; when the
+	 * pass succeeds the cache has its tokens too, else it is as before (or,
+	 * where the whole text runs again, see kv.h, empty). Not with input, keep
+	 * or attention. NULL: none. */
+	struct kv *kv;
 };
 
 /* What a layer's time is spent on. */
@@ -86,7 +94,7 @@ void engine_free(struct engine *e);
 /*
  * Runs the batch. PARE_EUSER when the model has no weights, has no head and
  * logits are wanted, or an id, a type or a length is outside its tables, or
- * `from` is no layer to begin with;
+ * `from` is no layer to begin with, or the cache is another model's or has no room;
  * PARE_ENOMEM; PARE_ECANCELED; PARE_EFORMAT "non-finite values after layer k".
  * Outputs are undefined on error.
  */

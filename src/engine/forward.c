@@ -11,9 +11,13 @@
  * block of about BLOCK tokens at a time, so that the wide intermediate matrices
  * stay in the cache and scratch does not grow with the batch.
  *
- * When only a classifier's logits are wanted, the last layer that mixes tokens
- * needs queries for token 0 alone, and whatever follows needs token 0 alone:
- * from there on ("narrow") x has one row a sequence.
+ * When only a classifier's logits are wanted, or those of the last token, the
+ * last layer that mixes tokens needs queries for that token alone, and whatever
+ * follows needs that token alone: from there on ("narrow") x has one row a
+ * sequence.
+ *
+ * With a cache (kv.h) keys and values are computed into their place in it, and
+ * queries see all that is there.
  */
 #include <math.h>
 #include <stdint.h>
@@ -96,18 +100,20 @@ maps(struct pass *p, int layer, const struct map *m, int count, const float *x,
 
 /* ==== sub-layers ==== */
 
-/* Rows of token 0 of the sequences [first, end) of x, whose row 0 is the first
- * token of sequence first. */
+/* Rows of the token that the head reads, of the sequences [first, end) of x,
+ * whose row 0 is the first token of sequence first. */
 static void
-gather_first(const struct pass *p, const float *x, int first, int end,
+gather_one(const struct pass *p, const float *x, int first, int end,
     float *out)
 {
-	const int64_t w = p->hidden;
+	const int64_t *start = p->b->start, w = p->hidden;
 
-	for (int s = first; s < end; s++)
-		memcpy(out + (s - first) * w,
-		    x + (p->b->start[s] - p->b->start[first]) * w,
+	for (int s = first; s < end; s++) {
+		const int64_t at = p->last ? start[s + 1] - 1 : start[s];
+
+		memcpy(out + (s - first) * w, x + (at - start[first]) * w,
 		    (size_t)w * sizeof(*out));
+	}
 }
 
 /* The end of a sub-layer: y plus the residual x, in place. NULL y: a sub-layer
@@ -179,6 +185,8 @@ struct turning {
 	float *x;		/* (tokens of the sequences, heads * head_dim) */
 	const float *weight;	/* of the norm, or NULL */
 	int heads, first;
+	bool rotate;
+	bool one;		/* x has a row a sequence: of its one query */
 };
 
 static void
@@ -199,27 +207,49 @@ turn_sequence(void *arg, int64_t i, int thread)
 	const struct turning *t = arg;
 	const struct pass *p = t->p;
 	const int64_t *start = p->b->start + t->first;
-	const int64_t n = start[i + 1] - start[i];
-	float *x = t->x + (start[i] - start[0]) * t->heads * t->y->head_dim;
+	const int64_t len = start[i + 1] - start[i], n = t->one ? 1 : len;
+	const int64_t at = t->one && p->last ? len - 1 : 0;
+	const int64_t angle = at * (t->y->head_dim / 2);
+	float *x = t->x + (t->one ? i : start[i] - start[0]) * t->heads *
+	    t->y->head_dim;
 
 	for (int64_t k = 0; t->weight && k < n * t->heads; k++)
 		norm_head(x + k * t->y->head_dim, t->weight, t->y->head_dim,
 		    (float)p->m->hp.norm_eps);
-	if (pass_flag(p, ARCH_ROTARY))
+	if (t->rotate)
 		rope_turn(x, n, t->heads, t->y->head_dim,
-		    p->m->hp.rope.interleaved, p->cosine, p->sine);
+		    p->m->hp.rope.interleaved, p->cosine + angle,
+		    p->sine + angle);
 }
 
 static void
 turn_heads(struct pass *p, int l, int first, int end, float *x, bool keys)
 {
 	struct turning t = { .p = p, .y = &p->m->layer[l], .x = x,
-		.first = first };
+		.first = first, .one = !keys && l == p->narrow };
 
 	t.heads = keys ? t.y->kv_heads : t.y->heads;
 	t.weight = pass_vector(p, l, keys ? SLOT_KNORM_W : SLOT_QNORM_W);
-	if (t.weight || pass_flag(p, ARCH_ROTARY))
+	t.rotate = pass_flag(p, ARCH_ROTARY);
+	if (t.weight || t.rotate)
 		team_for(end - first, turn_sequence, &t);
+}
+
+/* Where the keys and values of n tokens go, and what the queries come after. */
+static float *
+place_keys(const struct pass *p, int l, int64_t n, float **k, float **v)
+{
+	const struct layer *y = &p->m->layer[l];
+	const int64_t kw = (int64_t)y->kv_heads * y->head_dim;
+
+	if (p->f->kv) {
+		*k = p->f->kv->k[l] + p->past * kw;
+		*v = p->f->kv->v[l] + p->past * kw;
+		return p->work;
+	}
+	*k = p->work;
+	*v = *k + n * kw;
+	return *v + n * kw;
 }
 
 /* Projects `in` to queries, keys and values and attends; the result is in
@@ -233,14 +263,16 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 	const int64_t n = p->b->start[end] - p->b->start[first];
 	const int64_t qw = (int64_t)y->heads * y->head_dim;
 	const int64_t kw = (int64_t)y->kv_heads * y->head_dim;
-	float *k = p->work, *v = k + n * kw, *q = v + n * kw;
+	float *k, *v, *q = place_keys(p, l, n, &k, &v);
 	float *ctx = q + queries * qw;
 	struct attention a = {
 		.heads = y->heads, .kv_heads = y->kv_heads,
 		.dim = y->head_dim, .causal = pass_flag(p, ARCH_CAUSAL),
-		.first_only = l == p->narrow, .nseq = end - first,
-		.start = p->b->start + first, .q = q, .k = k, .v = v,
-		.ctx = ctx, .scratch = p->score,
+		.one = l != p->narrow ? ATTEND_ALL : p->last ? ATTEND_LAST :
+		    ATTEND_FIRST,
+		.nseq = end - first, .past = p->past,
+		.start = p->b->start + first, .q = q, .k = k - p->past * kw,
+		.v = v - p->past * kw, .ctx = ctx, .scratch = p->score,
 		.scale = (float)p->m->hp.attn_scale,
 		.cap = (float)p->m->hp.attn_cap, .window = y->window
 	};
@@ -286,10 +318,10 @@ attention_block(struct pass *p, int l, int first, int end)
 	}
 	q_in = in;
 	if (narrow) {
-		gather_first(p, x, first, end, x0);
+		gather_one(p, x, first, end, x0);
 		q_in = in == x ? x0 : p->in0;
 		if (in != x)
-			gather_first(p, in, first, end, q_in);
+			gather_one(p, in, first, end, q_in);
 	}
 	attend_block(p, l, first, end, in, q_in, queries);
 	return close_sublayer(p, l, false, narrow ? x0 : x, p->y,
@@ -389,7 +421,7 @@ layer_block(struct pass *p, int l, int first, int end)
 
 	if (attention_off(p, l)) {
 		if (l == p->narrow)
-			gather_first(p, p->x + begin * p->hidden, first, end,
+			gather_one(p, p->x + begin * p->hidden, first, end,
 			    p->x0 + first * p->hidden);
 		fine = l == p->narrow ?
 		    close_sublayer(p, l, false, p->x0 + first * p->hidden,
@@ -428,7 +460,7 @@ run_layer(struct pass *p, int l)
 	const bool drop = k && k->drop_layer && k->drop_layer[l];
 
 	if (drop && l == p->narrow) {
-		gather_first(p, p->x, 0, p->b->nseq, p->x0);
+		gather_one(p, p->x, 0, p->b->nseq, p->x0);
 		narrow_x(p);
 	}
 	if (drop)
@@ -516,12 +548,12 @@ static enum pare_rc
 run_heads(struct pass *p, struct pare_err *err)
 {
 	const int64_t out = pass_slot(p, 0, SLOT_HOUT_W)->rows;
-	const int64_t step = p->token0 ? p->b->nseq : p->block;
-	const int64_t rows = p->token0 ? p->b->nseq : p->tokens;
+	const int64_t step = pass_single(p) ? p->b->nseq : p->block;
+	const int64_t rows = pass_single(p) ? p->b->nseq : p->tokens;
 	const float *x = p->x;
 
-	if (p->token0 && p->narrow == p->m->nlayers) {
-		gather_first(p, p->x, 0, p->b->nseq, p->x0);
+	if (pass_single(p) && p->narrow == p->m->nlayers) {
+		gather_one(p, p->x, 0, p->b->nseq, p->x0);
 		x = p->x0;
 	}
 	for (int64_t r = 0; r < rows; r += step) {
@@ -631,5 +663,7 @@ forward_run(struct arena *memory, const struct model *m,
 		p.mark = task_now();
 	kernel_bind();
 	team_hold(drive, &d);
+	if (d.rc == PARE_OK && f->kv)
+		f->kv->length += p.tokens;
 	return d.rc;
 }

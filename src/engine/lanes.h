@@ -16,17 +16,26 @@ struct attend {
 					 * q_step apart, of k and v k_step */
 	float *ctx;
 	int64_t q_step, k_step, queries, keys, dim;
+	int64_t past;			/* causal: query i sees keys 0 to
+					 * past + i */
 	float scale;			/* of the scores, > 0 */
-	bool causal;			/* query i sees keys 0 to i */
+	bool causal;
+	float cap;			/* attend_rows: s -> cap tanh(s / cap);
+					 * 0: none */
+	int64_t window;			/* attend_rows: of those keys the last;
+					 * 0: all */
 	float *want;			/* (queries, keys): the probabilities,
 					 * NULL: not wanted */
-	float *scratch;			/* LANES_ATTEND(keys, dim) floats */
+	float *scratch;			/* LANES_ATTEND(keys, dim) floats;
+					 * attend_rows: LANES_ATTEND_ROWS() */
 };
 
 /* Keys and values packed, and rows of scores, each up to whole vectors. */
 #define LANES_ATTEND(keys, dim)						\
 	((((keys) + 15) / 16 * 16) * ((dim) + 24) +			\
 	    (((dim) + 15) / 16 * 16) * (keys))
+/* A row of scores. */
+#define LANES_ATTEND_ROWS(keys) (((keys) + 15) / 16 * 16)
 
 struct lanes {
 	/* y = act(y + bias); bias may be NULL. */
@@ -58,6 +67,8 @@ struct lanes {
 	    const struct elem_adam *a);
 	float (*squares)(const float *x, int64_t n);
 	void (*attend)(const struct attend *a);
+	/* The same query by query, from keys and values as they lie. */
+	void (*attend_rows)(const struct attend *a);
 	/* e^x as the others use it, for the tests. */
 	void (*exp)(float *x, int64_t n);
 };

@@ -42,7 +42,7 @@ widest_head(const struct model *m)
 static int64_t
 head_rows(const struct pass *p)
 {
-	return p->token0 ? p->b->nseq : p->block;
+	return pass_single(p) ? p->b->nseq : p->block;
 }
 
 int
@@ -56,16 +56,21 @@ pass_block_end(const struct pass *p, int s)
 	return end;
 }
 
-/* The last layer with attention: after its keys and values only token 0 of each
- * sequence matters to a classifier. */
+/* The last layer with attention: after its keys and values only one token of
+ * each sequence matters to the head. */
 static int
 narrow_layer(const struct pass *p)
 {
 	const struct forward *f = p->f;
-	const int l = engine_last_whole(p->m);
+	int l = engine_last_whole(p->m);
 
-	if (!p->token0 || !f->logits || f->hidden)
+	if (!pass_single(p) || !f->logits || f->hidden)
 		return p->m->nlayers;
+	if (p->last && (f->input || f->keep || f->attention ||
+	    p->tokens == p->b->nseq))
+		return p->m->nlayers;
+	while (l > 0 && p->m->layer[l].heads == 0)
+		l--;
 	return f->attention && f->attention_layer >= l ? p->m->nlayers : l;
 }
 
@@ -88,6 +93,7 @@ set_sizes(struct pass *p)
 {
 	const struct hparams *hp = &p->m->hp;
 
+	p->past = p->f->kv ? p->f->kv->length : 0;
 	p->tokens = p->b->start[p->b->nseq];
 	for (int s = 0; s < p->b->nseq; s++)
 		p->longest = pass_max(p->longest,
@@ -98,6 +104,7 @@ set_sizes(struct pass *p)
 	p->wide = pass_max(hp->hidden, hp->embed);
 	p->rows = p->tokens;
 	p->token0 = hp->head == HEAD_CLASSIFY || hp->head == HEAD_REGRESS;
+	p->last = p->f->last && p->f->logits && head_gives_tokens(hp->head);
 	p->narrow = narrow_layer(p);
 	p->piece = piece_rows(p);
 }
@@ -268,6 +275,20 @@ take_tables(struct pass *p, struct arena *a)
 	}
 }
 
+/* For so many new tokens of a sequence. A single one comes again and again: its
+ * scratch is for the whole context from the first on. */
+static int64_t
+score_floats(const struct pass *p)
+{
+	const int dim = widest_head(p->m);
+
+	if (!p->f->kv)
+		return (int64_t)attention_scratch(p->longest, dim);
+	return (int64_t)(p->tokens == 1 ?
+	    attention_scratch_one(p->f->kv->context) :
+	    attention_scratch(p->past + p->tokens, dim));
+}
+
 /* Lays out all buffers; with a counting arena this only adds up sizes. */
 static void
 take_buffers(struct pass *p, struct arena *a)
@@ -295,8 +316,7 @@ take_buffers(struct pass *p, struct arena *a)
 	p->values = arena_take(a, 1, point_vectors(p, true), f);
 	p->vector = arena_take(a, p->m->nlayers + 1, SLOT_COUNT,
 	    sizeof(*p->vector));
-	p->score = arena_take(a, (int64_t)attention_scratch(p->longest,
-	    widest_head(p->m)), 1, f);
+	p->score = arena_take(a, score_floats(p), 1, f);
 	p->scratch = arena_take(a, scratch_bytes(p), 1, 1);
 }
 
@@ -314,8 +334,8 @@ pass_open(struct pass *p, struct arena *memory, struct pare_err *err)
 	take_buffers(p, memory);
 	point_vectors(p, false);
 	if (pass_flag(p, ARCH_ROTARY))
-		rope_table(&p->m->hp.rope, widest_head(p->m), 0, p->longest,
-		    p->longest, pass_vector(p, 0, SLOT_ROPE), p->cosine,
-		    p->sine);
+		rope_table(&p->m->hp.rope, widest_head(p->m), p->past,
+		    p->longest, p->past + p->longest,
+		    pass_vector(p, 0, SLOT_ROPE), p->cosine, p->sine);
 	return PARE_OK;
 }

@@ -18,10 +18,12 @@ struct pass {
 	const struct batch *b;
 	struct forward *f;
 	int64_t tokens, longest, block;
+	int64_t past;		/* tokens in the cache; 0 without one */
 	int64_t hidden, embed, wide;	/* wide: the larger of the two */
 	int64_t rows;		/* of x: tokens, or nseq when narrow */
 	int narrow;		/* the layer where that happens; nlayers: none */
 	bool token0;		/* the head reads token 0 only */
+	bool last;		/* it reads the last token only */
 	float *x;		/* (tokens, hidden) */
 	float *x0;		/* (nseq, hidden) */
 	float *e;		/* (tokens, embed); x itself without PROJ */
@@ -34,7 +36,8 @@ struct pass {
 	float *position, *type;	/* decoded rows of these tables; NULL: as in
 				 * the tensor */
 	float *left, *right;	/* factors of a low-rank word table */
-	float *cosine, *sine;	/* ARCH_ROTARY: (longest, head_dim / 2) */
+	float *cosine, *sine;	/* ARCH_ROTARY: (longest, head_dim / 2), from
+				 * position `past` on */
 	float *values;		/* of vectors that are no f32, one after another */
 	const float **vector;	/* by pass_vector() */
 	float *score;		/* of attention */
@@ -54,6 +57,13 @@ pass_slot(const struct pass *p, int layer, enum slot s)
 {
 	return s < SLOT_LAYER_COUNT ? p->m->layer[layer].t[s] :
 	    p->m->t[s - SLOT_LAYER_COUNT];
+}
+
+/* The head reads one token a sequence. */
+static inline bool
+pass_single(const struct pass *p)
+{
+	return p->token0 || p->last;
 }
 
 static inline int64_t

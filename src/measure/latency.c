@@ -18,6 +18,7 @@
  */
 #include "measure/latency.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -502,42 +503,39 @@ drawn_median(void *ctx, const int64_t *index, int64_t n)
 	return stats_quantile(r->tmp, n, 0.5);
 }
 
-static enum pare_rc
-find_ratio(const struct cell *c, uint64_t seed, struct latency *out,
-    struct pare_err *err)
+void
+latency_ratio(const double *a, const double *b, int n, uint64_t seed,
+    double *median, double *low, double *high)
 {
-	int n = c->runs;
-	double *v = mem_big((size_t)n, 2 * sizeof(*v), err);
-	struct ratios r = { v, v + n };
+	double *v = mem_big((size_t)n, 2 * sizeof(*v), NULL);
+	struct ratios r = { v, NULL };
 
+	*median = *low = *high = NAN;
 	if (v == NULL)
-		return PARE_ENOMEM;
+		return;
+	r.tmp = v + n;
 	for (int i = 0; i < n; i++)
-		v[i] = c->ms[0][i] / c->ms[1][i];
-	stats_bootstrap(drawn_median, &r, n, ROUNDS, seed, &out->ratio_low,
-	    &out->ratio_high);
-	out->ratio = stats_quantile(v, n, 0.5);
-	out->has_ratio = true;
+		v[i] = a[i] / b[i];
+	stats_bootstrap(drawn_median, &r, n, ROUNDS, seed, low, high);
+	*median = stats_quantile(v, n, 0.5);
 	free(v);
-	return PARE_OK;
 }
 
 /* Sorts the times of the cell. */
-static enum pare_rc
-summarise(struct bench *b, struct cell *c, uint64_t seed, struct latency *l,
-    struct pare_err *err)
+static void
+summarise(struct bench *b, struct cell *c, uint64_t seed, struct latency *l)
 {
-	enum pare_rc rc = PARE_OK;
-
 	l->batch = c->batch.nseq;
 	l->seq = c->seq;
 	l->runs = c->runs;
 	l->threads = b->threads;
 	if (c->runs == 0)
-		return PARE_OK;
+		return;
 	l->waited = c->waited / (c->spent * b->threads);
 	if (b->sides == 2) {
-		rc = find_ratio(c, seed, l, err);
+		latency_ratio(c->ms[0], c->ms[1], c->runs, seed, &l->ratio,
+		    &l->ratio_low, &l->ratio_high);
+		l->has_ratio = true;
 		l->original_p50_ms = stats_quantile(c->ms[1], c->runs, 0.5);
 		l->original_p25_ms = stats_quantile(c->ms[1], c->runs, 0.25);
 		l->original_p75_ms = stats_quantile(c->ms[1], c->runs, 0.75);
@@ -546,7 +544,6 @@ summarise(struct bench *b, struct cell *c, uint64_t seed, struct latency *l,
 	l->p25_ms = stats_quantile(c->ms[0], c->runs, 0.25);
 	l->p75_ms = stats_quantile(c->ms[0], c->runs, 0.75);
 	l->p95_ms = stats_quantile(c->ms[0], c->runs, 0.95);
-	return rc;
 }
 
 static void
@@ -587,7 +584,7 @@ latency_run(const struct model *m, const struct model *original,
 	if (rc == PARE_OK && parts != NULL)
 		take_parts(&b, parts);
 	if (rc == PARE_OK)
-		rc = summarise(&b, b.cell, o->seed, &l, err);
+		summarise(&b, b.cell, o->seed, &l);
 	if (rc == PARE_OK)
 		*out = l;
 	else if (parts != NULL)
@@ -639,7 +636,7 @@ latency_grid_run(const struct model *m, const struct model *original,
 		rc = PARE_OK;
 	for (int c = 0; c < b.cells && rc == PARE_OK; c++) {
 		g->cell[c] = (struct latency){ .pinned = pinned };
-		rc = summarise(&b, &b.cell[c], g->seed, &g->cell[c], err);
+		summarise(&b, &b.cell[c], g->seed, &g->cell[c]);
 	}
 	bench_close(&b);
 	return rc;

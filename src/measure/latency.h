@@ -84,6 +84,11 @@ enum pare_rc latency_run(const struct model *m, const struct model *original,
     const struct latency_options *o, struct latency *out,
     struct latency_parts *parts[2], struct task *task, struct pare_err *err);
 
+/* The median of a[i] / b[i] and its 95 % bootstrap interval. NAN without
+ * memory. */
+void latency_ratio(const double *a, const double *b, int n, uint64_t seed,
+    double *median, double *low, double *high);
+
 /*
  * Every batch with every length. The cells take turns too, so that what happens
  * on the machine meanwhile meets all alike; a cell ends after 1 s or 100 pairs,

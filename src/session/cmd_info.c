@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/kv.h"
 #include "model/arch.h"
 #include "session/work.h"
 #include "tensor/form.h"
@@ -172,6 +173,8 @@ run_info(struct session *s, const struct arg_list *args, json_t *doc,
 	    json_null());
 	result_put_real(doc, "macs_per_token", (double)t.macs / (double)seq);
 	result_put_int(doc, "seq", seq);
+	if ((m->arch->flags & ARCH_CAUSAL) != 0)
+		result_put_int(doc, "kv_bytes", kv_bytes(m, seq));
 	result_put_int(doc, "tensors", t.tensors);
 	result_put_int(doc, "tied", a.tied);
 	put_samples(s, doc);

@@ -21,6 +21,9 @@ static const struct arg_spec latency_args[] = {
 	{ "seq", ARG_TEXT, 0, 0, 0, NULL, NULL, "tokens",
 	    "length of each, the setting seq unless said; for a grid a list, "
 	    "16,64,128 unless said" },
+	{ "tokens", ARG_INT, 0, 0, DECODE_TOKENS_MAX, "16", NULL, "tokens",
+	    "how many a language model writes after a prompt of seq tokens, "
+	    "beside the pass; 0 leaves that out" },
 	{ "runs", ARG_INT, 0, 0, 100000, "0", NULL, "runs",
 	    "counted runs; 0 measures for about two seconds, or one second a "
 	    "cell of a grid" },
@@ -36,7 +39,7 @@ static const struct arg_spec latency_args[] = {
 };
 
 static const char *const latency_examples[] = { "latency",
-	"latency batch=8 seq=64", "latency runs=10 layers=on",
+	"latency batch=8 seq=64", "latency seq=128 tokens=64", "latency runs=10 layers=on",
 	"latency grid batch=1,4,16 seq=16,64,128", NULL };
 
 /* ---- sizes ---- */
@@ -354,6 +357,82 @@ put_grid(json_t *doc, const struct latency_grid *g)
 	json_object_set_new(doc, "cells", cells);
 }
 
+/* ---- a text that is written ---- */
+
+static void
+put_decode(json_t *doc, const struct decode_latency *l, bool cached)
+{
+	json_t *o = json_object(), *ratio;
+
+	result_put_int(o, "prompt", l->prompt);
+	result_put_int(o, "tokens", l->tokens);
+	result_put_int(o, "runs", l->runs);
+	result_put_real(o, "first_p50_ms", l->first_p50_ms);
+	result_put_real(o, "first_p95_ms", l->first_p95_ms);
+	result_put_real(o, "p50_ms", l->p50_ms);
+	result_put_real(o, "p95_ms", l->p95_ms);
+	result_put_real(o, "tokens_per_second", 1e3 / l->p50_ms);
+	result_put_int(o, "kv_bytes", l->kv_bytes);
+	if (l->has_ratio) {
+		ratio = json_object();
+		result_put_real(ratio, "median", l->ratio);
+		result_put_real(ratio, "low", l->ratio_low);
+		result_put_real(ratio, "high", l->ratio_high);
+		json_object_set_new(o, "ratio_to_original", ratio);
+		result_put_real(o, "original_first_p50_ms",
+		    l->original_first_p50_ms);
+		result_put_real(o, "original_p50_ms", l->original_p50_ms);
+		result_put_int(o, "original_kv_bytes", l->original_kv_bytes);
+	}
+	result_put_real(o, "waited", l->waited);
+	result_put_bool(o, "cached", cached);
+	json_object_set_new(doc, "decode", o);
+}
+
+/* Measures, or recalls, how m writes a text; `decode` in doc, null for models
+ * that write none. */
+static enum pare_rc
+run_decode(struct session *s, const struct latency_options *pass,
+    int64_t tokens, bool fresh, json_t *doc, struct task *task,
+    struct pare_err *err)
+{
+	const struct model *m = session_model(s);
+	const struct model *original = s->history.state[0].model;
+	struct decode_options o = { .prompt = pass->seq, .tokens = tokens,
+		.runs = pass->runs, .seed = pass->seed,
+		.threads = pass->threads };
+	const struct decode_latency *known;
+	struct decode_latency l;
+	struct latency_key key;
+	enum pare_rc rc = PARE_OK;
+
+	json_object_set_new(doc, "decode", json_null());
+	if (tokens == 0 || !decode_fits(m))
+		return PARE_OK;
+	if (o.tokens > kv_longest(m) - 1)
+		o.tokens = kv_longest(m) - 1;
+	if (o.prompt > kv_longest(m) - o.tokens)
+		o.prompt = kv_longest(m) - o.tokens;
+	make_key(s, s->history.current, pass, &key);
+	key.batch = o.tokens;
+	key.seq = o.prompt;
+	known = fresh || !settings_bool(s->settings, SET_CACHE) ? NULL :
+	    memory_decode(s->memory, &key);
+	if (known != NULL && (o.runs == 0 || known->runs >= o.runs)) {
+		put_decode(doc, known, true);
+		return PARE_OK;
+	}
+	rc = decode_latency_run(m, m == original ? NULL : original, &o, &l,
+	    task, err);
+	if (rc == PARE_OK)
+		rc = work_damage(err);
+	if (rc != PARE_OK)
+		return rc;
+	memory_keep_decode(s->memory, &key, &l);
+	put_decode(doc, &l, false);
+	return PARE_OK;
+}
+
 /* ---- the command ---- */
 
 static enum pare_rc
@@ -407,6 +486,10 @@ run_pass(struct session *s, const struct arg_list *args, int64_t batch,
 	if (rc != PARE_OK)
 		return rc;
 	work_put_latency(doc, &l, cached);
+	rc = run_decode(s, &o, arg_int(args, "tokens"),
+	    arg_int(args, "fresh") != 0, doc, task, err);
+	if (rc != PARE_OK)
+		return rc;
 	make_key(s, id, &o, &key);
 	p = memory_parts(s->memory, &key, false);
 	if (p == NULL)
@@ -445,8 +528,10 @@ const struct command command_latency = {
 	    "there is no ratio. What each part and layer takes is measured in "
 	    "the same passes. A pass under 20 ms is made twice each time and "
 	    "the second one counts, for a model that is in use finds its "
-	    "weights in the processor's cache. Stopping a grid keeps what was "
-	    "measured so far.",
+	    "weights in the processor's cache. Of a language model it is also "
+	    "measured how it writes: the time from a prompt of seq tokens to "
+	    "the first token, and that of each token from then on, with keys "
+	    "and values kept. Stopping a grid keeps what was measured so far.",
 	.examples = latency_examples,
 	.args = latency_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG,

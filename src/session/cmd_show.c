@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/kv.h"
+#include "model/arch.h"
 #include "session/work.h"
 
 static const char *const by_choices[] = { "layer", "module", "kind", "tensor",
@@ -96,6 +98,25 @@ row_ms(const struct measured *k, const struct account_row *r,
 	return part_ms(k->p, r->layer, r->kind);
 }
 
+/* Bytes that a text of seq tokens keeps in the rows of layers and attention; -1:
+ * none of this row's. */
+static int64_t
+row_kv(const struct model *m, const struct account_row *r,
+    enum account_by by, int64_t seq)
+{
+	const bool attention = strcmp(r->kind,
+	    module_kind_names[KIND_ATTENTION]) == 0;
+
+	if ((m->arch->flags & ARCH_CAUSAL) == 0)
+		return -1;
+	if (by == BY_KIND && attention)
+		return kv_bytes(m, seq);
+	if (r->layer >= 0 && (by == BY_LAYER ||
+	    (by == BY_MODULE && attention)))
+		return kv_layer_bytes(m, r->layer, seq);
+	return -1;
+}
+
 static void
 put_measured(const struct measured *k, bool any, json_t *doc)
 {
@@ -169,7 +190,7 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 	struct selection sel;
 	struct account a;
 	struct measured k;
-	json_t *rows = json_array();
+	json_t *rows = json_array(), *row;
 	bool any = false;
 	enum pare_rc rc;
 
@@ -194,16 +215,22 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 		double ms = row_ms(&k, &a.row[i], by);
 
 		any |= isfinite(ms);
-		json_array_append_new(rows, row_doc(&a.row[i], &a.total, seq,
-		    ms, by == BY_TENSOR));
+		row = row_doc(&a.row[i], &a.total, seq, ms, by == BY_TENSOR);
+		if (row_kv(m, &a.row[i], by, seq) >= 0)
+			result_put_int(row, "kv_bytes", row_kv(m, &a.row[i],
+			    by, seq));
+		json_array_append_new(rows, row);
 	}
 	result_put_text(doc, "by", by_choices[by]);
 	result_put_text(doc, "target", target);
 	result_put_int(doc, "seq", seq);
 	put_measured(&k, any, doc);
 	json_object_set_new(doc, "rows", rows);
-	json_object_set_new(doc, "total", row_doc(&a.total, &a.total, seq,
-	    k.p != NULL && target == NULL ? k.p->whole_ms : NAN, false));
+	row = row_doc(&a.total, &a.total, seq,
+	    k.p != NULL && target == NULL ? k.p->whole_ms : NAN, false);
+	if ((m->arch->flags & ARCH_CAUSAL) != 0 && target == NULL)
+		result_put_int(row, "kv_bytes", kv_bytes(m, seq));
+	json_object_set_new(doc, "total", row);
 	account_free(&k.whole);
 	account_free(&a);
 	if (target != NULL)
@@ -218,7 +245,8 @@ const struct command command_show = {
 	    "Tensors that several places share count once, in the first; the "
 	    "others say tied_to. Shares are of all that is shown. After latency "
 	    "of this state, ms is what each part took in it; the pooler counts "
-	    "with the head, and embeddings are measured together.",
+	    "with the head, and embeddings are measured together. KV is what a "
+	    "decoder keeps of a text of seq tokens, beside its weights.",
 	.examples = show_examples,
 	.args = show_args,
 	.flags = CMD_NEEDS_MODEL | CMD_LONG | CMD_DRY,

@@ -25,6 +25,11 @@ struct kept_latency {
 	struct latency_parts *parts[2];	/* of the model and the original */
 };
 
+struct kept_decode {
+	struct latency_key key;
+	struct decode_latency value;
+};
+
 static void
 free_latency(struct kept_latency *k)
 {
@@ -38,6 +43,8 @@ struct memory {
 	int nevaluations, nlatencies;
 	struct evaluation **evaluation;
 	struct kept_latency **latency;
+	struct kept_decode *decode;
+	int ndecodes;
 	struct store *store;
 	bool alone;		/* without earlier sittings */
 	uint64_t machine;	/* what latencies hang on; 0: not asked yet */
@@ -63,9 +70,11 @@ memory_clear(struct memory *m)
 		free_latency(m->latency[i]);
 	free(m->evaluation);
 	free(m->latency);
+	free(m->decode);
 	m->evaluation = NULL;
 	m->latency = NULL;
-	m->nevaluations = m->nlatencies = 0;
+	m->decode = NULL;
+	m->nevaluations = m->nlatencies = m->ndecodes = 0;
 }
 
 void
@@ -647,4 +656,36 @@ memory_keep_latency(struct memory *m, const struct latency_key *k,
 	m->nlatencies = n + 1;
 	store_latency(m, box);
 	return &box->value;
+}
+
+static struct kept_decode *
+find_decode(const struct memory *m, const struct latency_key *k)
+{
+	for (int i = 0; i < m->ndecodes; i++)
+		if (same_key(&m->decode[i].key, k))
+			return &m->decode[i];
+	return NULL;
+}
+
+const struct decode_latency *
+memory_decode(const struct memory *m, const struct latency_key *k)
+{
+	const struct kept_decode *kept = find_decode(m, k);
+
+	return kept != NULL ? &kept->value : NULL;
+}
+
+void
+memory_keep_decode(struct memory *m, const struct latency_key *k,
+    const struct decode_latency *v)
+{
+	struct kept_decode *kept = find_decode(m, k);
+
+	if (kept == NULL) {
+		m->decode = xrealloc(m->decode, (size_t)(m->ndecodes + 1) *
+		    sizeof(*m->decode));
+		kept = &m->decode[m->ndecodes++];
+	}
+	kept->key = *k;
+	kept->value = *v;
 }

@@ -17,6 +17,7 @@
 
 #include "measure/evaluate.h"
 #include "measure/latency.h"
+#include "measure/latency_decode.h"
 
 struct memory;
 struct memory *memory_new(void);
@@ -50,6 +51,12 @@ const struct latency *memory_keep_latency(struct memory *m,
  * be NULL); consumes them. */
 void memory_keep_parts(struct memory *m, const struct latency_key *k,
     struct latency_parts *parts[2]);
+/* How a text was written after a prompt of k->seq tokens, k->batch tokens of it;
+ * of this sitting alone. */
+const struct decode_latency *memory_decode(const struct memory *m,
+    const struct latency_key *k);
+void memory_keep_decode(struct memory *m, const struct latency_key *k,
+    const struct decode_latency *v);
 /* Of the model, or of the original it was measured against; NULL: not known.
  * Borrowed as above. */
 const struct latency_parts *memory_parts(const struct memory *m,

@@ -21,7 +21,8 @@
  *          that eval asks a language model for), custom ("chunks", "stride",
  *          "masked" or null), context (tokens of a window)
  * info     as open without notes; embedding, ffn[], vocab, positions, head_dim,
- *          nonzero (or null), macs_per_token, seq, tensors, tied,
+ *          nonzero (or null), macs_per_token, seq, kv_bytes (decoders: keys and
+ *          values of a text of seq tokens), tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
  *          instructions (the level in use), processor (the level it has),
  *          lacking[] (the levels it has not),
@@ -34,7 +35,8 @@
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
  *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
- *          {the same}, latency: what ms is of, or null {batch, seq, threads,
+ *          {the same}; kv_bytes of decoders (keys and values of seq tokens) in
+ *          rows of layers and attention, and in total; latency: what ms is of, or null {batch, seq, threads,
  *          whole_ms, embed_ms}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,
@@ -71,7 +73,13 @@
  *          {median, low, high}, threads, pinned, cached, blas; breakdown and
  *          original_breakdown {passes, whole_ms, sum_ms, embed_ms, attention_ms,
  *          ffn_ms, norm_ms, head_ms, layers[] {layer, ms, attention_ms, ffn_ms,
- *          norm_ms}}: means of the middle half of the passes; list_layers
+ *          norm_ms}}: means of the middle half of the passes; list_layers;
+ *          decode (null for models that write no text) {prompt, tokens, runs,
+ *          first_p50_ms and first_p95_ms (from the prompt to the first token),
+ *          p50_ms and p95_ms (of a token), tokens_per_second, kv_bytes, waited,
+ *          cached, and against the original ratio_to_original {median, low,
+ *          high} (of a token's time), original_first_p50_ms, original_p50_ms,
+ *          original_kv_bytes}
  *          of a grid: batches[], lengths[], partial (it was stopped), threads,
  *          pinned, blas, cells[] {batch, seq, runs and, if that is not 0, what
  *          a pass has up to ratio_to_original, tokens_per_second}, in the order
@@ -79,6 +87,12 @@
  * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
  *          text, pair}; what=hidden: hidden[][]
+ * generate prompt (or null, with ids=), prompt_ids[], n (asked for), temperature,
+ *          top_k, top_p, seed, current and original (null where it is the
+ *          current one) {state, n, end ("length", "stop", "canceled"), ids[],
+ *          text (or null without a tokenizer), kv_bytes, first_ms (from the
+ *          prompt to the first token), tokens_per_second (from then on)}, differ
+ *          (the first token, from 0, in which they differ, or null), partial
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
  *          flips[] {index, gold, a, b, text, pair}; of a language model also

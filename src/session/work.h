@@ -102,7 +102,8 @@ extern const struct command command_info, command_show, command_inspect;
 extern const struct command command_undo, command_redo, command_history,
     command_goto, command_mark, command_diff;
 extern const struct command command_eval, command_compare, command_expect;
-extern const struct command command_latency, command_predict;
+extern const struct command command_latency, command_predict,
+    command_generate;
 extern const struct command command_save, command_recipe, command_source,
     command_resume;
 extern const struct command command_recover;

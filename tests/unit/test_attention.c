@@ -61,7 +61,7 @@ assert_mark(const float *f, int64_t n)
 
 static void
 data_make(struct data *d, const int *len, int heads, int kv_heads, int dim,
-    bool causal, bool first_only)
+    bool causal, enum attend_one one)
 {
 	struct rng r;
 	int64_t longest = 0, n;
@@ -73,7 +73,7 @@ data_make(struct data *d, const int *len, int heads, int kv_heads, int dim,
 		longest = len[s] > longest ? len[s] : longest;
 	}
 	n = d->start[NSEQ];
-	d->nctx = (first_only ? NSEQ : n) * heads * dim;
+	d->nctx = (one != ATTEND_ALL ? NSEQ : n) * heads * dim;
 	d->nscratch = attention_scratch(longest, dim);
 	d->q = noise(&r, d->nctx);
 	d->k = noise(&r, n * kv_heads * dim);
@@ -82,7 +82,7 @@ data_make(struct data *d, const int *len, int heads, int kv_heads, int dim,
 	d->scratch = marked((int64_t)d->nscratch);
 	d->want = marked(longest * longest);
 	d->a = (struct attention){ .heads = heads, .kv_heads = kv_heads,
-		.dim = dim, .causal = causal, .first_only = first_only,
+		.dim = dim, .causal = causal, .one = one,
 		.nseq = NSEQ, .start = d->start, .q = d->q, .k = d->k,
 		.v = d->v, .ctx = d->ctx, .scratch = d->scratch };
 }
@@ -104,8 +104,11 @@ twin(const struct attention *a, int seq, int head, int64_t i, double *p,
     double *c)
 {
 	const int64_t n = a->start[seq + 1] - a->start[seq];
-	const int64_t seen = a->causal ? i + 1 : n;
-	const int64_t row = a->first_only ? seq : a->start[seq] + i;
+	const int64_t at = a->one == ATTEND_LAST ? n - 1 : i;
+	const int64_t seen = a->causal ? at + 1 : n;
+	const int64_t from = a->window > 0 && seen > a->window ?
+	    seen - a->window : 0;
+	const int64_t row = a->one != ATTEND_ALL ? seq : a->start[seq] + i;
 	const int kv = head / (a->heads / a->kv_heads);
 	const float *q = a->q + (row * a->heads + head) * a->dim;
 	double sum = 0;
@@ -117,7 +120,9 @@ twin(const struct attention *a, int seq, int head, int64_t i, double *p,
 
 		for (int e = 0; e < a->dim; e++)
 			s += (double)q[e] * k[e];
-		p[j] = j < seen ? exp(s / sqrt(a->dim)) : 0;
+		s /= sqrt(a->dim);
+		s = a->cap > 0 ? a->cap * tanh(s / a->cap) : s;
+		p[j] = j >= from && j < seen ? exp(s) : 0;
 		sum += p[j];
 	}
 	memset(c, 0, (size_t)a->dim * sizeof(*c));
@@ -136,8 +141,8 @@ compare(const struct data *d, int seq, int head)
 	const int64_t n = a->start[seq + 1] - a->start[seq];
 	double p[300], c[200];
 
-	for (int64_t i = 0; i < (a->first_only ? 1 : n); i++) {
-		const int64_t row = a->first_only ? seq : a->start[seq] + i;
+	for (int64_t i = 0; i < (a->one != ATTEND_ALL ? 1 : n); i++) {
+		const int64_t row = a->one != ATTEND_ALL ? seq : a->start[seq] + i;
 		const float *got = a->ctx + (row * a->heads + head) * a->dim;
 
 		twin(a, seq, head, i, p, c);
@@ -155,12 +160,12 @@ compare(const struct data *d, int seq, int head)
 
 static void
 check(const int *len, int heads, int kv_heads, int dim, bool causal,
-    bool first_only)
+    enum attend_one one)
 {
 	struct data d;
 	int64_t want;
 
-	data_make(&d, len, heads, kv_heads, dim, causal, first_only);
+	data_make(&d, len, heads, kv_heads, dim, causal, one);
 	attention_run(&d.a);
 	assert_mark(d.ctx, d.nctx);
 	assert_mark(d.scratch, (int64_t)d.nscratch);
@@ -171,10 +176,88 @@ check(const int *len, int heads, int kv_heads, int dim, bool causal,
 	d.a.want_seq = 1;
 	d.a.want_head = heads - 1;
 	attention_run(&d.a);
-	want = first_only ? len[1] : (int64_t)len[1] * len[1];
+	want = one != ATTEND_ALL ? len[1] : (int64_t)len[1] * len[1];
 	assert_mark(d.want, want);
 	compare(&d, 1, heads - 1);
 	data_free(&d);
+}
+
+/* Capped scores and windows, against the same twin. */
+static void
+check_bounds(const int *len, int dim, float cap, int64_t window)
+{
+	struct data d;
+
+	data_make(&d, len, 4, 2, dim, true, ATTEND_ALL);
+	d.a.cap = cap;
+	d.a.window = window;
+	d.a.want = d.want;
+	d.a.want_seq = 1;
+	d.a.want_head = 3;
+	attention_run(&d.a);
+	assert_mark(d.ctx, d.nctx);
+	assert_mark(d.scratch, (int64_t)d.nscratch);
+	for (int s = 0; s < NSEQ; s++)
+		for (int h = 0; h < 4; h++)
+			compare(&d, s, h);
+	data_free(&d);
+}
+
+/* The last queries alone, with the keys before them, as a cache has them: what
+ * all together get. */
+static void
+check_past(int n, int past, int dim, float cap, int64_t window)
+{
+	const int len[NSEQ] = { n, 1, 1 };
+	int64_t start[2] = { 0, n };
+	struct data d;
+	float *all;
+
+	data_make(&d, len, 6, 2, dim, true, ATTEND_ALL);
+	d.a.nseq = 1;
+	d.a.start = start;
+	d.a.cap = cap;
+	d.a.window = window;
+	attention_run(&d.a);
+	all = noise(&(struct rng){ { 1, 2, 3, 4 } }, d.nctx);
+	memcpy(all, d.ctx, (size_t)d.nctx * sizeof(*all));
+	start[1] = n - past;
+	d.a.past = past;
+	d.a.q = d.q + (int64_t)past * 6 * dim;
+	attention_run(&d.a);
+	for (int64_t i = 0; i < (int64_t)(n - past) * 6 * dim; i++)
+		assert_true(fabsf(d.ctx[i] - all[(int64_t)past * 6 * dim +
+		    i]) < 3e-6f);
+	d.a.one = ATTEND_LAST;
+	d.a.q += (int64_t)(n - past - 1) * 6 * dim;
+	attention_run(&d.a);
+	for (int64_t i = 0; i < 6 * dim; i++)
+		assert_true(fabsf(d.ctx[i] - all[(int64_t)(n - 1) * 6 * dim +
+		    i]) < 3e-6f);
+	assert_mark(d.scratch, (int64_t)d.nscratch);
+	free(all);
+	data_free(&d);
+}
+
+static void
+check_decoders(void)
+{
+	static const int lens[][NSEQ] = { { 1, 2, 3 }, { 33, 48, 49 } };
+	static const int dims[] = { 1, 7, 8, 64, 80, 130 };
+
+	for (int k = 0; k < 6; k++) {
+		for (int i = 0; i < 2; i++) {
+			check_bounds(lens[i], dims[k], 0, 5);
+			check_bounds(lens[i], dims[k], 1.5f, 0);
+			check_bounds(lens[i], dims[k], 3, 16);
+		}
+		check_past(40, 39, dims[k], 0, 0);
+		check_past(40, 1, dims[k], 0, 0);
+		check_past(70, 30, dims[k], 0, 0);
+		check_past(70, 30, dims[k], 2, 0);
+		check_past(70, 30, dims[k], 0, 9);
+		check_past(70, 69, dims[k], 2, 64);
+	}
 }
 
 static void
@@ -188,10 +271,12 @@ check_all(void)
 
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
 		for (size_t k = 0; k < sizeof(dims) / sizeof(dims[0]); k++) {
-			check(lens[i], 2, 2, dims[k], false, false);
-			check(lens[i], 4, 2, dims[k], true, false);
-			check(lens[i], 3, 1, dims[k], false, true);
-			check(lens[i], 1, 1, dims[k], true, true);
+			check(lens[i], 2, 2, dims[k], false, ATTEND_ALL);
+			check(lens[i], 4, 2, dims[k], true, ATTEND_ALL);
+			check(lens[i], 3, 1, dims[k], false, ATTEND_FIRST);
+			check(lens[i], 1, 1, dims[k], true, ATTEND_FIRST);
+			check(lens[i], 4, 1, dims[k], true, ATTEND_LAST);
+			check(lens[i], 2, 1, dims[k], false, ATTEND_LAST);
 		}
 }
 
@@ -206,6 +291,7 @@ test_levels(void **state)
 		enum cpu_level before = cpu_limit(level[i]);
 
 		check_all();
+		check_decoders();
 		cpu_limit(before);
 	}
 }
@@ -217,7 +303,7 @@ test_large(void **state)
 	static const int len[] = { 20, 40, 9 };
 	struct data d;
 
-	data_make(&d, len, 2, 2, 32, false, false);
+	data_make(&d, len, 2, 2, 32, false, ATTEND_ALL);
 	for (int64_t i = 0; i < d.nctx; i++)
 		d.q[i] *= 200;
 	attention_run(&d.a);
@@ -240,14 +326,14 @@ test_threads(void **state)
 	float *first;
 
 	kernel_set_threads(1);
-	data_make(&d, len, 6, 3, 24, false, false);
+	data_make(&d, len, 6, 3, 24, false, ATTEND_ALL);
 	attention_run(&d.a);
 	first = malloc((size_t)d.nctx * sizeof(*first));
 	memcpy(first, d.ctx, (size_t)d.nctx * sizeof(*first));
 	data_free(&d);
 	for (int n = 2; n < 5; n++) {
 		kernel_set_threads(n);
-		data_make(&d, len, 6, 3, 24, false, false);
+		data_make(&d, len, 6, 3, 24, false, ATTEND_ALL);
 		attention_run(&d.a);
 		assert_memory_equal(first, d.ctx,
 		    (size_t)d.nctx * sizeof(*first));

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "measure/latency.h"
+#include "measure/latency_decode.h"
 #include "measure/crew.h"
 #include "tensor/kernel.h"
 
@@ -157,6 +158,81 @@ test_run(void **state)
 	free(parts[0]);
 	model_unref(p);
 	model_unref(m);
+}
+
+/* How a decoder writes, by itself and against what it was. */
+static void
+test_decode(void **state)
+{
+	struct model *m = sample_real(&sample_models[SAMPLE_MODELS - 1]);
+	struct model *p = sample_do(m, "prune heads L1.h0,2");
+	struct model *bert = sample_real(&sample_models[0]);
+	struct decode_options o = { .prompt = 8, .tokens = 5, .runs = 4,
+		.seed = 1 };
+	const int threads = kernel_threads();
+	struct pare_err err = { 0 };
+	struct decode_latency l;
+
+	assert_true(decode_fits(m) && !decode_fits(bert));
+	assert_int_equal(decode_latency_run(p, m, &o, &l, NULL, &err), PARE_OK);
+	assert_int_equal(l.runs, 4);
+	assert_int_equal(l.prompt, 8);
+	assert_int_equal(l.tokens, 5);
+	assert_int_equal(l.threads, threads);
+	assert_true(l.first_p50_ms > 0 && l.first_p95_ms >= l.first_p50_ms);
+	assert_true(l.p50_ms > 0 && l.p95_ms >= l.p50_ms);
+	assert_true(l.has_ratio && l.ratio > 0);
+	assert_true(l.ratio_low <= l.ratio && l.ratio <= l.ratio_high);
+	assert_true(l.original_p50_ms > 0 && l.original_first_p50_ms > 0);
+	assert_true(!(l.waited < 0));
+	/* 13 tokens of 3 layers of 4 heads of 8 values, twice; two heads less. */
+	assert_int_equal(l.original_kv_bytes, 13 * 3 * 4 * 8 * 2 * 4);
+	assert_int_equal(l.kv_bytes, 13 * (3 * 4 - 2) * 8 * 2 * 4);
+	o.threads = 1;
+	assert_int_equal(decode_latency_run(m, m, &o, &l, NULL, &err), PARE_OK);
+	assert_false(l.has_ratio);
+	assert_int_equal(l.threads, 1);
+	assert_int_equal(kernel_threads(), threads);
+	assert_int_equal(decode_latency_run(bert, NULL, &o, &l, NULL, &err),
+	    PARE_EUSER);
+	o.prompt = 20;
+	assert_int_equal(decode_latency_run(m, NULL, &o, &l, NULL, &err),
+	    PARE_EUSER);
+	assert_non_null(strstr(err.msg, "positions for 24"));
+	model_unref(bert);
+	model_unref(p);
+	model_unref(m);
+}
+
+static void
+stop_at_once(struct task *task, double done, double total, const char *what)
+{
+	task->cancel = true;
+}
+
+static void
+test_decode_stopped(void **state)
+{
+	struct model *m = sample_real(&sample_models[SAMPLE_MODELS - 1]);
+	struct decode_options o = { .prompt = 8, .tokens = 5 };
+	struct task task = { .tick = stop_at_once };
+	struct decode_latency l;
+	struct pare_err err;
+
+	assert_int_equal(decode_latency_run(m, NULL, &o, &l, &task, &err),
+	    PARE_ECANCELED);
+	model_unref(m);
+}
+
+static void
+test_ratio(void **state)
+{
+	static const double a[] = { 2, 4, 6, 9, 10 }, b[] = { 1, 2, 3, 3, 5 };
+	double median, low, high;
+
+	latency_ratio(a, b, 5, 1, &median, &low, &high);
+	close_to(median, 2);
+	assert_true(low >= 2 && low <= high && high <= 3);
 }
 
 static void
@@ -458,6 +534,9 @@ main(void)
 		cmocka_unit_test(test_parts_of_few),
 		cmocka_unit_test(test_spread),
 		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_decode),
+		cmocka_unit_test(test_decode_stopped),
+		cmocka_unit_test(test_ratio),
 		cmocka_unit_test(test_every_head),
 		cmocka_unit_test(test_bad_sizes),
 		cmocka_unit_test(test_no_memory),

@@ -167,7 +167,7 @@ pair_at(const struct attention_tape *t, int seq, int head)
 		.len = a->start[seq + 1] - a->start[seq],
 		.qw = (int64_t)a->heads * a->dim,
 		.kw = (int64_t)a->kv_heads * a->dim,
-		.scale = 1.0f / sqrtf((float)a->dim)
+		.scale = a->scale > 0.0f ? a->scale : 1.0f / sqrtf((float)a->dim)
 	};
 	int64_t at = t->offset[seq] * a->heads + r.len * r.len * head;
 
@@ -192,16 +192,46 @@ dropped(const struct attention_tape *t, const struct pair *r, float *scratch)
 	return scratch;
 }
 
-/* Rows of softmax; row i of a causal matrix sees keys 0 to i. */
+/* Scores of a pair, before they are capped. */
 static void
-softmax_rows(float *p, int64_t n, bool causal)
+score(const struct attention *a, const struct pair *r, float *s)
 {
-	for (int64_t i = 0; i < n; i++) {
-		const int64_t seen = causal ? i + 1 : n;
+	const blasint n = (blasint)r->len;
 
-		elem_softmax(p + i * n, seen);
-		for (int64_t j = seen; j < n; j++)
-			p[i * n + j] = 0.0f;
+	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, a->dim,
+	    r->scale, a->q + r->q, (blasint)r->qw, a->k + r->k,
+	    (blasint)r->kw, 0.0f, s, n);
+}
+
+/* Rows of softmax; row i of a causal matrix sees keys 0 to i, of a window only
+ * the last of those. */
+static void
+softmax_rows(const struct attention *a, float *p, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++, p += n) {
+		const int64_t end = a->causal ? i + 1 : n;
+		const int64_t from = a->window > 0 && end > a->window ?
+		    end - a->window : 0;
+
+		for (int64_t j = from; a->cap > 0.0f && j < end; j++)
+			p[j] = a->cap * tanhf(p[j] / a->cap);
+		elem_softmax(p + from, end - from);
+		memset(p, 0, (size_t)from * sizeof(*p));
+		memset(p + end, 0, (size_t)(n - end) * sizeof(*p));
+	}
+}
+
+/* Back through c tanh(s / c): its slope is 1 - tanh^2. s: scores; overwritten. */
+static void
+cap_back(const struct attention *a, const struct pair *r, float *s, float *ds)
+{
+	if (a->cap <= 0.0f)
+		return;
+	score(a, r, s);
+	for (int64_t i = 0; i < r->len * r->len; i++) {
+		float t = tanhf(s[i] / a->cap);
+
+		ds[i] *= 1.0f - t * t;
 	}
 }
 
@@ -212,10 +242,8 @@ keep_pair(const struct attention_tape *t, int seq, int head, float *scratch)
 	const struct pair r = pair_at(t, seq, head);
 	const blasint n = (blasint)r.len;
 
-	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, a->dim,
-	    r.scale, a->q + r.q, (blasint)r.qw, a->k + r.k, (blasint)r.kw,
-	    0.0f, r.p, n);
-	softmax_rows(r.p, n, a->causal);
+	score(a, &r, r.p);
+	softmax_rows(a, r.p, n);
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, a->dim, n,
 	    1.0f, dropped(t, &r, scratch), n, a->v + r.k, (blasint)r.kw, 0.0f,
 	    a->ctx + r.q, (blasint)r.qw);
@@ -257,6 +285,7 @@ back_pair(const struct attention_tape *t, int seq, int head, bool add,
 	elem_drop_span(ds, r.len * r.len, &t->drop, r.first);
 	for (int64_t i = 0; i < r.len; i++)
 		elem_softmax_back(ds + i * r.len, r.p + i * r.len, r.len);
+	cap_back(a, &r, scratch, ds);
 	cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, a->dim, n,
 	    r.scale, ds, n, a->k + r.k, kw, 0.0f, dq + r.q, qw);
 	cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, a->dim, n,

@@ -30,6 +30,9 @@ struct learner {
 	int dropout_step;	/* < 0: no dropout; else names its draw */
 	uint64_t seed;
 	float dropout, attention_dropout, smoothing;
+	struct model *teacher;		/* NULL: none */
+	struct engine *engine;		/* that runs it */
+	float share, temperature;
 	struct task *task;	/* asked between layers */
 };
 
@@ -40,7 +43,8 @@ const struct link *learner_link(const struct learner *l, int layer,
 enum pare_rc learner_check(const struct model *m, const struct train_data *d,
     struct pare_err *err);
 
-/* Adds the gradients of the mean loss over n samples to those of the params. */
+/* Adds the gradients of the mean loss over n samples (of a language model: over
+ * their tokens) to those of the params. */
 enum pare_rc learner_run(struct learner *l, const struct train_data *d,
     const int64_t *sample, int n, double *loss, struct pare_err *err);
 

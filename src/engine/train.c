@@ -57,21 +57,22 @@ link_of(const struct trainer *t, struct slot_ref ref)
 static enum pare_rc
 check_model(const struct model *m, struct pare_err *err)
 {
-	const unsigned no = ARCH_PRE_NORM | ARCH_RMS_NORM | ARCH_ROTARY |
-	    ARCH_CAUSAL | ARCH_GATED;
 	enum pare_rc rc;
 
 	if ((rc = engine_check_model(m, err)) != PARE_OK)
 		return rc;
-	if (m->arch->flags & no)
-		return err_set(err, PARE_EUSER, "training %s: "
-		    "not supported yet", m->arch->title);
-	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS) {
+	if (m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM) {
 		err_set(err, PARE_EUSER, "training needs a model with "
-		    "a classifier or a score as its head");
+		    "a classifier, a score or the next token as its head");
 		return err_hint(err, "open a ...ForSequenceClassification "
-		    "model");
+		    "or ...ForCausalLM model");
 	}
+	if (m->hp.head == HEAD_LM && !(m->arch->flags & ARCH_CAUSAL))
+		return err_set(err, PARE_EUSER, "%s sees the tokens it "
+		    "would have to foretell", m->arch->title);
+	if (m->hp.head != HEAD_LM && (m->arch->flags & ARCH_PRE_NORM))
+		return err_set(err, PARE_EUSER, "training a classifier on "
+		    "%s: not supported yet", m->arch->title);
 	if (!m->t[SLOT_HOUT_W - SLOT_LAYER_COUNT])
 		return err_set(err, PARE_EUSER,
 		    "the model has no output layer");
@@ -244,7 +245,32 @@ check_options(const struct train_options *o, struct pare_err *err)
 	    !(o->weight_decay >= 0) || !(o->clip >= 0))
 		return err_set(err, PARE_EUSER, "warm-up, dropout and label "
 		    "smoothing are shares, decay and clip not negative");
+	if (o->teacher && !(o->share >= 0 && o->share <= 1 &&
+	    o->temperature > 0))
+		return err_set(err, PARE_EUSER, "the teacher's part is a "
+		    "share, its temperature more than 0");
 	return PARE_OK;
+}
+
+/* A teacher answers the same questions in the same terms. */
+static enum pare_rc
+check_teacher(const struct model *m, const struct train_options *o,
+    struct pare_err *err)
+{
+	const struct model *t = o->teacher;
+
+	if (!t || o->share <= 0)
+		return PARE_OK;
+	if (m->hp.head == HEAD_REGRESS)
+		return err_set(err, PARE_EUSER, "a score is learnt without "
+		    "a teacher: it is not one of several answers");
+	if (t->hp.head != m->hp.head || t->hp.vocab != m->hp.vocab ||
+	    t->hp.labels != m->hp.labels)
+		return err_set(err, PARE_EUSER, "the teacher has %lld tokens "
+		    "and %lld classes, the model %lld and %lld",
+		    (long long)t->hp.vocab, (long long)t->hp.labels,
+		    (long long)m->hp.vocab, (long long)m->hp.labels);
+	return engine_check_model(t, err);
 }
 
 struct trainer *
@@ -253,14 +279,22 @@ trainer_new(const struct model *m, const struct train_options *o,
 {
 	struct trainer *t;
 
-	if (check_options(o, err) != PARE_OK || check_model(m, err) != PARE_OK)
+	if (check_options(o, err) != PARE_OK ||
+	    check_model(m, err) != PARE_OK ||
+	    check_teacher(m, o, err) != PARE_OK)
 		return NULL;
 	t = xcalloc(1, sizeof(*t));
 	t->m = model_ref(m);
 	t->o = *o;
 	t->link = xcalloc((size_t)slot_places(m), sizeof(*t->link));
 	t->param = xcalloc((size_t)slot_places(m) * 2, sizeof(*t->param));
+	if (o->teacher && o->share > 0) {
+		t->learner.teacher = model_ref(o->teacher);
+		t->learner.engine = engine_new();
+	}
 	t->learner = (struct learner){
+		.teacher = t->learner.teacher, .engine = t->learner.engine,
+		.share = (float)o->share, .temperature = (float)o->temperature,
 		.m = t->m, .link = t->link, .seed = o->seed,
 		.dropout_step = -1,
 		.dropout = (float)(o->dropout < 0 ? m->hp.dropout : o->dropout),
@@ -290,6 +324,8 @@ trainer_free(struct trainer *t)
 	free(t->m1);
 	free(t->m2);
 	free(t->learner.memory.base);
+	model_unref(t->learner.teacher);
+	engine_free(t->learner.engine);
 	model_unref(t->m);
 	free(t);
 }
@@ -370,15 +406,34 @@ train_step(struct trainer *t, const struct train_data *d,
 	return PARE_OK;
 }
 
+/* What n samples (NULL: the first ones) are asked about: a label each, or every
+ * token but the first. */
+static double
+count_targets(const struct trainer *t, const struct train_data *d,
+    const int64_t *sample, int64_t n)
+{
+	double count = 0;
+
+	if (t->m->hp.head != HEAD_LM)
+		return (double)n;
+	for (int64_t i = 0; i < n; i++)
+		count += d->len[sample ? sample[i] : i] - 1;
+	return count;
+}
+
 static enum pare_rc
 check_data(const struct trainer *t, const struct train_data *d,
     struct pare_err *err)
 {
 	if (d->n < 1)
 		return err_set(err, PARE_EUSER, "no samples to train on");
-	if (t->m->hp.head == HEAD_REGRESS ? !d->score : !d->label)
-		return err_set(err, PARE_EUSER, "the samples have no %s",
-		    t->m->hp.head == HEAD_REGRESS ? "scores" : "labels");
+	if (t->m->hp.head == HEAD_REGRESS && !d->score)
+		return err_set(err, PARE_EUSER, "the samples have no scores");
+	if (t->m->hp.head == HEAD_CLASSIFY && !d->label)
+		return err_set(err, PARE_EUSER, "the samples have no labels");
+	if (count_targets(t, d, NULL, d->n) < 1)
+		return err_set(err, PARE_EUSER, "no sample has two tokens, "
+		    "so there is none to foretell");
 	return learner_check(t->m, d, err);
 }
 
@@ -388,7 +443,7 @@ run_epoch(struct trainer *t, const struct train_data *d, const int64_t *order,
 {
 	const int64_t each = (d->n + t->o.batch - 1) / t->o.batch;
 	const int64_t all = each * t->o.epochs;
-	double sum = 0, one, recent = 0;
+	double sum = 0, count = 0, one, recent = 0, of;
 	char what[64] = "step";
 	enum pare_rc rc;
 
@@ -404,11 +459,13 @@ run_epoch(struct trainer *t, const struct train_data *d, const int64_t *order,
 		    step < all ? rate_at(&t->o, step, all) : 0, &one, err);
 		if (rc != PARE_OK)
 			return rc;
-		sum += one * n;
+		of = count_targets(t, d, order + at, n);
+		sum += one * of;
+		count += of;
 		recent = i == 0 ? one : 0.95 * recent + 0.05 * one;
 		snprintf(what, sizeof(what), "step, loss %.3f", recent);
 	}
-	*loss = sum / (double)d->n;
+	*loss = sum / count;
 	return PARE_OK;
 }
 

@@ -9,6 +9,16 @@
  * BF16 train in float32 and are rounded at the end; sparse float forms keep mask
  * and form.
  *
+ * What is learnt follows from the head: a class or a score of each sample, or,
+ * of a causal language model, each token from those before it. A loss is the
+ * mean over what was asked: labels, or tokens but the first of each sample.
+ * Masked language models and classifiers on the last token are refused.
+ *
+ * With a teacher part of the loss is how far the answers are from its own
+ * (Hinton, Vinyals, Dean 2015): for logits z and the teacher's u
+ *
+ *   (1 - share) loss + share t^2 KL(softmax(u / t) || softmax(z / t))
+ *
  * AdamW: Loshchilov and Hutter 2019. The schedule is linear warm-up then linear
  * decay to 0. Same seed and threads, same result.
  */
@@ -24,6 +34,10 @@ struct train_options {
 	double clip;		/* global gradient norm; 0: none */
 	double dropout;		/* negative: the model's own */
 	double label_smoothing;
+	const struct model *teacher;	/* of the same vocabulary or classes; NULL:
+				 * none; the trainer takes a reference */
+	double share;		/* of the loss that is the teacher's, 0 to 1 */
+	double temperature;	/* t, more than 0 */
 	int batch;		/* sequences a step */
 	int epochs;
 	uint64_t seed;
@@ -35,7 +49,8 @@ struct train_data {
 	const int32_t *const *ids;
 	const int32_t *const *types;	/* or NULL */
 	const int *len;
-	const int *label;	/* class; CLASSIFY */
+	const int *label;	/* class; CLASSIFY. Both NULL for a language
+				 * model */
 	const float *score;	/* REGRESS */
 };
 

@@ -3,7 +3,11 @@
  * recover: training after a cut, or from scratch. The schedule is over
  * `epochs`; `stop` ends it early, which is also how a canceled run that is kept
  * is written down: its line alone gives the same weights again.
+ *
+ * A classifier learns the labels of the calib samples, a language model their
+ * text: each sample in pieces of at most `context` tokens.
  */
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +36,14 @@ static const struct arg_spec recover_args[] = {
 	    "share dropped; the model's own unless said" },
 	{ "label_smoothing", ARG_REAL, 0, 0, 0.95, "0", NULL, NULL,
 	    "share of the target given to all classes alike" },
+	{ "distil", ARG_REAL, 0, 0, 1, "0", NULL, NULL,
+	    "share of the loss that is how far the answers are from those of "
+	    "the original" },
+	{ "temperature", ARG_REAL, 0, 0.01, 100, "2", NULL, NULL,
+	    "of those answers; more makes the unlikely ones count" },
+	{ "context", ARG_INT, 0, 2, 1e9, NULL, NULL, "tokens",
+	    "a language model learns pieces of so many; all that a sample has "
+	    "unless said" },
 	{ "seed", ARG_INT, 0, 0, 9007199254740992.0, NULL, NULL, NULL,
 	    "of the order of samples and of dropout" },
 	{ "keep", ARG_CHOICE, 0, 0, 0, "none", keep_choices, NULL,
@@ -44,6 +56,8 @@ static const struct arg_spec recover_args[] = {
 static const char *const recover_examples[] = {
 	"recover epochs=1 lr=3e-5",
 	"recover epochs=3 lr=1e-4 batch=16 warmup=6% keep=last",
+	"recover epochs=2 lr=1e-3 batch=8 context=128",
+	"recover distil=0.5",
 	NULL
 };
 
@@ -72,15 +86,55 @@ is_labelled(const struct sample *x, bool score, int64_t labels)
 	    x->label < labels;
 }
 
+/* The pieces of all samples that have a token to foretell; with out NULL only
+ * counts them. A piece begins with the last token of the one before, so that
+ * every token but a sample's first is foretold once. */
+static int64_t
+cut_pieces(const struct dataset *d, int context, struct material *out)
+{
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < d->n; i++) {
+		const struct tokens *k = &d->sample[i].tokens;
+
+		for (int64_t at = 0; at + 1 < k->n; at += context - 1, n++) {
+			if (out == NULL)
+				continue;
+			out->ids[n] = k->id + at;
+			out->len[n] = k->n - at < context ?
+			    (int)(k->n - at) : context;
+		}
+	}
+	return n;
+}
+
 static enum pare_rc
-collect(const struct dataset *d, const struct model *m, struct material *out,
+collect_text(const struct dataset *d, int context, struct material *out,
     struct pare_err *err)
+{
+	int64_t n = cut_pieces(d, context, NULL);
+
+	if (n < 1)
+		return err_set(err, PARE_EUSER, "'%s' has no text of two "
+		    "tokens to train on", d->path);
+	out->ids = mem_big((size_t)n, sizeof(*out->ids), err);
+	out->len = mem_big((size_t)n, sizeof(*out->len), err);
+	if (out->ids == NULL || out->len == NULL)
+		return PARE_ENOMEM;
+	cut_pieces(d, context, out);
+	out->data = (struct train_data){ .n = n, .ids = out->ids,
+		.len = out->len };
+	return PARE_OK;
+}
+
+static enum pare_rc
+collect_labels(const struct dataset *d, const struct model *m,
+    struct material *out, struct pare_err *err)
 {
 	bool score = m->hp.head == HEAD_REGRESS;
 	size_t most = (size_t)d->n;
 	int64_t n = 0;
 
-	memset(out, 0, sizeof(*out));
 	out->ids = xcalloc(most, sizeof(*out->ids));
 	out->types = xcalloc(most, sizeof(*out->types));
 	out->len = xcalloc(most, sizeof(*out->len));
@@ -107,13 +161,29 @@ collect(const struct dataset *d, const struct model *m, struct material *out,
 }
 
 static enum pare_rc
+collect(const struct dataset *d, const struct model *m,
+    const struct arg_list *args, struct material *out, struct pare_err *err)
+{
+	const struct arg_value *context = arg_get(args, "context");
+
+	if (m->hp.head == HEAD_LM)
+		return collect_text(d, context->has ?
+		    (int)arg_int(args, "context") : INT_MAX, out, err);
+	if (context->set)
+		return err_set(err, PARE_EUSER, "context: only a language "
+		    "model learns text in pieces");
+	return collect_labels(d, m, out, err);
+}
+
+static enum pare_rc
 check_ready(const struct session *s, struct pare_err *err)
 {
 	const struct model *m = session_model(s);
 
-	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS) {
-		err_set(err, PARE_EUSER, "%s has no classification or "
-		    "regression head to train", m->origin->name);
+	if (m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM) {
+		err_set(err, PARE_EUSER, "%s has no classification, "
+		    "regression or next-token head to train",
+		    m->origin->name);
 		return err_hint(err, "open a model with a head");
 	}
 	if (s->data[ROLE_CALIB] != NULL)
@@ -138,6 +208,9 @@ read_options(const struct session *s, const struct arg_list *args,
 		.dropout = arg_get(args, "dropout")->has ?
 		    arg_real(args, "dropout") : -1.0,
 		.label_smoothing = arg_real(args, "label_smoothing"),
+		.teacher = s->history.state[0].model,
+		.share = arg_real(args, "distil"),
+		.temperature = arg_real(args, "temperature"),
 		.batch = (int)arg_int(args, "batch"),
 		.epochs = (int)arg_int(args, "epochs"),
 		.seed = work_seed(s, args),
@@ -254,7 +327,8 @@ run_recover(struct session *s, const struct arg_list *args, json_t *doc,
 	if (rc == PARE_OK)
 		rc = check_stop(args, &epochs, err);
 	if (rc == PARE_OK)
-		rc = collect(s->data[ROLE_CALIB], session_model(s), &mat, err);
+		rc = collect(s->data[ROLE_CALIB], session_model(s), args, &mat,
+		    err);
 	if (rc != PARE_OK)
 		goto out;
 	read_options(s, args, &o);
@@ -281,7 +355,8 @@ out:
 const struct command command_recover = {
 	.name = "recover",
 	.group = GROUP_CHANGE,
-	.help = "Train on the calib samples.\n"
+	.help = "Train on the calib samples: on their labels, or a causal "
+	    "language model on their text.\n"
 	    "AdamW with linear warm-up and decay. Pruned weights stay pruned, "
 	    "ties stay tied; packed tensors cannot be trained, so recover "
 	    "before quantizing. The eval samples are never seen.",

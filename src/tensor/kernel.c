@@ -209,8 +209,26 @@ plan_bytes(const struct plan *p)
 
 /* ---- running it ---- */
 
+/* Rows of weights of a piece, where they lie in one part, one after another. */
 static void
-run_piece(const struct step *s, int64_t piece, void *scratch)
+tell_next(const struct step *s, int64_t piece, struct kernel_x *x)
+{
+	int64_t r0 = piece % s->panels * s->panel;
+	int64_t rows = s->t->rows - r0 < s->panel ? s->t->rows - r0 : s->panel;
+	int64_t bytes;
+
+	if (form_table[s->t->form].is_sparse || s->t->form == FORM_BLOCK)
+		return;
+	bytes = value_row_bytes(s->t);
+	x->next = (const char *)s->t->part[PART_DATA].p + r0 * bytes;
+	x->next_bytes = rows * bytes;
+}
+
+/* Pieces are taken in order, so this thread gets about the one that many threads
+ * on; next is NULL where that is of another stage. */
+static void
+run_piece(const struct step *s, int64_t piece, const struct step *next,
+    int64_t next_piece, void *scratch)
 {
 	int64_t r0 = piece % s->panels * s->panel;
 	int64_t r1 = r0 + s->panel < s->t->rows ? r0 + s->panel : s->t->rows;
@@ -219,6 +237,8 @@ run_piece(const struct step *s, int64_t piece, void *scratch)
 	float *y = s->y + i0 * s->t->rows + r0;
 	struct kernel_x x = s->x;
 
+	if (next != NULL)
+		tell_next(next, next_piece, &x);
 	if (s->splits > 1)
 		prep_rows(s->k->prep, &x, i0, n);
 	s->k->run(s->t, &x, r0, r1, y, s->t->rows, s->accumulate, scratch);
@@ -237,9 +257,10 @@ stage_pieces(const struct plan *p, int stage)
 	return n;
 }
 
-/* Piece i of all pieces of a stage. */
-static void
-run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
+/* Piece i of all pieces of a stage: its step, whose piece number *i is then;
+ * NULL behind the last. */
+static const struct step *
+find_piece(const struct plan *p, int stage, int64_t *i)
 {
 	for (int k = 0; k < p->nsteps; k++) {
 		const struct step *s = &p->step[k];
@@ -247,12 +268,21 @@ run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
 
 		if (s->stage != stage)
 			continue;
-		if (i < n) {
-			run_piece(s, i, scratch);
-			return;
-		}
-		i -= n;
+		if (*i < n)
+			return s;
+		*i -= n;
 	}
+	return NULL;
+}
+
+static void
+run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
+{
+	int64_t after = i + p->threads;
+	const struct step *s = find_piece(p, stage, &i);
+	const struct step *next = find_piece(p, stage, &after);
+
+	run_piece(s, i, next, after, scratch);
 }
 
 /* A stage that is run, or one of its preps. */

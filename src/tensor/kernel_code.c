@@ -19,7 +19,8 @@ enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
 	FEW_ROWS = 12,	/* of x, that do not pay for strips in L2 */
-	PIECES = 3	/* a thread, at least, where there are rows enough */
+	PIECES = 3,	/* a thread, at least, where there are rows enough */
+	LINE_BYTES = 64
 };
 
 /* ---- how a tensor is cut ---- */
@@ -127,7 +128,7 @@ struct panel {
 	float *step, *base;		/* (strips, spans, CODE_STRIP) */
 	uint8_t *rows;			/* (CODE_HALF, ld) */
 	int64_t ld;
-	int32_t *init;			/* (spans, CODE_TOKENS) */
+	int32_t *init;			/* (CODE_TOKENS, spans) */
 	float *sum;
 };
 
@@ -364,21 +365,90 @@ sum_span(const struct kernel_x *x, int64_t i, int64_t a, int64_t b)
 	return s;
 }
 
+/* Spans of `each` sums of CODE_SUM, one after the other. */
+VALUE_SIMD static void
+add_sums(const int16_t *sum, int64_t spans, int64_t each, int32_t *out)
+{
+	if (each == 2) {
+#pragma omp simd
+		for (int64_t s = 0; s < spans; s++)
+			out[s] = sum[2 * s] + sum[2 * s + 1];
+	} else if (each == 4) {
+#pragma omp simd
+		for (int64_t s = 0; s < spans; s++)
+			out[s] = sum[4 * s] + sum[4 * s + 1] +
+			    sum[4 * s + 2] + sum[4 * s + 3];
+	} else {
+		for (int64_t s = 0; s < spans; s++, sum += each) {
+			int32_t v = 0;
+
+#pragma omp simd reduction(+ : v)
+			for (int64_t k = 0; k < each; k++)
+				v += sum[k];
+			out[s] = v;
+		}
+	}
+}
+
+VALUE_SIMD static void
+scale_sums(int64_t spans, int minus, int32_t *init, float *sum)
+{
+#pragma omp simd
+	for (int64_t s = 0; s < spans; s++) {
+		sum[s] = (float)init[s];
+		init[s] = -minus * init[s];
+	}
+}
+
 void
 code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
     int64_t i0, int tokens, int32_t *init, float *sums)
 {
-	for (int64_t s = 0; s < cut->spans; s++)
-		for (int i = 0; i < tokens; i++) {
-			int32_t sum = sum_span(x, i0 + i,
-			    code_span_begin(cut, s), code_span_end(cut, s));
+	bool even = cut->c0 % CODE_SUM == 0 && cut->width % CODE_SUM == 0;
+	int64_t whole = even ? (cut->c1 - cut->c0) / cut->width : 0;
 
-			init[s * CODE_TOKENS + i] = -minus * sum;
-			sums[s * CODE_TOKENS + i] = (float)sum;
-		}
+	for (int64_t i = i0; i < i0 + tokens; i++) {
+		add_sums(x->sum + (i * x->ldq + cut->c0) / CODE_SUM, whole,
+		    cut->width / CODE_SUM, init);
+		for (int64_t s = whole; s < cut->spans; s++)
+			init[s] = sum_span(x, i, code_span_begin(cut, s),
+			    code_span_end(cut, s));
+		scale_sums(cut->spans, minus, init, sums);
+		init += cut->spans;
+		sums += cut->spans;
+	}
 }
 
 /* ---- products ---- */
+
+/* What is packed and comes next, brought near in `turns` equal portions: to wait
+ * for memory while strips are laid out took a tenth of the time. */
+struct coming {
+	const char *p, *end;
+	int64_t step;
+};
+
+static struct coming
+coming_make(const struct kernel_x *x, int64_t turns)
+{
+	struct coming c = { x->next, x->next, 0 };
+
+	if (x->n <= FEW_ROWS || x->next_bytes <= 0)
+		return c;
+	c.end += x->next_bytes;
+	c.step = (x->next_bytes / turns + LINE_BYTES) / LINE_BYTES *
+	    LINE_BYTES;
+	return c;
+}
+
+static void
+coming_fetch(struct coming *c)
+{
+	const char *to = c->end - c->p < c->step ? c->end : c->p + c->step;
+
+	for (; c->p < to; c->p += LINE_BYTES)
+		__builtin_prefetch(c->p, 0, 2);
+}
 
 /* The panel of rows [r0, r1) of W with all rows of x. */
 static void
@@ -387,6 +457,8 @@ multiply(const struct code_plan *p, const struct code_level *v,
     int64_t r0, int64_t r1, float *y, int64_t ldy, bool accumulate)
 {
 	int minus = p->minus - (p->wide ? v->lift : 0), tokens;
+	struct coming coming = coming_make(x, (x->n + v->tokens - 1) /
+	    v->tokens * ((r1 - r0 + CODE_STRIP - 1) / CODE_STRIP));
 
 	for (int64_t i = 0; i < x->n; i += tokens) {
 		int64_t blocks = (x->n - i + v->tokens - 1) / v->tokens;
@@ -408,6 +480,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 				.accumulate = accumulate
 			};
 
+			coming_fetch(&coming);
 			v->block(&b, tokens);
 		}
 	}

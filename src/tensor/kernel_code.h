@@ -72,8 +72,8 @@ struct code_block {
 	const uint8_t *strip;	/* (units, CODE_STRIP, CODE_UNIT) */
 	const float *step;	/* (spans, CODE_STRIP) */
 	const float *base;	/* the same, or NULL */
-	const int32_t *init;	/* (spans, CODE_TOKENS): -minus * X */
-	const float *sum;	/* (spans, CODE_TOKENS): X, with base */
+	const int32_t *init;	/* (rows of x, spans): -minus * X */
+	const float *sum;	/* (rows of x, spans): X, with base */
 	const int8_t *q;	/* column 0 of the first of the rows of x */
 	int64_t ldq;
 	const float *scale;
@@ -154,7 +154,8 @@ void code_half_scales(const struct code_plan *p, const struct code_level *v,
     float *out);
 /* The table of group g as bytes; returns its step. */
 float code_round_table(const struct tensor *t, int64_t g, uint8_t *out);
-/* init and sum of struct code_block, for rows [i0, i0 + tokens) of x. */
+/* init and sum of struct code_block, for rows [i0, i0 + tokens) of x: up to
+ * CODE_TOKENS times the spans of the cut. */
 void code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
     int64_t i0, int tokens, int32_t *init, float *sum);
 

@@ -120,7 +120,7 @@ add_span(const struct code_block *b, int64_t span, int tokens, struct sums *s)
 	const float *step = b->step + span * CODE_STRIP;
 
 	for (int i = 0; i < tokens; i++) {
-		int32_t init = b->init[span * CODE_TOKENS + i];
+		int32_t init = b->init[i * b->cut.spans + span];
 		float *f = s->f[i];
 
 #pragma omp simd
@@ -129,7 +129,7 @@ add_span(const struct code_block *b, int64_t span, int tokens, struct sums *s)
 	}
 	for (int i = 0; b->base != NULL && i < tokens; i++) {
 		const float *base = b->base + span * CODE_STRIP;
-		float sum = b->sum[span * CODE_TOKENS + i];
+		float sum = b->sum[i * b->cut.spans + span];
 		float *f = s->f[i];
 
 #pragma omp simd

@@ -109,7 +109,7 @@ AVX2 INLINE void
 add_span(const struct code_block *b, int64_t s, int i,
     const __m256i acc[PARTS], __m256 f[PARTS])
 {
-	__m256 x = _mm256_set1_ps(b->sum[s * CODE_TOKENS + i]);
+	__m256 x = _mm256_set1_ps(b->sum[i * b->cut.spans + s]);
 
 	KERNEL_UNROLL
 	for (int k = 0; k < PARTS; k++) {
@@ -163,7 +163,7 @@ block_of(const struct code_block *b, int i0, const int tokens, const bool wide)
 			KERNEL_UNROLL
 			for (int k = 0; k < PARTS; k++)
 				acc[i][k] = _mm256_set1_epi32(
-				    b->init[s * CODE_TOKENS + i0 + i]);
+				    b->init[(i0 + i) * b->cut.spans + s]);
 		}
 		if (wide)
 			dot_wide(w, q, b->ldq, n, acc, tokens);

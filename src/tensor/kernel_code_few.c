@@ -412,7 +412,7 @@ finish_half(const struct few *f, const struct room *m, int h, int rows,
 
 		for (int64_t s = 0; s < f->cut.spans; s++) {
 			int64_t at = s * CODE_STRIP + h * CODE_HALF;
-			int64_t of = s * CODE_TOKENS + k;
+			int64_t of = k * f->cut.spans + s;
 			__m512i d = _mm512_add_epi32(_mm512_set1_epi32(
 			    m->init[of]), _mm512_loadu_si512(m->d +
 			    k * m->stride * CODE_STRIP + at));

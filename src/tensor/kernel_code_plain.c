@@ -73,14 +73,14 @@ block_token(const struct code_block *b, int i)
 		int32_t d[CODE_STRIP];
 
 		for (int r = 0; r < CODE_STRIP; r++)
-			d[r] = b->init[s * CODE_TOKENS + i];
+			d[r] = b->init[i * b->cut.spans + s];
 		dot_units(w, b->q + i * b->ldq + u * CODE_UNIT, n, d);
 		w += n * CODE_UNIT_BYTES;
 		for (int r = 0; r < CODE_STRIP; r++) {
 			f[r] = fmaf(step[r], (float)d[r], f[r]);
 			if (b->base != NULL)
 				f[r] = fmaf(b->base[s * CODE_STRIP + r],
-				    b->sum[s * CODE_TOKENS + i], f[r]);
+				    b->sum[i * b->cut.spans + s], f[r]);
 		}
 	}
 	for (int r = 0; r < b->rows; r++)

@@ -88,7 +88,7 @@ add_span(const struct code_block *b, int64_t s, int h, __m512i acc[][2],
 	KERNEL_UNROLL
 	for (int i = 0; i < tokens; i++)
 		f[i][h] = _mm512_fmadd_ps(_mm512_loadu_ps(b->base + at),
-		    _mm512_set1_ps(b->sum[s * CODE_TOKENS + i]), f[i][h]);
+		    _mm512_set1_ps(b->sum[i * b->cut.spans + s]), f[i][h]);
 }
 
 VNNI INLINE void
@@ -127,7 +127,7 @@ block_of(const struct code_block *b, const int tokens)
 		KERNEL_UNROLL
 		for (int i = 0; i < tokens; i++)
 			acc[i][0] = acc[i][1] = _mm512_set1_epi32(
-			    b->init[s * CODE_TOKENS + i]);
+			    b->init[i * b->cut.spans + s]);
 		if (tokens <= 2)
 			dot_pairs(w, q, b->ldq, n, acc, tokens);
 		else

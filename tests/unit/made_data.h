@@ -44,6 +44,16 @@ made_data(int64_t n)
 	return d;
 }
 
+/* All of it in one segment. */
+static inline void
+made_data_single(struct dataset *d)
+{
+	for (int64_t i = 0; i < d->n; i++)
+		memset(d->sample[i].tokens.type, 0,
+		    (size_t)d->sample[i].tokens.n *
+		    sizeof *d->sample[i].tokens.type);
+}
+
 static inline void
 made_data_free(struct dataset *d)
 {

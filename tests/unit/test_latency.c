@@ -164,7 +164,7 @@ test_run(void **state)
 static void
 test_decode(void **state)
 {
-	struct model *m = sample_real(&sample_models[SAMPLE_MODELS - 1]);
+	struct model *m = sample_real(sample_named("llama"));
 	struct model *p = sample_do(m, "prune heads L1.h0,2");
 	struct model *bert = sample_real(&sample_models[0]);
 	struct decode_options o = { .prompt = 8, .tokens = 5, .runs = 4,
@@ -213,7 +213,7 @@ stop_at_once(struct task *task, double done, double total, const char *what)
 static void
 test_decode_stopped(void **state)
 {
-	struct model *m = sample_real(&sample_models[SAMPLE_MODELS - 1]);
+	struct model *m = sample_real(sample_named("llama"));
 	struct decode_options o = { .prompt = 8, .tokens = 5 };
 	struct task task = { .tick = stop_at_once };
 	struct decode_latency l;

@@ -22,7 +22,7 @@ struct charsmap *charsmap_from_base64(const char *text, const char *where,
     struct pare_err *err);
 void charsmap_free(struct charsmap *m);	/* NULL is fine */
 
-/* The longest key that begins s: its length, and its replacement (*with, *k
+/* The longest key of whole characters that begins s: its length, and its replacement (*with, *k
  * bytes, borrowed); 0: none. */
 size_t charsmap_find(const struct charsmap *m, const char *s, size_t n,
     const char **with, size_t *k);

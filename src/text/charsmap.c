@@ -16,7 +16,7 @@
 
 enum {
 	CHARSMAP_MAX = 64 << 20,
-	KEY_MAX = 256		/* bytes; a damaged table could go in circles */
+	KEY_MAX = 64		/* bytes; a damaged table could go in circles */
 };
 
 struct charsmap {
@@ -157,6 +157,6 @@ charsmap_find(const struct charsmap *m, const char *s, size_t n,
 	if (best == 0 || value > m->ntext)
 		return 0;
 	*with = m->text + value;
-	*k = strnlen(*with, KEY_MAX + 1);
+	*k = strnlen(*with, CHARSMAP_REPLACEMENT + 1);
 	return best;
 }

@@ -14,6 +14,9 @@
 
 struct charsmap;
 
+/* Replacements are not longer; a longer one is cut behind one byte more. */
+enum { CHARSMAP_REPLACEMENT = 256 };
+
 /* A copy of n bytes. PARE_EFORMAT naming `where` when the sizes do not fit. */
 struct charsmap *charsmap_new(const void *data, size_t n, const char *where,
     struct pare_err *err);

@@ -15,10 +15,8 @@
 
 #include "base/mem.h"
 
-enum {
-	GROWTH = 64, GROWTH_LEAST = 1 << 16,	/* bytes out for bytes in */
-	REPLACEMENT_MAX = 256	/* bytes, of one key of a charsmap */
-};
+/* Bytes out for bytes in. */
+enum { GROWTH = 64, GROWTH_LEAST = 1 << 16 };
 
 void
 pipeline_free(struct pipeline *p)
@@ -194,7 +192,7 @@ norm_map(const struct charsmap *m, const char *p, size_t n,
 	for (size_t i = 0, k, w; i < n && rc == PARE_OK; i += k) {
 		k = charsmap_find(m, p + i, n - i, &with, &w);
 		if (k > 0) {
-			if (w > REPLACEMENT_MAX || !uni_valid(with, w))
+			if (w > CHARSMAP_REPLACEMENT || !uni_valid(with, w))
 				return err_set(err, PARE_EFORMAT, "the "
 				    "precompiled_charsmap of the tokenizer "
 				    "is damaged");

@@ -475,7 +475,7 @@ parse(struct gguf *g, struct cursor *c)
 		rc = err_set(c->err, PARE_EFORMAT,
 		    "'%s': general.alignment is no u32", c->where);
 	if (rc == PARE_OK)
-		rc = gguf_int(g, "general.alignment", 1, 1 << 20, 32,
+		rc = gguf_int(g, "general.alignment", 8, 1 << 20, 32,
 		    &g->alignment, c->err);
 	if (rc == PARE_OK && (g->alignment & (g->alignment - 1)) != 0)
 		rc = err_set(c->err, PARE_EFORMAT, "'%s': general.alignment "

@@ -77,6 +77,29 @@ key_of(const struct reading *r, const char *key, char *out, size_t n)
 	snprintf(out, n, "%s.%s", r->a->name, key);
 }
 
+/* An array must have one value a layer, all alike. */
+static enum pare_rc
+one_for_layers(const struct reading *r, const char *full)
+{
+	const char *key = arch_find(r->a->model_type)->keys.layers;
+	int64_t layers = json_integer_value(json_object_get(r->config, key));
+	const struct gguf_value *v;
+	enum pare_rc rc = gguf_array(r->g, full, GGUF_I32, &v, r->err);
+
+	if (rc != PARE_OK)
+		return rc;
+	if (v->count != layers || layers < 1)
+		return err_set(r->err, PARE_EFORMAT, "'%s': %s has %" PRId64
+		    " entries for %" PRId64 " layers", r->g->path, full,
+		    v->count, layers);
+	for (int64_t i = 1; i < v->count; i++)
+		if (gguf_int_at(v, i) != gguf_int_at(v, 0))
+			return err_set(r->err, PARE_EFORMAT, "'%s': %s "
+			    "differs between layers, which is not supported",
+			    r->g->path, full);
+	return PARE_OK;
+}
+
 /* An integer key of the architecture under its name in configs. One value for
  * all layers, or an array of equal ones. */
 static void
@@ -95,15 +118,10 @@ put_int(struct reading *r, const char *key, const char *name, bool needed)
 		    "'%s': the key %s is missing", r->g->path, full);
 		return;
 	}
-	if (v->array && v->count > 0 && v->type != GGUF_STRING) {
+	if (v->array) {
+		if ((r->rc = one_for_layers(r, full)) != PARE_OK)
+			return;
 		x = gguf_int_at(v, 0);
-		for (int64_t i = 1; i < v->count; i++)
-			if (gguf_int_at(v, i) != x) {
-				r->rc = err_set(r->err, PARE_EFORMAT,
-				    "'%s': %s differs between layers, which "
-				    "is not supported", r->g->path, full);
-				return;
-			}
 	} else {
 		r->rc = gguf_int(r->g, full, 0, INT32_MAX, 0, &x, r->err);
 	}

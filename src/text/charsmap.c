@@ -14,7 +14,10 @@
 
 #include "base/mem.h"
 
-enum { CHARSMAP_MAX = 64 << 20 };
+enum {
+	CHARSMAP_MAX = 64 << 20,
+	KEY_MAX = 64		/* bytes; a damaged table could go in circles */
+};
 
 struct charsmap {
 	unsigned char *data;
@@ -131,7 +134,7 @@ charsmap_find(const struct charsmap *m, const char *s, size_t n,
 {
 	size_t at = offset_of(unit_at(m, 0)), best = 0, value = 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && i < KEY_MAX; i++) {
 		const unsigned char byte = (unsigned char)s[i];
 		uint32_t unit;
 
@@ -146,12 +149,14 @@ charsmap_find(const struct charsmap *m, const char *s, size_t n,
 			continue;
 		if (at >= m->units)
 			break;
+		if (i + 1 < n && ((unsigned char)s[i + 1] & 0xc0) == 0x80)
+			continue;	/* would cut a character in two */
 		value = unit_at(m, at) & 0x7fffffff;
 		best = i + 1;
 	}
 	if (best == 0 || value > m->ntext)
 		return 0;
 	*with = m->text + value;
-	*k = strlen(*with);
+	*k = strnlen(*with, CHARSMAP_REPLACEMENT + 1);
 	return best;
 }

@@ -14,6 +14,9 @@
 
 struct charsmap;
 
+/* Replacements are not longer; a longer one is cut behind one byte more. */
+enum { CHARSMAP_REPLACEMENT = 256 };
+
 /* A copy of n bytes. PARE_EFORMAT naming `where` when the sizes do not fit. */
 struct charsmap *charsmap_new(const void *data, size_t n, const char *where,
     struct pare_err *err);
@@ -22,7 +25,7 @@ struct charsmap *charsmap_from_base64(const char *text, const char *where,
     struct pare_err *err);
 void charsmap_free(struct charsmap *m);	/* NULL is fine */
 
-/* The longest key that begins s: its length, and its replacement (*with, *k
+/* The longest key of whole characters that begins s: its length, and its replacement (*with, *k
  * bytes, borrowed); 0: none. */
 size_t charsmap_find(const struct charsmap *m, const char *s, size_t n,
     const char **with, size_t *k);

@@ -322,6 +322,7 @@ read_bert(struct reader *r)
 	struct tokenizer *t = vocabulary_new(r->tokens->count,
 	    r->tokens->n + 2 * (size_t)r->tokens->count, r->err);
 	int32_t cls, sep;
+	enum pare_rc rc;
 
 	if (t == NULL)
 		return NULL;
@@ -329,9 +330,12 @@ read_bert(struct reader *r)
 	t->continued = trie_walk(&t->trie, 0, "##", 2);
 	t->clean = t->ideographs = t->lower = true;
 	t->strip_said = -1;
-	if (role(r, "unknown", 100, &t->unknown) == PARE_OK &&
-	    role(r, "cls", 101, &cls) == PARE_OK &&
-	    role(r, "seperator", 102, &sep) == PARE_OK && t->unknown >= 0) {
+	rc = role(r, "unknown", 100, &t->unknown);
+	if (rc == PARE_OK)
+		rc = role(r, "cls", 101, &cls);
+	if (rc == PARE_OK)
+		rc = role(r, "seperator", 102, &sep);
+	if (rc == PARE_OK && t->unknown >= 0) {
 		template_bare(t);
 		if (cls >= 0 && sep >= 0)
 			template_bert(t, cls, sep);
@@ -339,7 +343,7 @@ read_bert(struct reader *r)
 		t->eos = sep;
 		return t;
 	}
-	if (t->unknown < 0)
+	if (rc == PARE_OK)
 		err_set(r->err, PARE_EFORMAT, "'%s': no unknown token",
 		    r->where);
 	tokenizer_free(t);

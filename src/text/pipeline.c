@@ -3,6 +3,9 @@
  * Normalisers rewrite one buffer into another, step by step. Pre-tokenisers keep
  * a list of words over one buffer; a step makes a new list and, where it changes
  * bytes, a new buffer.
+ *
+ * A file may ask for steps that each make a text longer. What comes out is bound
+ * to a multiple of what went in, far above what any script needs.
  */
 #include "text/pipeline.h"
 
@@ -11,6 +14,9 @@
 #include <utf8proc.h>
 
 #include "base/mem.h"
+
+/* Bytes out for bytes in. */
+enum { GROWTH = 64, GROWTH_LEAST = 1 << 16 };
 
 void
 pipeline_free(struct pipeline *p)
@@ -57,6 +63,16 @@ too_long(struct pare_err *err)
 	    "long on this text");
 }
 
+/* Whether out is more than text of n bytes may become. */
+static enum pare_rc
+check_growth(const struct uni_bytes *out, size_t n, struct pare_err *err)
+{
+	if (out->n / GROWTH <= n + GROWTH_LEAST)
+		return PARE_OK;
+	return err_set(err, PARE_EUSER, "the steps of the tokenizer make a "
+	    "text of %zu bytes more than %d times longer", n, GROWTH);
+}
+
 static enum pare_rc
 norm_replace(const struct norm_step *s, const char *p, size_t n,
     struct uni_bytes *out, struct pare_err *err)
@@ -74,6 +90,8 @@ norm_replace(const struct norm_step *s, const char *p, size_t n,
 		rc = put(out, p + at, begin - at, err);
 		if (rc == PARE_OK)
 			rc = put(out, s->with, strlen(s->with), err);
+		if (rc == PARE_OK)
+			rc = check_growth(out, n, err);
 		at = end;
 	}
 	return rc == PARE_OK ? put(out, p + at, n - at, err) : rc;
@@ -174,7 +192,7 @@ norm_map(const struct charsmap *m, const char *p, size_t n,
 	for (size_t i = 0, k, w; i < n && rc == PARE_OK; i += k) {
 		k = charsmap_find(m, p + i, n - i, &with, &w);
 		if (k > 0) {
-			if (!uni_valid(with, w))
+			if (w > CHARSMAP_REPLACEMENT || !uni_valid(with, w))
 				return err_set(err, PARE_EFORMAT, "the "
 				    "precompiled_charsmap of the tokenizer "
 				    "is damaged");
@@ -225,6 +243,8 @@ pipeline_normalize(const struct pipeline *p, const char *s, size_t n,
 		to.n = 0;
 		rc = run_norm(&p->norm[i], from.n > 0 ? from.p : "", from.n,
 		    &to, err);
+		if (rc == PARE_OK)
+			rc = check_growth(&to, n, err);
 		swap = from;
 		from = to;
 		to = swap;
@@ -563,8 +583,11 @@ pipeline_cut(const struct pipeline *p, const char *s, size_t n, bool first,
 
 	if (rc == PARE_OK)
 		rc = add_span(&a, 0, n, err);
-	for (int i = 0; i < p->npre && rc == PARE_OK; i++)
+	for (int i = 0; i < p->npre && rc == PARE_OK; i++) {
 		rc = run_pre(&p->pre[i], first, &a, &b, err);
+		if (rc == PARE_OK)
+			rc = check_growth(&a.text, n, err);
+	}
 	for (size_t i = 0; i < count_of(&a) && rc == PARE_OK; i++) {
 		const struct span w = span_at(&a, i);
 

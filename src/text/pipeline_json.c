@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "text/vocabulary.h"
 
-enum { DEPTH = 8 };
+enum { DEPTH = 8, MARK_MAX = 4 };
 
 const char byte_level_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|"
     " ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -255,9 +255,13 @@ read_metaspace(const struct reader *r, const json_t *o)
 	const char *rule = json_string_value(json_object_get(o,
 	    "prepend_scheme"));
 	bool old = json_is_false(json_object_get(o, "add_prefix_space"));
-	struct pre_step *s = pipeline_add_pre(&r->t->pipeline, PRE_METASPACE,
-	    NULL, r->where, r->err);
+	struct pre_step *s;
 
+	if (mark != NULL && strlen(mark) > MARK_MAX)
+		return err_set(r->err, PARE_EFORMAT, "%s: the replacement of "
+		    "Metaspace is no single character", r->where);
+	s = pipeline_add_pre(&r->t->pipeline, PRE_METASPACE, NULL, r->where,
+	    r->err);
 	if (s == NULL)
 		return r->err->rc;
 	s->text = xstrdup(mark != NULL && mark[0] != '\0' ? mark :

@@ -59,11 +59,34 @@ hash_all(const struct tokenizer *t)
 	return hash_template(hash_template(h, &t->single), &t->pair);
 }
 
+/* Ids that go into a text of themselves must stand for something: files may
+ * name a token that has no text. */
 static enum pare_rc
-finish(struct tokenizer *t, struct pare_err *err)
+check_specials(const struct tokenizer *t, const char *where,
+    struct pare_err *err)
 {
-	enum pare_rc rc;
+	const struct template *all[] = { &t->single, &t->pair };
+	int32_t id = t->unknown;
+	bool fine = id < 0 || tokenizer_piece(t, id) != NULL;
 
+	for (int k = 0; k < 2 && fine; k++)
+		for (int i = 0; i < all[k]->n && fine; i++) {
+			if (all[k]->part[i].sequence >= 0)
+				continue;
+			id = all[k]->part[i].id;
+			fine = tokenizer_piece(t, id) != NULL;
+		}
+	return fine ? PARE_OK : err_set(err, PARE_EFORMAT, "%s: the special "
+	    "token %d has no text", where, (int)id);
+}
+
+static enum pare_rc
+finish(struct tokenizer *t, const char *where, struct pare_err *err)
+{
+	enum pare_rc rc = check_specials(t, where, err);
+
+	if (rc != PARE_OK)
+		return rc;
 	t->strip = t->strip_said < 0 ? t->lower : t->strip_said > 0;
 	rc = added_finish(t, err);
 	if (rc == PARE_OK)
@@ -194,7 +217,7 @@ load_file(const char *dir, const struct kind *k, int64_t rows,
 	if (rc == PARE_OK)
 		rc = check_rows(t, rows, path, err);
 	if (rc == PARE_OK)
-		rc = finish(t, err);
+		rc = finish(t, path, err);
 	tokenizer_config_free(&c);
 	free(path);
 	if (rc == PARE_OK)
@@ -219,7 +242,7 @@ load_gguf(const char *path, int64_t rows, struct pare_err *err)
 		return NULL;
 	rc = check_rows(t, rows, path, err);
 	if (rc == PARE_OK)
-		rc = finish(t, err);
+		rc = finish(t, path, err);
 	if (rc == PARE_OK)
 		return t;
 	tokenizer_free(t);
@@ -274,7 +297,7 @@ tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
 		return NULL;
 	t->source = hash_bytes(data, n, 0);
 	if (rc == PARE_OK)
-		rc = finish(t, err);
+		rc = finish(t, name, err);
 	if (rc == PARE_OK)
 		return t;
 	tokenizer_free(t);
@@ -291,7 +314,7 @@ tokenizer_parse_merges(const char *vocab, size_t nvocab, const char *merges,
 	if (t == NULL)
 		return NULL;
 	t->source = hash_bytes(merges, n, hash_bytes(vocab, nvocab, 0));
-	if (finish(t, err) == PARE_OK)
+	if (finish(t, "vocab.json", err) == PARE_OK)
 		return t;
 	tokenizer_free(t);
 	return NULL;

@@ -7,6 +7,7 @@
  */
 #include "text/vocabulary.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,6 +294,9 @@ read_scored(struct reader *r, const json_t *vocab)
 		const json_t *text = json_array_get(v, 0);
 		float score = (float)json_number_value(json_array_get(v, 1));
 
+		if (!isfinite(score))
+			return err_set(r->err, PARE_EFORMAT, "%s: the score of "
+			    "piece %zu is not finite", r->where, i);
 		vocabulary_add(r->t, (int32_t)i, json_string_value(text),
 		    json_string_length(text));
 		r->t->score[i] = score;

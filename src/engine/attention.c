@@ -64,14 +64,16 @@ attend_pair(const struct attention *a, const struct lanes *lane, int seq,
 	const int64_t token = a->start[seq] - a->start[0];
 	const int64_t tokens = a->start[seq + 1] - a->start[seq];
 	const int64_t qw = (int64_t)a->heads * a->dim;
-	const int64_t kw = (int64_t)a->kv_heads * a->dim;
+	const int64_t k_row = a->k_row > 0 ? a->k_row :
+	    (int64_t)a->kv_heads * a->dim;
+	const int64_t k_head = a->k_head > 0 ? a->k_head : a->dim;
 	const int64_t q = (a->one != ATTEND_ALL ? seq : token) * qw +
 	    (int64_t)head * a->dim;
-	const int64_t kv = token * kw +
-	    (int64_t)(head / (a->heads / a->kv_heads)) * a->dim;
+	const int64_t kv = token * k_row +
+	    (int64_t)(head / (a->heads / a->kv_heads)) * k_head;
 	struct attend pair = {
 		.q = a->q + q, .k = a->k + kv, .v = a->v + kv,
-		.ctx = a->ctx + q, .q_step = qw, .k_step = kw,
+		.ctx = a->ctx + q, .q_step = qw, .k_step = k_row,
 		.dim = a->dim, .scale = a->scale > 0.0f ? a->scale :
 		    1.0f / sqrtf((float)a->dim),
 		.causal = a->causal, .cap = a->cap, .scratch = scratch,

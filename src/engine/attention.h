@@ -25,6 +25,8 @@ struct attention {
 	int64_t past;		/* keys before those of the only sequence */
 	const float *q;		/* (tokens or nseq, heads * dim) */
 	const float *k, *v;	/* (past + tokens, kv_heads * dim) */
+	int64_t k_row, k_head;	/* where k and v lie otherwise: values from row
+				 * to row and from head to head; 0: as above */
 	float *ctx;		/* like q */
 	float *scratch;		/* attention_scratch() floats */
 	float scale;		/* of the scores; 0: 1 / sqrt(dim) */

@@ -259,17 +259,29 @@ some_scores(const int keys, const float *q, const float *k, int64_t step,
     int64_t dim, float *s)
 {
 	vf sum[KEYS];
+	int64_t d = 0;
 
 	LANE_UNROLL
 	for (int j = 0; j < keys; j++)
 		sum[j] = v_set(0.0f);
-	for (int64_t d = 0; d < dim; d += LANES) {
-		const vf x = v_get(q + d, dim - d);
+	for (; d + LANES <= dim; d += LANES) {
+		const vf x = v_load(q + d);
 
 		LANE_UNROLL
 		for (int j = 0; j < keys; j++)
-			sum[j] = v_fma(x, v_get(k + j * step + d, dim - d),
+			sum[j] = v_fma(x, v_load(k + j * step + d), sum[j]);
+	}
+	if (d < dim) {
+		const vf x = v_load_n(q + d, dim - d);
+
+		LANE_UNROLL
+		for (int j = 0; j < keys; j++)
+			sum[j] = v_fma(x, v_load_n(k + j * step + d, dim - d),
 			    sum[j]);
+	}
+	if (keys == 4) {
+		v_sum4(s, sum[0], sum[1], sum[2], sum[3]);
+		return;
 	}
 	LANE_UNROLL
 	for (int j = 0; j < keys; j++)

@@ -16,7 +16,7 @@
  * follows needs that token alone: from there on ("narrow") x has one row a
  * sequence.
  *
- * With a cache (kv.h) keys and values are computed into their place in it, and
+ * With a cache (kv.h) keys and values of the new tokens are put into it, and
  * queries see all that is there.
  */
 #include <math.h>
@@ -234,21 +234,46 @@ turn_heads(struct pass *p, int l, int first, int end, float *x, bool keys)
 		team_for(end - first, turn_sequence, &t);
 }
 
-/* Where the keys and values of n tokens go, and what the queries come after. */
-static float *
-place_keys(const struct pass *p, int l, int64_t n, float **k, float **v)
-{
-	const struct layer *y = &p->m->layer[l];
-	const int64_t kw = (int64_t)y->kv_heads * y->head_dim;
+/* New keys and values on their way into the cache. */
+struct keeping {
+	const struct pass *p;
+	const struct layer *y;
+	int layer;
+	const float *k, *v;	/* (tokens, kv_heads * head_dim) */
+};
 
-	if (p->f->kv) {
-		*k = p->f->kv->k[l] + p->past * kw;
-		*v = p->f->kv->v[l] + p->past * kw;
-		return p->work;
+static void
+keep_head(void *arg, int64_t h, int thread)
+{
+	const struct keeping *g = arg;
+	const struct kv *c = g->p->f->kv;
+	const int64_t dim = g->y->head_dim, row = g->y->kv_heads * dim;
+	const int64_t at = (h * c->context + g->p->past) * dim;
+	const size_t bytes = (size_t)dim * sizeof(float);
+	float *k = c->k[g->layer] + at, *v = c->v[g->layer] + at;
+
+	for (int64_t i = 0; i < g->p->tokens; i++, k += dim, v += dim) {
+		memcpy(k, g->k + i * row + h * dim, bytes);
+		memcpy(v, g->v + i * row + h * dim, bytes);
 	}
-	*k = p->work;
-	*v = *k + n * kw;
-	return *v + n * kw;
+}
+
+/* Puts the keys and values of layer l into the cache, and a sees what is there. */
+static void
+use_cache(const struct pass *p, int l, struct attention *a)
+{
+	struct keeping g = { p, &p->m->layer[l], l, a->k, a->v };
+	const struct kv *c = p->f->kv;
+
+	if (p->tokens > 1)
+		team_for(g.y->kv_heads, keep_head, &g);
+	for (int h = 0; p->tokens == 1 && h < g.y->kv_heads; h++)
+		keep_head(&g, h, 0);
+	a->k = c->k[l];
+	a->v = c->v[l];
+	a->k_row = g.y->head_dim;
+	a->k_head = c->context * g.y->head_dim;
+	a->past = p->past;
 }
 
 /* Projects `in` to queries, keys and values and attends; the result is in
@@ -262,16 +287,16 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 	const int64_t n = p->b->start[end] - p->b->start[first];
 	const int64_t qw = (int64_t)y->heads * y->head_dim;
 	const int64_t kw = (int64_t)y->kv_heads * y->head_dim;
-	float *k, *v, *q = place_keys(p, l, n, &k, &v);
+	float *k = p->work, *v = k + n * kw, *q = v + n * kw;
 	float *ctx = q + queries * qw;
 	struct attention a = {
 		.heads = y->heads, .kv_heads = y->kv_heads,
 		.dim = y->head_dim, .causal = pass_flag(p, ARCH_CAUSAL),
 		.one = l != p->narrow ? ATTEND_ALL : p->last ? ATTEND_LAST :
 		    ATTEND_FIRST,
-		.nseq = end - first, .past = p->past,
-		.start = p->b->start + first, .q = q, .k = k - p->past * kw,
-		.v = v - p->past * kw, .ctx = ctx, .scratch = p->score,
+		.nseq = end - first,
+		.start = p->b->start + first, .q = q, .k = k, .v = v,
+		.ctx = ctx, .scratch = p->score,
 		.scale = (float)p->m->hp.attn_scale,
 		.cap = (float)p->m->hp.attn_cap, .window = y->window
 	};
@@ -292,6 +317,8 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		maps(p, l, set + 2, 1, q_in, queries);
 	turn_heads(p, l, first, end, k, true);
 	turn_heads(p, l, first, end, q, false);
+	if (f->kv)
+		use_cache(p, l, &a);
 	attention_run(&a);
 	mask_heads(p, l, ctx, queries);
 	kernel_matmul(pass_slot(p, l, SLOT_O_W), ctx, queries, p->y, false,

@@ -220,16 +220,16 @@ check(const struct model *m, int64_t length, const struct generate_options *o,
 	}
 	if (length < 1)
 		return err_set(err, PARE_EUSER, "the prompt has no tokens");
-	if (length >= room)
+	if (length > room)
 		return err_set(err, PARE_EUSER, "the prompt has %lld tokens, "
 		    "and the model has positions for %lld",
 		    (long long)length, (long long)room);
-	if (o->n >= 1 && o->n <= room - length)
+	if (o->n >= 1 && o->n <= room - length + 1)
 		return PARE_OK;
 	err_set(err, PARE_EUSER, "a prompt of %lld tokens and n=%lld: the "
 	    "model has positions for %lld", (long long)length,
 	    (long long)o->n, (long long)room);
-	return err_hint(err, "n=%lld", (long long)(room - length));
+	return err_hint(err, "n=%lld", (long long)(room - length + 1));
 }
 
 void
@@ -251,7 +251,8 @@ generate_run(struct engine *e, const struct model *m, const int32_t *prompt,
 	if ((rc = check(m, length, o, err)) != PARE_OK)
 		return rc;
 	rc = PARE_ENOMEM;
-	if ((w.kv = kv_new(m, length + o->n, err)) != NULL &&
+	/* The last token is not run: nothing follows it. */
+	if ((w.kv = kv_new(m, length + o->n - 1, err)) != NULL &&
 	    (w.sampler = sampler_new(&o->sampling, m->hp.vocab, err)) != NULL &&
 	    (w.logits = mem_big((size_t)m->hp.vocab, sizeof(*w.logits),
 	    err)) != NULL && (out->id = mem_big((size_t)o->n,

@@ -58,7 +58,7 @@ void generation_free(struct generation *g);
 /*
  * Goes on after `length` ids of a prompt. PARE_EUSER when the model is no
  * language model that sees what came before, when the prompt is empty or when
- * prompt and n tokens are more than it has positions for; PARE_ENOMEM;
+ * prompt and n - 1 tokens are more than it has positions for; PARE_ENOMEM;
  * PARE_ECANCELED: *out has what there is so far, and is to be freed. After other
  * errors *out is empty.
  */

@@ -4,9 +4,10 @@
  * next ones need not compute them again. One sequence of one model; a pass with
  * a cache (engine/engine.h) reads its batch as what follows, and adds to it.
  *
- * Keys and values are float32, (context, kv_heads * head_dim) a layer each, so a
- * layer without attention has none and one with fewer key heads less. Keys are
- * kept as the scores want them, normed and turned.
+ * Keys and values are float32, (kv_heads, context, head_dim) a layer each, so a
+ * layer without attention has none and one with fewer key heads less. A head's
+ * lie together: a single query reads them in one go. Keys are kept as the scores
+ * want them, normed and turned.
  *
  * Where angles hang on the length of the text (ROPE_DYNAMIC beyond the original
  * length) nothing that was computed for a shorter text holds: every pass runs

@@ -134,6 +134,24 @@ v_sign_of(vf a, vf s)
 LANE_INLINE float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 LANE_INLINE float v_top(vf a) { return _mm512_reduce_max_ps(a); }
 
+LANE_INLINE __m256
+v_fold(vf a)
+{
+	return _mm256_add_ps(_mm512_castps512_ps256(a),
+	    _mm512_extractf32x8_ps(a, 1));
+}
+
+/* The sums of four vectors. */
+LANE_INLINE void
+v_sum4(float *out, vf a, vf b, vf c, vf d)
+{
+	__m256 s = _mm256_hadd_ps(_mm256_hadd_ps(v_fold(a), v_fold(b)),
+	    _mm256_hadd_ps(v_fold(c), v_fold(d)));
+
+	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s),
+	    _mm256_extractf128_ps(s, 1)));
+}
+
 #elif LANES == 8
 
 typedef __m256 vf;
@@ -241,6 +259,15 @@ v_top(vf a)
 	return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
+LANE_INLINE void
+v_sum4(float *out, vf a, vf b, vf c, vf d)
+{
+	__m256 s = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+
+	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s),
+	    _mm256_extractf128_ps(s, 1)));
+}
+
 #else
 
 typedef float vf __attribute__((vector_size(16)));
@@ -346,6 +373,15 @@ v_top(vf a)
 	float b = a[0] > a[2] ? a[0] : a[2], c = a[1] > a[3] ? a[1] : a[3];
 
 	return b > c ? b : c;
+}
+
+LANE_INLINE void
+v_sum4(float *out, vf a, vf b, vf c, vf d)
+{
+	out[0] = v_sum(a);
+	out[1] = v_sum(b);
+	out[2] = v_sum(c);
+	out[3] = v_sum(d);
 }
 
 #endif

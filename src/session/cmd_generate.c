@@ -138,7 +138,7 @@ list_stops(struct ask *a)
 static void
 read_options(struct ask *a, const struct arg_list *args)
 {
-	const int64_t room = kv_longest(session_model(a->s)) - a->prompt.n;
+	const int64_t room = kv_longest(session_model(a->s)) - a->prompt.n + 1;
 
 	a->o.sampling = (struct sampling){
 		.temperature = arg_real(args, "temperature"),

@@ -21,8 +21,8 @@ refused() {
 	}
 }
 
-refused "$model" "generate ids=1,2,3 n=30" "positions for 32"
-refused "$model" "generate ids=1,2,3 n=30" "n=29"
+refused "$model" "generate ids=1,2,3 n=31" "positions for 32"
+refused "$model" "generate ids=1,2,3 n=31" "n=30"
 refused "$model" "generate ids=1,2,50" "'50' is not a number from 0 to 49"
 refused "$model" "generate ids=1,,2" "ids: ''"
 refused "$model" "generate ids=-1" "'-1'"

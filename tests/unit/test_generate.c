@@ -293,8 +293,8 @@ test_refused(void **state)
 	assert_int_equal(generate_run(e, bert, id, 2, &o, &g, &err),
 	    PARE_EUSER);
 	assert_int_equal(generate_run(e, m, id, 0, &o, &g, &err), PARE_EUSER);
-	assert_int_equal(generate_run(e, m, id, 48, &o, &g, &err), PARE_EUSER);
-	assert_int_equal(generate_run(e, m, id, 44, &o, &g, &err), PARE_EUSER);
+	assert_int_equal(generate_run(e, m, id, 49, &o, &g, &err), PARE_EUSER);
+	assert_int_equal(generate_run(e, m, id, 45, &o, &g, &err), PARE_EUSER);
 	assert_string_equal(err.hint, "n=4");
 	assert_null(g.id);
 	engine_free(e);
@@ -504,7 +504,7 @@ check_story(const char *name)
 	must(io_read(want_path, 1 << 20, &want, &n, &err), &err);
 	must(file_open_model(path, NULL, &m, NULL, &err), &err);
 	bos = tokenizer_bos(t);
-	o.n = kv_longest(m) - 1 < 255 ? kv_longest(m) - 1 : 255;
+	o.n = kv_longest(m) < 255 ? kv_longest(m) : 255;
 	must(generate_run(e, m, &bos, 1, &o, &g, &err), &err);
 	tokenizer_decode(t, g.id, g.n, false, &have);
 	assert_true(have.n > 300);
@@ -518,6 +518,42 @@ check_story(const char *name)
 	engine_free(e);
 	model_unref(m);
 	tokenizer_free(t);
+}
+
+/* Six letters are the prompt, the same in order what follows: the last needs no
+ * position of its own. */
+static void
+test_sorting(void **state)
+{
+	struct generate_options o = { .n = 6, .sampling = { .top_p = 1 } };
+	char *path = shared("real/models/gpt-nano-sort"), *line, *data;
+	char *table = shared("real/models/gpt-nano-sort/reference/"
+	    "gpt-nano-sort.tsv");
+	struct engine *e = engine_new();
+	struct pare_err err = { 0 };
+	struct model *m = NULL;
+	size_t n;
+
+	must(file_open_model(path, NULL, &m, NULL, &err), &err);
+	must(io_read(table, 1 << 20, &data, &n, &err), &err);
+	for (line = strchr(data, '\n') + 1; *line != '\0';
+	    line = strchr(line, '\n') + 1) {
+		struct generation g;
+		int32_t id[6];
+
+		for (int i = 0; i < 6; i++)
+			id[i] = line[i] - 'A';
+		must(generate_run(e, m, id, 6, &o, &g, &err), &err);
+		assert_int_equal(g.n, 6);
+		for (int i = 0; i < 6; i++)
+			assert_int_equal(g.id[i], line[7 + i] - 'A');
+		generation_free(&g);
+	}
+	engine_free(e);
+	model_unref(m);
+	free(data);
+	free(table);
+	free(path);
 }
 
 static void
@@ -541,6 +577,7 @@ main(void)
 		cmocka_unit_test(test_drawing),
 		cmocka_unit_test(test_seeds),
 		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_sorting),
 		cmocka_unit_test(test_story),
 	};
 

@@ -425,6 +425,47 @@ iq4_xs_decode(const uint8_t *b, float *out)
 		offset_values(code + 32 * g, 32, step[g], 128, out + 32 * g);
 }
 
+/* Code 0 to 30; 15 stands for zero. Four values are one of the codebook's, with
+ * signs of their own. */
+static void
+iq3_s_split(const uint8_t *b, uint8_t *code, float *step)
+{
+	const uint8_t *low = b + 2, *high = b + 66, *sign = b + 74;
+	const float d = half_at(b);
+
+	for (int i = 0; i < 256; i++) {
+		int four = i / 4;
+		uint16_t entry = block_iq3_grid[low[four] |
+		    (high[four / 8] >> (four % 8) & 1) << 8];
+		int size = 2 * (entry >> (3 * (i % 4)) & 7) + 1;
+
+		code[i] = (uint8_t)(sign[i / 8] >> (i % 8) & 1 ? 15 - size :
+		    15 + size);
+	}
+	for (int g = 0; g < 8; g++)
+		step[g] = d * (float)(1 + 2 * (b[106 + g / 2] >>
+		    (g % 2 * 4) & 15));
+}
+
+static void
+iq3_s_codes(const uint8_t *b, uint8_t *code, float *step, float *base)
+{
+	iq3_s_split(b, code, step);
+	for (int g = 0; g < 8; g++)
+		base[g] = -15.0f * step[g];
+}
+
+static void
+iq3_s_decode(const uint8_t *b, float *out)
+{
+	uint8_t code[256];
+	float step[8];
+
+	iq3_s_split(b, code, step);
+	for (int g = 0; g < 8; g++)
+		offset_values(code + 32 * g, 32, step[g], 15, out + 32 * g);
+}
+
 #define ROW(kind, name, type, values, bytes, group, zero, most, f) \
 	[kind] = { name, type, values, bytes, group, zero, most, \
 	    f##_decode, f##_codes }
@@ -443,6 +484,7 @@ const struct block_facts block_table[BLOCK_KINDS] = {
 	ROW(BLOCK_IQ4_NL, "iq4_nl", 20, 32, 18, 32, 128, 241, iq4_nl),
 	ROW(BLOCK_IQ4_XS, "iq4_xs", 23, 256, 136, 32, 128, 241, iq4_xs),
 	ROW(BLOCK_MXFP4, "mxfp4", 39, 32, 17, 32, 12, 24, mxfp4),
+	ROW(BLOCK_IQ3_S, "iq3_s", 21, 256, 110, 32, 15, 30, iq3_s),
 };
 
 bool

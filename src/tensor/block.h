@@ -17,7 +17,7 @@
 /* Order is part of saved files: append only. */
 enum block_kind { BLOCK_Q4_0, BLOCK_Q4_1, BLOCK_Q5_0, BLOCK_Q5_1, BLOCK_Q8_0,
 	BLOCK_Q2_K, BLOCK_Q3_K, BLOCK_Q4_K, BLOCK_Q5_K, BLOCK_Q6_K,
-	BLOCK_IQ4_NL, BLOCK_IQ4_XS, BLOCK_MXFP4, BLOCK_KINDS };
+	BLOCK_IQ4_NL, BLOCK_IQ4_XS, BLOCK_MXFP4, BLOCK_IQ3_S, BLOCK_KINDS };
 
 enum { BLOCK_VALUES_MAX = 256, BLOCK_GROUPS_MAX = 16 };
 
@@ -36,6 +36,10 @@ struct block_facts {
 };
 
 extern const struct block_facts block_table[BLOCK_KINDS];
+
+/* The codebook of IQ3_S: four sizes, each an odd number from 1 to 15, of which
+ * this has (size - 1) / 2 in three bits, the first in the lowest. */
+extern const uint16_t block_iq3_grid[512];
 
 /* By the number in GGUF files; false: no block type pare runs. */
 bool block_find(int type, enum block_kind *out);

@@ -80,6 +80,7 @@ UNPACK(Q6_K)
 UNPACK(IQ4_NL)
 UNPACK(IQ4_XS)
 UNPACK(MXFP4)
+UNPACK(IQ3_S)
 
 #define ROW(kind) [BLOCK_##kind] = unpack_##kind
 
@@ -90,7 +91,8 @@ block_unpack_avx2(enum block_kind kind, const uint8_t *block, int64_t n,
 	static void (*const of[BLOCK_KINDS])(const uint8_t *, int64_t,
 	    uint8_t *, float *, float *) = { ROW(Q4_0), ROW(Q4_1), ROW(Q5_0),
 		ROW(Q5_1), ROW(Q8_0), ROW(Q2_K), ROW(Q3_K), ROW(Q4_K),
-		ROW(Q5_K), ROW(Q6_K), ROW(IQ4_NL), ROW(IQ4_XS), ROW(MXFP4) };
+		ROW(Q5_K), ROW(Q6_K), ROW(IQ4_NL), ROW(IQ4_XS), ROW(MXFP4),
+		ROW(IQ3_S) };
 
 	if (of[kind] != NULL)
 		of[kind](block, n, code, step, base);

@@ -204,6 +204,7 @@ SHAPES(Q6_K)
 SHAPES(IQ4_NL)
 SHAPES(IQ4_XS)
 SHAPES(MXFP4)
+SHAPES(IQ3_S)
 
 #define ROW(suffix, kind) [BLOCK_##kind] = { dots_##suffix##_##kind##_1, \
 	dots_##suffix##_##kind##_2, dots_##suffix##_##kind##_4, \
@@ -212,7 +213,7 @@ SHAPES(MXFP4)
 	ROW(suffix, Q5_0), ROW(suffix, Q5_1), ROW(suffix, Q8_0), \
 	ROW(suffix, Q2_K), ROW(suffix, Q3_K), ROW(suffix, Q4_K), \
 	ROW(suffix, Q5_K), ROW(suffix, Q6_K), ROW(suffix, IQ4_NL), \
-	ROW(suffix, IQ4_XS), ROW(suffix, MXFP4) }
+	ROW(suffix, IQ4_XS), ROW(suffix, MXFP4), ROW(suffix, IQ3_S) }
 static dots_fn *const few_vnni[BLOCK_KINDS][BLOCK_FEW] = TABLE(vnni);
 static dots_fn *const few_avx2[BLOCK_KINDS][BLOCK_FEW] = TABLE(avx2);
 

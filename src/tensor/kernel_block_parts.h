@@ -19,7 +19,8 @@
 
 /* Facts of block_table[] that must be constants. */
 #define BLOCK_IS_LARGE(kind) (((kind) >= BLOCK_Q2_K && \
-    (kind) <= BLOCK_Q6_K) || (kind) == BLOCK_IQ4_XS)
+    (kind) <= BLOCK_Q6_K) || (kind) == BLOCK_IQ4_XS || \
+    (kind) == BLOCK_IQ3_S)
 #define BLOCK_IS_SHORT(kind) ((kind) == BLOCK_Q2_K || \
     (kind) == BLOCK_Q3_K || (kind) == BLOCK_Q6_K)	/* groups of 16 */
 #define BLOCK_IS_AFFINE(kind) ((kind) == BLOCK_Q4_1 || \
@@ -44,6 +45,7 @@ parts_bytes(const enum block_kind kind)
 	case BLOCK_IQ4_NL: return 18;
 	case BLOCK_IQ4_XS: return 136;
 	case BLOCK_MXFP4: return 17;
+	case BLOCK_IQ3_S: return 110;
 	default: return 0;
 	}
 }
@@ -117,6 +119,23 @@ sixths(const uint8_t *b, int k)
 	    _mm256_slli_epi16(two, 4));
 }
 
+/* Eight entries of the codebook, with signs. */
+PARTS __m256i
+iq3_codes(const uint8_t *b, int k)
+{
+	const __m256i zero = _mm256_set1_epi8(15);
+	__m256i minus = fifths(b + 74 + 4 * k, -1), size;
+	uint32_t four[8];
+
+	for (int i = 0; i < 8; i++)
+		four[i] = _pdep_u32(block_iq3_grid[b[2 + 8 * k + i] |
+		    (b[66 + k] >> i & 1) << 8], 0x0e0e0e0e);
+	size = _mm256_or_si256(load32((const uint8_t *)four),
+	    _mm256_set1_epi8(1));
+	return _mm256_add_epi8(zero, _mm256_sub_epi8(_mm256_xor_si256(size,
+	    minus), minus));
+}
+
 static const int8_t parts_iq4[16] = { -127, -104, -83, -65, -49, -35, -22,
 	-10, 1, 13, 25, 38, 53, 69, 89, 113 };
 /* Plus 12. */
@@ -157,6 +176,8 @@ parts_codes(const enum block_kind kind, const uint8_t *b, int k)
 		return look_up(nibbles(b + 8 + 16 * k), parts_iq4);
 	case BLOCK_MXFP4:
 		return look_up(nibbles(b + 1), parts_mxfp4);
+	case BLOCK_IQ3_S:
+		return iq3_codes(b, k);
 	default:
 		return _mm256_setzero_si256();
 	}
@@ -264,6 +285,18 @@ scales_iq4(const uint8_t *b, struct parts_scales *s)
 	    _mm256_set1_epi32(32))));
 }
 
+/* Odd multiples, four bits each. */
+PARTS void
+scales_iq3(const uint8_t *b, struct parts_scales *s)
+{
+	__m256i v = _mm256_srlv_epi32(_mm256_set1_epi32((int)word_of(b + 106)),
+	    _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+
+	v = _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(15)), 1);
+	s->step[0] = _mm256_mul_ps(_mm256_set1_ps(half_of(b)),
+	    _mm256_cvtepi32_ps(_mm256_or_si256(v, _mm256_set1_epi32(1))));
+}
+
 PARTS __m256
 scale_mxfp4(uint8_t e)
 {
@@ -302,6 +335,9 @@ parts_scales(const enum block_kind kind, const uint8_t *b,
 		return;
 	case BLOCK_MXFP4:
 		s->step[0] = scale_mxfp4(b[0]);
+		return;
+	case BLOCK_IQ3_S:
+		scales_iq3(b, s);
 		return;
 	default:
 		s->step[0] = _mm256_set1_ps(half_of(b));

@@ -35,7 +35,7 @@ static const int halves[BLOCK_KINDS][2] = {
 	[BLOCK_Q3_K] = { 108, -1 }, [BLOCK_Q4_K] = { 0, 2 },
 	[BLOCK_Q5_K] = { 0, 2 }, [BLOCK_Q6_K] = { 208, -1 },
 	[BLOCK_IQ4_NL] = { 0, -1 }, [BLOCK_IQ4_XS] = { 0, -1 },
-	[BLOCK_MXFP4] = { -1, -1 }
+	[BLOCK_MXFP4] = { -1, -1 }, [BLOCK_IQ3_S] = { 0, -1 }
 };
 
 /* Blocks of random bits with scales of about 1 to 2. */

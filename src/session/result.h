@@ -78,7 +78,8 @@
  *          of the lengths for each batch
  * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
- *          text, pair}; what=hidden: hidden[][]
+ *          text, pair}; what=hidden: hidden[][]; what=next: next[] {position
+ *          (of the token that is told), tokens[] {id, token, probability}}
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
  *          flips[] {index, gold, a, b, text, pair}; of a language model also

@@ -413,6 +413,92 @@ predict_many(struct str *b, const struct look *l, const json_t *rows)
 	table_free(t);
 }
 
+/* The likeliest tokens of one place, with bars. */
+static void
+next_place(struct str *b, const struct look *l, const json_t *place,
+    bool titled)
+{
+	struct table *t = table_new();
+	char a[NUMBER_MAX], *bar;
+	json_t *one;
+	size_t i;
+
+	if (titled)
+		str_addf(b, "position %lld\n",
+		    (long long)doc_int(place, "position"));
+	table_column(t, "", TABLE_LEFT, 0);
+	table_column(t, "", TABLE_RIGHT, 0);
+	table_column(t, "", TABLE_LEFT, 1);
+	table_column(t, "", TABLE_RIGHT, 2);
+	json_array_foreach((json_t *)doc_get(place, "tokens"), i, one) {
+		const char *s = doc_text(one, "token");
+
+		table_row(t);
+		if (*s != '\0')
+			table_cell(t, i == 0 ? PAINT_TITLE : PAINT_NONE, s);
+		else
+			table_cellf(t, PAINT_NONE, "%lld",
+			    (long long)doc_int(one, "id"));
+		number_percent(a, doc_real(one, "probability"));
+		table_cell(t, PAINT_NONE, a);
+		bar = chart_bar(l, doc_real(one, "probability"), 20);
+		table_cell(t, PAINT_BAR, bar);
+		free(bar);
+		table_cellf(t, PAINT_DIM, "id %lld",
+		    (long long)doc_int(one, "id"));
+	}
+	table_draw(t, b, l, 0);
+	table_free(t);
+}
+
+/* A line for each place of many samples: the likeliest token alone. */
+static void
+next_many(struct str *b, const struct look *l, const json_t *rows)
+{
+	struct table *t = table_new();
+	json_t *row, *place;
+	char a[NUMBER_MAX];
+	size_t i, k;
+
+	table_column(t, "sample", TABLE_RIGHT, 2);
+	table_column(t, "position", TABLE_RIGHT, 3);
+	table_column(t, "likeliest", TABLE_LEFT, 0);
+	table_column(t, "sure", TABLE_RIGHT, 1);
+	table_column(t, "text", TABLE_LEFT, 0);
+	json_array_foreach((json_t *)rows, i, row)
+		json_array_foreach((json_t *)doc_get(row, "next"), k, place) {
+			const json_t *one = json_array_get(doc_get(place,
+			    "tokens"), 0);
+
+			table_row(t);
+			table_cellf(t, PAINT_DIM, "%lld",
+			    (long long)doc_int(row, "index"));
+			table_cellf(t, PAINT_DIM, "%lld",
+			    (long long)doc_int(place, "position"));
+			table_cell(t, PAINT_TITLE, doc_text(one, "token"));
+			number_percent(a, doc_real(one, "probability"));
+			table_cell(t, PAINT_NONE, a);
+			table_cell(t, PAINT_NONE, doc_text(row, "text"));
+		}
+	table_draw(t, b, l, 0);
+	table_free(t);
+}
+
+static void
+predict_next(struct str *b, const struct look *l, const json_t *rows)
+{
+	const json_t *places = doc_get(json_array_get(rows, 0), "next");
+	json_t *place;
+	size_t i;
+
+	if (json_array_size(rows) > 1) {
+		next_many(b, l, rows);
+		return;
+	}
+	json_array_foreach((json_t *)places, i, place)
+		next_place(b, l, place, json_array_size(places) > 1);
+}
+
 void
 render_predict(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -423,6 +509,10 @@ render_predict(struct str *b, const struct look *l, const json_t *doc)
 		str_addf(b, "wrote %lld rows to ",
 		    (long long)doc_int(doc, "n"));
 		look_wrap(b, l, 20, 2, doc_text(doc, "file"));
+		return;
+	}
+	if (strcmp(doc_text(doc, "what"), "next") == 0) {
+		predict_next(b, l, rows);
 		return;
 	}
 	values = doc_get(row, "hidden");

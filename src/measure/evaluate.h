@@ -40,6 +40,8 @@ bool metric_find(const char *name, enum metric *out);
 /* Whether it is a measure of models with such a head; F1 also of two classes
  * only. */
 bool metric_fits(enum metric metric, enum head_kind head);
+/* Whether less of it is better. */
+bool metric_falls(enum metric metric);
 /* What models with such a head are judged by. */
 enum metric metric_of(enum head_kind head);
 

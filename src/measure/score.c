@@ -43,6 +43,12 @@ metric_fits(enum metric metric, enum head_kind head)
 	return !f->tokens && f->regression == (head == HEAD_REGRESS);
 }
 
+bool
+metric_falls(enum metric metric)
+{
+	return metric == METRIC_LOSS || metric_table[metric].tokens;
+}
+
 enum metric
 metric_of(enum head_kind head)
 {

@@ -2,7 +2,9 @@
 /*
  * predict: logits or hidden states, of one text, of one list of ids, or of the
  * sample set. Sequences go through the engine in batches laid end to end, in
- * order; each makes one row, in the document or as a line of out=FILE.
+ * order; each makes one row, in the document or as a line of out=FILE. Of a model
+ * of tokens the likeliest ones are told, from the logits of the places asked
+ * about alone: behind the last token, or at each mask.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +19,10 @@
  * is what bounds the memory of one. */
 enum { BATCH_TOKENS = 2048, BATCH_SEQUENCES = 256 };
 
-static const char *const what_choices[] = { "logits", "hidden", NULL };
+/* In the order of enum what. */
+static const char *const what_choices[] = { "auto", "logits", "next",
+	"hidden", NULL };
+enum what { WHAT_AUTO, WHAT_LOGITS, WHAT_NEXT, WHAT_HIDDEN };
 
 static const struct arg_spec predict_args[] = {
 	{ "text", ARG_TEXT, 0, 0, 0, NULL, NULL, NULL,
@@ -28,8 +33,12 @@ static const struct arg_spec predict_args[] = {
 	    "token ids to run, as 101,2054,102" },
 	{ "types", ARG_TEXT, 0, 0, 0, NULL, NULL, NULL,
 	    "segment of each id; all 0 unless said" },
-	{ "what", ARG_CHOICE, 0, 0, 0, "logits", what_choices, NULL,
-	    "outputs of the head, or states of the last layer" },
+	{ "what", ARG_CHOICE, 0, 0, 0, "auto", what_choices, NULL,
+	    "outputs of the head, the likeliest tokens of a language model, or "
+	    "states of the last layer; auto is next for a causal language "
+	    "model and where a token is masked, unless out= is given" },
+	{ "top", ARG_INT, 0, 1, 1000, "10", NULL, "tokens",
+	    "how many of the likeliest" },
 	{ "out", ARG_FILE, 0, 0, 0, NULL, NULL, NULL,
 	    "write a line of JSON for each row to this file" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
@@ -40,6 +49,7 @@ static const char *const predict_examples[] = {
 	"predict text='a fine film'",
 	"predict out=logits.ndjson",
 	"predict ids=1,2,3 what=hidden",
+	"predict text='Once upon a time' top=5",
 	NULL
 };
 
@@ -53,7 +63,10 @@ struct item {
 struct predict {
 	struct session *s;
 	const struct model *m;
+	enum what what;
 	bool hidden;
+	int32_t mask;		/* -1: the tokenizer has none */
+	int top;
 	int64_t nitems;
 	struct item *item;
 	char **spelling;	/* of the classes, as the file writes them */
@@ -385,6 +398,156 @@ lay_out(const struct predict *p, int64_t first, int64_t last, struct laid *b,
 	return PARE_OK;
 }
 
+/* ---- likeliest tokens ---- */
+
+/* The places of a batch that are asked about, and what is found there. */
+struct asked {
+	const struct predict *p;
+	int64_t n;
+	int64_t *row;		/* token of the batch */
+	int *seq, *position;	/* whose it is */
+	json_t **next;		/* per sequence: places[] */
+};
+
+static int32_t
+find_mask(const struct tokenizer *t)
+{
+	int64_t n = t != NULL ? tokenizer_size(t) : 0;
+
+	for (int64_t i = 0; i < n; i++) {
+		const char *s = tokenizer_piece(t, (int32_t)i);
+
+		if (s != NULL && (strcmp(s, "[MASK]") == 0 ||
+		    strcmp(s, "<mask>") == 0))
+			return (int32_t)i;
+	}
+	return -1;
+}
+
+static void
+ask(const struct predict *p, const struct laid *b, struct asked *a)
+{
+	bool masked = p->m->hp.head == HEAD_MLM;
+
+	for (int s = 0; s < b->n; s++)
+		for (int64_t i = b->start[s]; i < b->start[s + 1]; i++) {
+			if (masked ? b->id[i] != p->mask :
+			    i + 1 < b->start[s + 1])
+				continue;
+			a->row[a->n] = i;
+			a->seq[a->n] = s;
+			a->position[a->n++] = (int)(i - b->start[s]) +
+			    !masked;
+		}
+}
+
+/* The likeliest `top` ids, best first, by insertion. */
+static int
+likeliest(const float *v, int64_t vocab, int top, int32_t *id)
+{
+	int n = 0;
+
+	for (int64_t i = 0; i < vocab; i++) {
+		int k;
+
+		if (n == top && !(v[i] > v[id[n - 1]]))
+			continue;
+		k = n < top ? n++ : n - 1;
+		for (; k > 0 && v[i] > v[id[k - 1]]; k--)
+			id[k] = id[k - 1];
+		id[k] = (int32_t)i;
+	}
+	return n;
+}
+
+static json_t *
+place_doc(const struct predict *p, int position, const float *v)
+{
+	json_t *o = json_object(), *list = json_array();
+	int64_t vocab = p->m->hp.vocab;
+	int32_t id[1000];
+	int n = likeliest(v, vocab, p->top, id);
+	double sum = 0;
+
+	for (int64_t i = 0; i < vocab; i++)
+		sum += exp((double)v[i] - (double)v[id[0]]);
+	for (int k = 0; k < n; k++) {
+		json_t *t = json_object();
+
+		result_put_int(t, "id", id[k]);
+		result_put_text(t, "token", p->s->tokenizer == NULL ? NULL :
+		    tokenizer_piece(p->s->tokenizer, id[k]));
+		result_put_real(t, "probability", exp((double)v[id[k]] -
+		    (double)v[id[0]]) / sum);
+		json_array_append_new(list, t);
+	}
+	result_put_int(o, "position", position);
+	json_object_set_new(o, "tokens", list);
+	return o;
+}
+
+/* `take` of struct forward. */
+static void
+take_rows(const float *logits, int64_t first, int64_t n, void *ctx)
+{
+	const struct asked *a = ctx;
+
+	for (int64_t i = 0; i < n; i++)
+		json_array_append_new(a->next[a->seq[first + i]],
+		    place_doc(a->p, a->position[first + i], logits +
+		    i * a->p->m->hp.vocab));
+}
+
+static json_t *
+next_doc(const struct predict *p, int64_t index, json_t *places)
+{
+	const struct item *it = &p->item[index];
+	json_t *o = json_object();
+
+	result_put_int(o, "index", index);
+	put_tokens(p, it, p->out == NULL, o);
+	json_object_set(o, "next", places);
+	if (p->out == NULL && it->sample != NULL)
+		result_put_text(o, "text", it->sample->text);
+	return o;
+}
+
+static enum pare_rc
+run_next(struct predict *p, int64_t first, const struct laid *b,
+    struct task *task, struct pare_err *err)
+{
+	struct batch batch = { b->n, b->start, b->id,
+	    p->m->hp.types > 0 ? b->type : NULL };
+	size_t tokens = (size_t)b->start[b->n];
+	struct asked a = { .p = p };
+	struct forward f = { .task = task, .take = take_rows, .ctx = &a };
+	enum pare_rc rc = PARE_ENOMEM;
+
+	a.row = mem_big(tokens, sizeof(*a.row), err);
+	a.seq = mem_big(tokens, sizeof(*a.seq), err);
+	a.position = mem_big(tokens, sizeof(*a.position), err);
+	a.next = xcalloc((size_t)b->n, sizeof(json_t *));
+	for (int i = 0; i < b->n; i++)
+		a.next[i] = json_array();
+	if (a.row != NULL && a.seq != NULL && a.position != NULL) {
+		ask(p, b, &a);
+		f.rows = a.row;
+		f.nrows = a.n;
+		rc = engine_forward(p->s->engine, p->m, &batch, &f, err);
+	}
+	for (int i = 0; i < b->n; i++) {
+		if (rc == PARE_OK)
+			rc = add_row(p, next_doc(p, first + i, a.next[i]),
+			    err);
+		json_decref(a.next[i]);
+	}
+	free(a.row);
+	free(a.seq);
+	free(a.position);
+	free(a.next);
+	return rc;
+}
+
 static enum pare_rc
 run_laid(struct predict *p, int64_t first, const struct laid *b,
     struct task *task, struct pare_err *err)
@@ -430,11 +593,49 @@ run_all(struct predict *p, struct task *task, struct pare_err *err)
 		last = choose_last(p, first);
 		rc = lay_out(p, first, last, &b, err);
 		if (rc == PARE_OK)
-			rc = run_laid(p, first, &b, task, err);
+			rc = p->what == WHAT_NEXT ?
+			    run_next(p, first, &b, task, err) :
+			    run_laid(p, first, &b, task, err);
 		free(b.id);
 		free(b.type);
 	}
 	return rc;
+}
+
+static bool
+has_mask(const struct predict *p)
+{
+	for (int64_t i = 0; i < p->nitems; i++)
+		for (int k = 0; k < p->item[i].n; k++)
+			if (p->item[i].id[k] == p->mask)
+				return true;
+	return false;
+}
+
+/* What is told, once it is known what runs. */
+static enum pare_rc
+settle(struct predict *p, const struct arg_list *args, struct pare_err *err)
+{
+	bool tokens = head_gives_tokens(p->m->hp.head);
+	bool masked = p->m->hp.head == HEAD_MLM;
+
+	p->mask = masked ? find_mask(p->s->tokenizer) : -1;
+	p->top = (int)arg_int(args, "top");
+	if (p->what == WHAT_AUTO)
+		p->what = tokens && arg_text(args, "out") == NULL &&
+		    (!masked || (p->mask >= 0 && has_mask(p))) ? WHAT_NEXT :
+		    WHAT_LOGITS;
+	if (p->what != WHAT_NEXT)
+		return PARE_OK;
+	if (!tokens)
+		return err_set(err, PARE_EUSER, "%s is no language model: it "
+		    "has no next token", p->m->origin->name);
+	if (masked && (p->mask < 0 || !has_mask(p))) {
+		err_set(err, PARE_EUSER, "no token is masked, and this model "
+		    "tells no others");
+		return err_hint(err, "predict text='a [MASK] film'");
+	}
+	return PARE_OK;
 }
 
 static enum pare_rc
@@ -445,7 +646,8 @@ prepare(struct predict *p, const struct arg_list *args, struct tokens *t,
 	    arg_text(args, "ids") != NULL;
 	enum pare_rc rc;
 
-	p->hidden = strcmp(arg_choice(args, "what"), "hidden") == 0;
+	p->what = (enum what)arg_get(args, "what")->i;
+	p->hidden = p->what == WHAT_HIDDEN;
 	p->per_token = p->hidden ||
 	    head_gives_tokens(p->m->hp.head);
 	p->row_width = p->hidden ? p->m->hp.hidden :
@@ -498,13 +700,15 @@ run_predict(struct session *s, const struct arg_list *args, json_t *doc,
 	enum pare_rc rc;
 
 	rc = prepare(&p, args, &t, err);
+	if (rc == PARE_OK)
+		rc = settle(&p, args, err);
 	if (rc == PARE_OK) {
 		list_spellings(&p);
 		rc = run_rows(&p, arg_text(args, "out"), task, err);
 	}
 	if (rc == PARE_OK) {
 		result_put_int(doc, "n", p.nitems);
-		result_put_text(doc, "what", arg_choice(args, "what"));
+		result_put_text(doc, "what", what_choices[p.what]);
 		result_put_text(doc, "file", arg_text(args, "out"));
 		result_put_labels(doc, p.m);
 		if (arg_text(args, "out") == NULL)
@@ -527,8 +731,10 @@ const struct command command_predict = {
 	.group = GROUP_MEASURE,
 	.help = "Run the model and give its outputs.\n"
 	    "Over the eval samples, or over one text or list of ids. A "
-	    "classifier gives one row of logits a sample, a masked-LM head one "
-	    "a token; what=hidden gives the states of the last layer. label "
+	    "classifier gives one row of logits a sample, a language model "
+	    "the likeliest next tokens, or those at each mask, with their "
+	    "probabilities, and with what=logits a row of logits a token; "
+	    "what=hidden gives the states of the last layer. label "
 	    "and gold are written as the sample file writes them.",
 	.examples = predict_examples,
 	.args = predict_args,

@@ -86,7 +86,8 @@
  *          of the lengths for each batch
  * predict  n, what, file (with out=, else null), labels[], rows[] {index, label, gold,
  *          ids[], tokens[], logits[] (masked LM: logits[][]), probabilities[],
- *          text, pair}; what=hidden: hidden[][]
+ *          text, pair}; what=hidden: hidden[][]; what=next: next[] {position
+ *          (of the token that is told), tokens[] {id, token, probability}}
  * generate prompt (or null, with ids=), prompt_ids[], n (asked for), temperature,
  *          top_k, top_p, seed, current and original (null where it is the
  *          current one) {state, n, end ("length", "stop", "canceled"), ids[],

@@ -65,7 +65,7 @@ length_of(struct lengths *l, int32_t id)
 	return l->of[id];
 }
 
-/* The text of tokens as valid UTF-8; malloc'ed. */
+/* The text of tokens as valid UTF-8 in one line; malloc'ed. */
 static enum pare_rc
 spell(const struct tokenizer *t, const int32_t *id, int64_t n, char **out,
     struct pare_err *err)
@@ -83,6 +83,8 @@ spell(const struct tokenizer *t, const int32_t *id, int64_t n, char **out,
 		if (clean.n > 0)
 			memcpy(*out, clean.p, clean.n);
 		(*out)[clean.n] = '\0';
+		for (char *s = *out; (s = strpbrk(s, "\t\r\n")) != NULL;)
+			*s = ' ';
 	}
 	free(clean.p);
 	return rc;

@@ -5,6 +5,7 @@
  * the perplexities that llama.cpp publishes for real models.
  */
 #include "made_data.h"
+#include "tiny_dir.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "measure/evaluate.h"
 #include "measure/reference.h"
 #include "measure/stats.h"
+#include "session/session.h"
 #include "tensor/kernel.h"
 #include "text/dataset.h"
 #include "text/tokenizer.h"
@@ -658,6 +660,267 @@ test_hidden(void **state)
 	str_free(&text);
 }
 
+/* ---- commands ---- */
+
+static char *home;
+
+/* A text of the letters that tiny models know, and a session with one. */
+static struct session *
+open_tiny(const char *type, const char *suffix)
+{
+	struct str text = STR_INIT, line = STR_INIT;
+	struct session *s;
+	struct result r;
+	char *dir;
+
+	home = tiny_root();
+	setenv("XDG_STATE_HOME", home, 1);
+	dir = tiny_model_dir(home, type, suffix, "F32");
+	for (int i = 0; i < 300; i++)
+		str_addf(&text, "%c%s", 'a' + (i * i + i / 7) % 25,
+		    i % 12 == 11 ? "\n" : " ");
+	tiny_put(home, "story.txt", text.s, text.n);
+	s = session_new();
+	str_addf(&line, "open %s", dir);
+	if (session_run(s, line.s, NULL, &r) != PARE_OK)
+		fail_msg("%s", json_dumps(r.doc, 0));
+	result_free(&r);
+	str_clear(&line);
+	str_addf(&line, "data %s/story.txt", home);
+	if (session_run(s, line.s, NULL, &r) != PARE_OK)
+		fail_msg("%s", json_dumps(r.doc, 0));
+	result_free(&r);
+	str_free(&line);
+	str_free(&text);
+	free(dir);
+	return s;
+}
+
+static void
+close_tiny(struct session *s)
+{
+	session_free(s);
+	tiny_root_free(home);
+	home = NULL;
+}
+
+/* The document of a line that must work; the caller's. */
+static json_t *
+doc_of(struct session *s, const char *line)
+{
+	struct result r;
+	json_t *doc;
+
+	if (session_run(s, line, NULL, &r) != PARE_OK)
+		fail_msg("%s: %s", line, json_dumps(r.doc, 0));
+	doc = json_incref(r.doc);
+	result_free(&r);
+	return doc;
+}
+
+static void
+refuse_line(struct session *s, const char *line, const char *word)
+{
+	struct result r;
+	const char *message;
+
+	if (session_run(s, line, NULL, &r) == PARE_OK)
+		fail_msg("%s works", line);
+	message = json_string_value(json_object_get(json_object_get(r.doc,
+	    "error"), "message"));
+	if (message == NULL || strstr(message, word) == NULL)
+		fail_msg("%s: %s", line, message);
+	result_free(&r);
+}
+
+static double
+real_of(const json_t *doc, const char *key)
+{
+	const json_t *v = json_object_get(doc, key);
+
+	if (!json_is_number(v))
+		fail_msg("no number %s in %s", key, json_dumps(doc, 0));
+	return json_number_value(v);
+}
+
+static const char *
+text_of(const json_t *doc, const char *key)
+{
+	const char *s = json_string_value(json_object_get(doc, key));
+
+	return s != NULL ? s : "";
+}
+
+static void
+test_commands(void **state)
+{
+	struct session *s = open_tiny("llama", "ForCausalLM");
+	json_t *a, *b, *c;
+	double chunks, stride;
+
+	assert_true(s->data[ROLE_EVAL]->is_text);
+	assert_int_equal(s->data[ROLE_EVAL]->cut.custom, CUT_CHUNKS);
+	a = doc_of(s, "eval");
+	assert_string_equal(text_of(a, "metric"), "perplexity");
+	assert_string_equal(text_of(a, "custom"), "chunks");
+	assert_true(real_of(a, "context") == 16);
+	assert_null(json_object_get(a, "divergence"));
+	chunks = real_of(a, "value");
+	json_decref(a);
+	a = doc_of(s, "eval custom=stride context=8");
+	assert_true(real_of(a, "stride") == 4);
+	assert_true(real_of(a, "n") == s->data[ROLE_EVAL]->doc->tokens.n - 1);
+	stride = real_of(a, "value");
+	assert_true(stride != chunks);
+	json_decref(a);
+	/* It stays, and is recalled. */
+	a = doc_of(s, "eval");
+	assert_true(real_of(a, "value") == stride);
+	assert_true(json_is_true(json_object_get(a, "cached")));
+	json_decref(a);
+	refuse_line(s, "eval context=17", "at most 16");
+	refuse_line(s, "eval context=8 stride=9", "leave out");
+	refuse_line(s, "eval custom=chunks stride=4", "no stride");
+	refuse_line(s, "eval metric=f1", "f1");
+	refuse_line(s, "eval stop=decided fresh=on", "compared with itself");
+	a = doc_of(s, "eval");
+	assert_true(real_of(a, "value") == stride);
+	json_decref(a);
+	/* A change, against the original. */
+	json_decref(doc_of(s, "prune heads target=L1.h0"));
+	refuse_line(s, "eval stop=decided fresh=on", "decide");
+	a = doc_of(s, "eval");
+	b = json_object_get(a, "divergence");
+	c = json_object_get(a, "ratio");
+	assert_true(real_of(b, "mean") > 0 && real_of(b, "same_top") <= 1);
+	assert_true(real_of(b, "kept") == 30 && real_of(b, "vocab") == 30);
+	assert_true(fabs(real_of(c, "value") - real_of(a, "value") / stride) <
+	    1e-9);
+	assert_true(real_of(a, "changed") >= real_of(a, "fixed") +
+	    real_of(a, "broke"));
+	b = doc_of(s, "eval metric=bits_per_byte");
+	assert_true(json_is_true(json_object_get(b, "cached")));
+	assert_true(fabs(real_of(b, "value") - real_of(json_object_get(a,
+	    "metrics"), "bits_per_byte")) < 1e-12);
+	assert_true(real_of(json_object_get(b, "divergence"), "mean") ==
+	    real_of(json_object_get(a, "divergence"), "mean"));
+	json_decref(b);
+	json_decref(doc_of(s, "expect perplexity > 1"));
+	json_decref(doc_of(s, "expect divergence > 0"));
+	json_decref(doc_of(s, "expect same_top <= 1"));
+	json_decref(doc_of(s, "expect ratio > 0"));
+	b = doc_of(s, "compare flips=100000");
+	assert_true((double)json_array_size(json_object_get(b, "flips")) ==
+	    real_of(a, "changed"));
+	json_decref(b);
+	json_decref(a);
+	close_tiny(s);
+}
+
+/* What a later sitting reads back is what was measured. */
+static void
+test_remembered(void **state)
+{
+	struct session *s = open_tiny("llama", "ForCausalLM");
+	json_t *a, *b;
+	char line[4096];
+
+	json_decref(doc_of(s, "prune heads target=L1.h0"));
+	a = doc_of(s, "eval");
+	session_free(s);
+	s = session_new();
+	snprintf(line, sizeof(line), "open %s/llama", home);
+	json_decref(doc_of(s, line));
+	snprintf(line, sizeof(line), "data %s/story.txt", home);
+	json_decref(doc_of(s, line));
+	json_decref(doc_of(s, "prune heads target=L1.h0"));
+	b = doc_of(s, "eval");
+	assert_true(json_is_true(json_object_get(b, "cached")));
+	json_object_del(a, "cached");
+	json_object_del(b, "cached");
+	json_object_del(a, "warnings");
+	json_object_del(b, "warnings");
+	if (!json_equal(a, b))
+		fail_msg("%s\n%s", json_dumps(a, 0), json_dumps(b, 0));
+	json_decref(a);
+	json_decref(b);
+	close_tiny(s);
+}
+
+static void
+check_masked(const char *type)
+{
+	struct session *s = open_tiny(type, "ForMaskedLM");
+	json_t *a, *next;
+
+	a = doc_of(s, "eval");
+	assert_string_equal(text_of(a, "metric"), "accuracy");
+	assert_string_equal(text_of(a, "custom"), "masked");
+	assert_true(real_of(a, "n") == 25 * 2);
+	assert_true(real_of(json_object_get(a, "metrics"), "perplexity") > 1);
+	json_decref(a);
+	refuse_line(s, "eval custom=stride", "causal");
+	json_decref(doc_of(s, "prune heads target=L1.h0"));
+	a = doc_of(s, "eval");
+	assert_true(real_of(json_object_get(a, "divergence"), "mean") > 0);
+	json_decref(a);
+	a = doc_of(s, "predict text='a b [MASK] d [MASK]' top=3");
+	next = json_object_get(json_array_get(json_object_get(a, "rows"), 0),
+	    "next");
+	assert_int_equal(json_array_size(next), 2);
+	assert_true(real_of(json_array_get(next, 0), "position") == 3);
+	assert_true(real_of(json_array_get(next, 1), "position") == 5);
+	json_decref(a);
+	refuse_line(s, "predict text='a b' what=next", "masked");
+	close_tiny(s);
+}
+
+static void
+test_masked_commands(void **state)
+{
+	check_masked("bert");
+	check_masked("albert");
+	check_masked("roberta");
+	check_masked("distilbert");
+}
+
+/* The likeliest next tokens are those of the logits. */
+static void
+test_predict(void **state)
+{
+	struct session *s = open_tiny("llama", "ForCausalLM");
+	json_t *a = doc_of(s, "predict ids=2,7,9,3 top=30");
+	json_t *b = doc_of(s, "predict ids=2,7,9,3 what=logits"), *one;
+	const json_t *place = json_array_get(json_object_get(json_array_get(
+	    json_object_get(a, "rows"), 0), "next"), 0);
+	const json_t *logits = json_array_get(json_object_get(json_array_get(
+	    json_object_get(b, "rows"), 0), "logits"), 3);
+	double sum = 0, last = 1, mass = 0;
+	size_t i;
+
+	assert_string_equal(text_of(a, "what"), "next");
+	assert_true(real_of(place, "position") == 4);
+	for (i = 0; i < 30; i++)
+		sum += exp(json_number_value(json_array_get(logits, i)));
+	json_array_foreach(json_object_get(place, "tokens"), i, one) {
+		double p = real_of(one, "probability");
+
+		assert_true(fabs(p - exp(json_number_value(json_array_get(
+		    logits, (size_t)real_of(one, "id")))) / sum) < 1e-6);
+		assert_true(p <= last);
+		last = p;
+		mass += p;
+	}
+	assert_int_equal(i, 30);
+	assert_true(fabs(mass - 1) < 1e-6);
+	json_decref(a);
+	json_decref(b);
+	a = doc_of(s, "predict top=1");
+	assert_true(real_of(a, "n") == (double)s->data[ROLE_EVAL]->n);
+	json_decref(a);
+	close_tiny(s);
+}
+
 /* ---- real models ---- */
 
 static char *
@@ -822,6 +1085,10 @@ main(void)
 		cmocka_unit_test(test_divergence),
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_remembered),
+		cmocka_unit_test(test_masked_commands),
+		cmocka_unit_test(test_predict),
 		cmocka_unit_test(test_published),
 		cmocka_unit_test(test_published_masked),
 	};

@@ -412,6 +412,10 @@ eval_run(struct job *job, struct task *task, struct pare_err *err)
 		j->hashed = true;
 		return PARE_OK;
 	}
+	/* A live number does not wait for the original to run. */
+	if (j->state != 0 &&
+	    !evaluator_keeps(j->evaluator, j->original, j->data))
+		o.original = NULL;
 	evaluator_limit(j->evaluator, j->cache);
 	return evaluate_run(j->evaluator, j->model, j->data, &o, &j->out,
 	    task, err);

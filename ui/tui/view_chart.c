@@ -2,7 +2,8 @@
 /*
  * Size against the metric: a point for each state that was evaluated, a thin
  * line from the state it came from. What a class looks at: further left is
- * smaller, higher is better, and the original is where everything began.
+ * smaller, higher is better (a perplexity falls upwards), and the original is
+ * where everything began.
  *
  * Lines are braille dots (2 by 4 to a cell) or points in ASCII. Both axes have
  * round steps of 1, 2 or 5 in the unit they are labelled with.
@@ -194,6 +195,12 @@ place(const struct axis *a, double v, int cells, int per, bool down)
 	return k < 0 ? 0 : k >= n ? n - 1 : k;
 }
 
+static bool
+is_better_up(const struct plot *p)
+{
+	return !metric_falls(p->app->snap.metric);
+}
+
 static void
 draw_y_axis(const struct plot *p)
 {
@@ -203,7 +210,7 @@ draw_y_axis(const struct plot *p)
 	for (double v = ceil(p->y.low / p->y.step) * p->y.step;
 	    v <= p->y.high; v += p->y.step) {
 		int row = p->r.row + place(&p->y, v * p->y.scale, p->r.rows, 1,
-		    true);
+		    is_better_up(p));
 		char text[NUMBER_MAX];
 
 		if (row == last)
@@ -262,9 +269,9 @@ static void
 put_line(struct plot *p, double x0, double y0, double x1, double y1)
 {
 	int ax = place(&p->x, x0, p->r.cols, 2, false);
-	int ay = place(&p->y, y0, p->r.rows, 4, true);
+	int ay = place(&p->y, y0, p->r.rows, 4, is_better_up(p));
 	int bx = place(&p->x, x1, p->r.cols, 2, false);
-	int by = place(&p->y, y1, p->r.rows, 4, true);
+	int by = place(&p->y, y1, p->r.rows, 4, is_better_up(p));
 	int n = abs(bx - ax) > abs(by - ay) ? abs(bx - ax) : abs(by - ay);
 
 	/* Every other dot: a line that does not hide the points. */
@@ -348,7 +355,7 @@ draw_point(const struct plot *p, int id)
 
 	if (!point_of(p->app, id, p->by, &x, &y))
 		return;
-	row = p->r.row + place(&p->y, y, p->r.rows, 1, true);
+	row = p->r.row + place(&p->y, y, p->r.rows, 1, is_better_up(p));
 	col = p->r.col + place(&p->x, x, p->r.cols, 1, false);
 	if (id == 0) {
 		sign = p->c->ascii ? "O" : "◎";
@@ -605,7 +612,7 @@ click(struct app *app, struct rect r, int row, int col)
 		if (!point_of(app, i, p.by, &x, &y))
 			continue;
 		dx = p.r.col + place(&p.x, x, p.r.cols, 1, false) - col;
-		dy = p.r.row + place(&p.y, y, p.r.rows, 1, true) - row;
+		dy = p.r.row + place(&p.y, y, p.r.rows, 1, is_better_up(&p)) - row;
 		if (dx * dx + 4 * dy * dy <= best_at) {
 			best_at = dx * dx + 4 * dy * dy;
 			best = i;

@@ -622,6 +622,19 @@ fill_slots(struct loader *d)
 	    json_object_size(slots));
 }
 
+/* Whether the architecture has a pooler under this head. */
+static bool
+has_pooler(const struct model *m)
+{
+	const enum head_kind kind = m->hp.head == HEAD_REGRESS ?
+	    HEAD_CLASSIFY : m->hp.head;
+	const struct arch_head *h = m->arch->heads;
+
+	while (h->suffix != NULL && h->kind != kind)
+		h++;
+	return h->pooler;
+}
+
 /* Whether the architecture could run with this named slot empty. */
 static bool
 may_be_empty(const struct model *m, struct slot_ref r)
@@ -639,7 +652,8 @@ may_be_empty(const struct model *m, struct slot_ref r)
 	case KIND_FFN:
 		return y->ffn == 0;
 	case KIND_POOLER:
-		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM;
+		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM ||
+		    !has_pooler(m);
 	default:
 		break;
 	}

@@ -461,11 +461,9 @@ hf_check(const struct model *m, const struct arch_layout *l,
 
 /* ---- tensors --------------------------------------------------------- */
 
-/* The slots that the file's tensor of r is made of, in its order; r alone where
- * it is no fused one. Returns how many. */
-static int
-parts_of(const struct arch_layout *l, struct slot_ref r,
-    struct slot_ref out[8])
+int
+hf_parts(const struct arch_layout *l, struct slot_ref r,
+    struct slot_ref out[HF_PARTS])
 {
 	const struct arch_name *row = arch_slot_row(l, r.slot);
 	const bool matrix = slot_table[r.slot].matrix;
@@ -474,7 +472,7 @@ parts_of(const struct arch_layout *l, struct slot_ref r,
 	out[0] = r;
 	if (row == NULL || row->parts == 0)
 		return 1;
-	for (int part = 0; part < row->parts && n < 8; part++)
+	for (int part = 0; part < row->parts && n < HF_PARTS; part++)
 		for (const struct arch_name *o = l->arch->names;
 		    o->name != NULL; o++)
 			if (o->part == part && strcmp(o->name, row->name) ==
@@ -513,8 +511,8 @@ hf_join(const struct model *m, const struct arch_layout *l, struct slot_ref r,
 	const bool matrix = first->ndim == 2;
 	const bool turned = matrix && !l->upright && arch_turns(m->arch, r);
 	enum form_kind form = FORM_COUNT;
-	struct slot_ref part[8];
-	int nparts = parts_of(l, r, part);
+	struct slot_ref part[HF_PARTS];
+	int nparts = hf_parts(l, r, part);
 	int64_t n = 0, at = 0;
 	struct tensor *f, *cast;
 	float *out, *line;

@@ -51,6 +51,11 @@ enum pare_rc hf_add_tensors(const struct model *m,
     const struct arch_layout *l, struct st_writer *w, struct hf_joined *j,
     struct pare_err *err);
 
+/* The slots that the file's tensor of r is made of, in its order: r alone where
+ * it is no fused one. Returns how many. */
+enum { HF_PARTS = 8 };
+int hf_parts(const struct arch_layout *l, struct slot_ref r,
+    struct slot_ref out[HF_PARTS]);
 /* The tensor of the file that slot r is a part of, joined from m's slots and
  * turned as the file has it: a new tensor. r is its first part. */
 struct tensor *hf_join(const struct model *m, const struct arch_layout *l,

@@ -38,6 +38,11 @@ enum { NAME_MAX_LENGTH = 256 };
 struct saved_tensor {
 	const struct tensor *t;
 	char *name;
+	struct slot_ref ref;	/* the first slot that holds it */
+	char *of;		/* the tensor of the file it is a part of; NULL: it
+				 * stands alone */
+	int64_t first;		/* output of that, where it begins */
+	bool turned;
 };
 
 struct saver {
@@ -49,6 +54,10 @@ struct saver {
 	json_t *taken;			/* names */
 	int64_t bytes;
 	bool bundled;
+	struct arch_layout layout;	/* of the config, while joins */
+	bool joins;		/* parts are joined and turned as others have
+				 * them */
+	struct hf_joined joined;
 	struct pare_err *err;
 };
 
@@ -94,8 +103,105 @@ name_tensor(struct saver *s, struct slot_ref r, const struct tensor *t)
 	snprintf(key, sizeof(key), "%p", (const void *)t);
 	json_object_set_new(s->by_pointer, key, json_integer(s->n));
 	json_object_set_new(s->taken, name, json_true());
-	s->tensor[s->n].t = t;
-	s->tensor[s->n++].name = xstrdup(name);
+	s->tensor[s->n] = (struct saved_tensor){ .t = t,
+		.name = xstrdup(name), .ref = r };
+	s->n++;
+}
+
+/* ---- parts of tensors ------------------------------------------------ */
+
+/* Whether the files of other programs hold slot r turned or with others. */
+static bool
+is_part(const struct saver *s, struct slot_ref r)
+{
+	const struct arch_name *row = s->layout.arch == NULL ? NULL :
+	    arch_slot_row(&s->layout, r.slot);
+
+	return row != NULL && (row->parts > 0 || arch_turns(s->m->arch, r));
+}
+
+/* Parts can be joined where every tensor is float, each is a part of one thing
+ * only, and those of one thing have one form. */
+static bool
+can_join(const struct saver *s)
+{
+	struct slot_ref r = SLOT_REF_START, part[HF_PARTS];
+	int slots = 0;
+
+	while (model_next_slot(s->m, &r)) {
+		const struct tensor *t = model_slot(s->m, r);
+		int n = hf_parts(&s->layout, r, part);
+
+		slots += is_part(s, r);
+		if (!form_table[t->form].is_float)
+			return false;
+		for (int i = 0; i < n; i++)
+			if (model_slot(s->m, part[i]) == NULL ||
+			    model_slot(s->m, part[i])->form != t->form)
+				return false;
+	}
+	for (int i = 0; i < s->n; i++)
+		slots -= is_part(s, s->tensor[i].ref);
+	return slots == 0;
+}
+
+/* Finds out whether the config says the layers, and if so where each part
+ * lies. */
+static void
+find_joins(struct saver *s)
+{
+	json_t *config = hf_config(s->m, FORM_COUNT);
+
+	json_object_del(config, "quantization_config");
+	s->joins = (s->m->arch->flags & ARCH_TRANSPOSED) != 0 &&
+	    arch_read_config(config, "config.json", &s->layout, NULL) ==
+	    PARE_OK;
+	json_decref(config);
+	if (!s->joins)
+		return;
+	s->joins = hf_check_numbers(s->m, &s->layout, NULL) == PARE_OK &&
+	    can_join(s);
+	for (int i = 0; s->joins && i < s->n; i++) {
+		struct saved_tensor *t = &s->tensor[i];
+		struct slot_ref part[HF_PARTS];
+		char name[NAME_MAX_LENGTH];
+
+		if (!is_part(s, t->ref) || !arch_slot_name(&s->layout, t->ref,
+		    name, sizeof(name)))
+			continue;
+		t->of = xstrdup(name);
+		t->turned = t->t->ndim == 2 && arch_turns(s->m->arch, t->ref);
+		hf_parts(&s->layout, t->ref, part);
+		for (int k = 0; part[k].slot != t->ref.slot; k++) {
+			const struct tensor *p = model_slot(s->m, part[k]);
+
+			t->first += p->ndim == 1 ? p->cols : p->rows;
+		}
+	}
+}
+
+/* The joined tensor, with its first part. */
+static enum pare_rc
+add_joined(struct saver *s, const struct saved_tensor *t)
+{
+	struct tensor *made;
+	int64_t dim[2];
+
+	s->bytes += (int64_t)t->t->part[PART_DATA].n;
+	if (t->first != 0)
+		return PARE_OK;
+	made = hf_join(s->m, &s->layout, t->ref, s->err);
+	if (made == NULL)
+		return s->err != NULL ? s->err->rc : PARE_ENOMEM;
+	s->joined.p = xrealloc(s->joined.p, (size_t)(s->joined.n + 1) *
+	    sizeof(*s->joined.p));
+	s->joined.p[s->joined.n++] = made;
+	dim[0] = made->rows;
+	dim[1] = made->cols;
+	st_writer_add(s->w, t->of, dtype_of_form(made->form), made->ndim,
+	    made->ndim == 1 ? dim + 1 : dim, made->part[PART_DATA].p,
+	    (int64_t)made->part[PART_DATA].n);
+	return PARE_OK;
 }
 
 static void
@@ -143,6 +249,16 @@ add_tensor(struct saver *s, const char *name, const struct tensor *t)
 }
 
 /* ---- pare.json ------------------------------------------------------- */
+
+static void
+put_place(json_t *o, const struct saved_tensor *t)
+{
+	if (t->of == NULL)
+		return;
+	json_object_set_new(o, "of", json_string(t->of));
+	json_object_set_new(o, "first", json_integer(t->first));
+	json_object_set_new(o, "turned", json_boolean(t->turned));
+}
 
 static json_t *
 facts_of(const struct tensor *t)
@@ -320,9 +436,13 @@ describe(const struct saver *s, struct str *b)
 		first = false;
 	}
 	str_add(b, "\n},\n\"tensors\": {");
-	for (int i = 0; i < s->n; i++)
+	for (int i = 0; i < s->n; i++) {
+		json_t *facts = facts_of(s->tensor[i].t);
+
+		put_place(facts, &s->tensor[i]);
 		add_line(b, i == 0 ? "\n  " : ",\n  ", s->tensor[i].name,
-		    facts_of(s->tensor[i].t));
+		    facts);
+	}
 	str_add(b, "\n}");
 	if (s->bundled)
 		describe_bundle(s, b);
@@ -362,6 +482,8 @@ same_slot(const struct saver *s, const struct arch_layout *l,
 		return false;
 	if (r.slot == SLOT_HOUT_W && g == model_slot(ghost, word))
 		return t == model_slot(s->m, word);
+	if (is_part(s, r))
+		return s->joins;
 	return arch_slot_name(l, r, name, sizeof(name)) &&
 	    strcmp(name, saved_name(s, t)) == 0;
 }
@@ -495,8 +617,14 @@ save(struct saver *s, const char *dir, const char *recipe, bool force,
 	rc = target_check(s->m, dir, force, s->err);
 	if (rc != PARE_OK)
 		return rc;
-	for (int i = 0; i < s->n; i++)
-		add_tensor(s, s->tensor[i].name, s->tensor[i].t);
+	find_joins(s);
+	for (int i = 0; rc == PARE_OK && i < s->n; i++)
+		if (s->tensor[i].of != NULL)
+			rc = add_joined(s, &s->tensor[i]);
+		else
+			add_tensor(s, s->tensor[i].name, s->tensor[i].t);
+	if (rc != PARE_OK)
+		return rc;
 	g = stage_begin(dir, s->err);
 	if (g == NULL)
 		return PARE_EWRITE;
@@ -510,9 +638,13 @@ save(struct saver *s, const char *dir, const char *recipe, bool force,
 static void
 saver_free(struct saver *s)
 {
-	for (int i = 0; i < s->n; i++)
+	for (int i = 0; i < s->n; i++) {
 		free(s->tensor[i].name);
+		free(s->tensor[i].of);
+	}
 	free(s->tensor);
+	hf_joined_free(&s->joined);
+	arch_layout_free(&s->layout);
 	json_decref(s->by_pointer);
 	json_decref(s->taken);
 	st_writer_free(s->w);

@@ -216,6 +216,35 @@ read_facts(const struct loader *d, const char *name, const json_t *facts,
 	return PARE_OK;
 }
 
+/* A part of a tensor of the file: outputs from `first` on. */
+static struct tensor *
+load_cut(const struct loader *d, const char *name, const json_t *facts,
+    const struct tensor *t)
+{
+	const char *of = json_string_value(json_object_get(facts, "of"));
+	struct weight *x = of != NULL ? weights_find(d->w, of) : NULL;
+	const int64_t n = t->ndim == 1 ? t->cols : t->rows;
+	bool turned = false, fits;
+	int64_t first, outputs;
+
+	if (json_int(facts, "first", 0, INT64_C(1) << 40, 0, &first, name,
+	    d->err) != PARE_OK || json_bool_of(facts, "turned", false,
+	    &turned, name, d->err) != PARE_OK)
+		return NULL;
+	turned = turned && t->ndim == 2;
+	fits = x != NULL && x->e->ndim == t->ndim &&
+	    strcmp(x->e->dtype, dtype_of_form(t->form)) == 0;
+	outputs = !fits ? 0 : x->e->dim[turned ? 1 : 0];
+	if (!fits || first + n > outputs || (t->ndim == 2 &&
+	    x->e->dim[turned ? 0 : 1] != t->cols)) {
+		err_set(d->err, PARE_EFORMAT, "%s: tensor '%.120s' is no part "
+		    "of '%.120s' in '%s'", d->where, name, of != NULL ? of :
+		    "", d->w->where);
+		return NULL;
+	}
+	return weights_cut(d->w, x, turned, first, n, d->err);
+}
+
 static struct tensor *
 load_float(const struct loader *d, const char *name, const struct tensor *t)
 {
@@ -351,7 +380,8 @@ load_tensor(const struct loader *d, const char *name, const json_t *facts,
 	if (read_facts(d, name, facts, &t) != PARE_OK)
 		return NULL;
 	if (dtype_of_form(t.form) != NULL)
-		return load_float(d, name, &t);
+		return json_object_get(facts, "of") != NULL && !factor ?
+		    load_cut(d, name, facts, &t) : load_float(d, name, &t);
 	if (t.form != FORM_LOWRANK)
 		return load_parts(d, name, &t);
 	if (!factor)

@@ -689,6 +689,73 @@ test_gptq_files(void **state)
 	}
 }
 
+/* ---- save ---- */
+
+/* What pare saves of GPT-2 is plain as well: joined and turned. */
+static void
+test_save_parts(void **state)
+{
+	static const struct {
+		const char *op;
+		bool plain;
+	} rows[] = { { NULL, true }, { "prune heads L1.h2", true },
+		{ "prune layers L0", true }, { "quantize L1 bits=8", false },
+		{ "share L0-1 method=layers", false },
+		{ "prune attention L1", false } };
+	char *dir = io_join(root, "saved"), *described, *text, *at;
+	struct model *m = sample_real(&sample_models[5]), *k = NULL;
+	struct pare_err err = { 0 };
+	bool plain;
+	size_t n;
+
+	described = io_join(dir, "pare.json");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct model *p = rows[i].op != NULL ? sample_do(m,
+		    rows[i].op) : model_ref(m);
+
+		tiny_remove(dir);
+		if (file_save_model(p, dir, NULL, false, NULL, &plain, NULL,
+		    &err) != PARE_OK || file_open_model(dir, NULL, &k, NULL,
+		    &err) != PARE_OK)
+			fail_msg("%s", err.msg);
+		assert_int_equal(plain, rows[i].plain);
+		assert_true(model_hash(k) == model_hash(p));
+		model_unref(k);
+		unlink(described);
+		if (plain) {
+			if (file_open_model(dir, NULL, &k, NULL, &err) !=
+			    PARE_OK)
+				fail_msg("%s", err.msg);
+			same_outputs("without pare.json", p, k, 0.0f);
+			model_unref(k);
+		}
+		model_unref(p);
+	}
+	/* Parts that lie nowhere. */
+	tiny_remove(dir);
+	assert_int_equal(file_save_model(m, dir, NULL, false, NULL, &plain,
+	    NULL, &err), PARE_OK);
+	assert_int_equal(io_read(described, 1 << 20, &text, &n, &err),
+	    PARE_OK);
+	at = strstr(text, "\"first\":32");
+	assert_non_null(at);
+	memcpy(at, "\"first\":99", 10);
+	tiny_put(dir, "pare.json", text, n);
+	assert_int_equal(file_open_model(dir, NULL, &k, NULL, &err),
+	    PARE_EFORMAT);
+	assert_non_null(strstr(err.msg, "is no part of"));
+	memcpy(at, "\"first\":32", 10);
+	at = strstr(text, "attn.c_attn");
+	memcpy(at, "attn.c_none", 11);
+	tiny_put(dir, "pare.json", text, n);
+	assert_int_equal(file_open_model(dir, NULL, &k, NULL, &err),
+	    PARE_EFORMAT);
+	free(text);
+	free(described);
+	free(dir);
+	model_unref(m);
+}
+
 /* ---- places ---- */
 
 static int
@@ -905,6 +972,7 @@ main(void)
 		cmocka_unit_test(test_windows), cmocka_unit_test(test_gptq),
 		cmocka_unit_test(test_gptq_refused),
 		cmocka_unit_test(test_gptq_files),
+		cmocka_unit_test(test_save_parts),
 		cmocka_unit_test(test_places), cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_tokenizers),
 		cmocka_unit_test(test_own_tokenizer),

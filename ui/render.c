@@ -32,6 +32,7 @@ const struct renderer render_table[] = {
 	{ "compare", render_compare },
 	{ "expect", render_expect },
 	{ "save", render_save },
+	{ "export", render_export },
 	{ "recipe", render_recipe },
 	{ "source", render_source },
 	{ "resume", render_resume },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* save, recipe, source, set, help. */
+/* save, export, recipe, source, set, help. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +39,53 @@ render_save(struct str *b, const struct look *l, const json_t *doc)
 	}
 	table_draw(t, b, l, 2);
 	table_free(t);
+	str_free(&line);
+}
+
+/* "12 Q4_K 3.1 MiB, 25 F32 120 KiB" */
+static void
+add_types(struct str *line, const json_t *doc)
+{
+	char a[NUMBER_MAX];
+	json_t *t;
+	size_t i;
+
+	json_array_foreach((json_t *)doc_get(doc, "types"), i, t) {
+		number_bytes(a, doc_real(t, "bytes"));
+		str_addf(line, "%s%lld %s %s", i == 0 ? "" : ", ",
+		    (long long)doc_int(t, "tensors"), doc_text(t, "type"), a);
+	}
+}
+
+void
+render_export(struct str *b, const struct look *l, const json_t *doc)
+{
+	struct str line = STR_INIT;
+	char a[NUMBER_MAX], m[NUMBER_MAX];
+
+	number_bytes(a, doc_real(doc, "bytes"));
+	number_bytes(m, doc_real(doc, "model_bytes"));
+	str_addf(&line, "exported %s as %s to %s (the state has %s)", a,
+	    doc_text(doc, "format"), doc_text(doc, "path"), m);
+	if (doc_true(doc, "padded"))
+		str_add(&line, ", filled up with zeros");
+	look_wrap(b, l, 0, 2, line.s);
+	str_clear(&line);
+	str_add(&line, "tensors: ");
+	add_types(&line, doc);
+	look_spaces(b, 2);
+	look_wrap(b, l, 2, 4, line.s);
+	str_clear(&line);
+	str_addf(&line, "read back and compared on %lld inputs: largest "
+	    "difference of a logit %.2g (of logits up to %.3g), the largest "
+	    "is the same in %lld of %lld rows",
+	    (long long)doc_int(doc, "sequences"),
+	    doc_real(doc, "max_logit_difference"),
+	    doc_real(doc, "largest_logit"),
+	    (long long)doc_int(doc, "same_top"),
+	    (long long)doc_int(doc, "rows"));
+	look_spaces(b, 2);
+	look_wrap(b, l, 2, 4, line.s);
 	str_free(&line);
 }
 

@@ -133,6 +133,8 @@ config_check(const json_t *config, const char *where, struct notes *notes,
 	if (q == NULL || json_is_null(q))
 		return PARE_OK;
 	method = json_string_value(json_object_get(q, "quant_method"));
+	if (method != NULL && strcmp(method, CONFIG_GPTQ) == 0)
+		return PARE_OK;
 	if (method != NULL && strcmp(method, CONFIG_QUANT_METHOD) == 0) {
 		err_set(err, PARE_EFORMAT, "'%s': this model was packed by "
 		    "pare, but pare.json is not beside it", where);

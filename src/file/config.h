@@ -20,14 +20,15 @@ json_t *config_read(const char *path, struct notes *notes,
 json_t *config_parse(const char *text, size_t n, const char *where,
     struct notes *notes, struct pare_err *err);
 
-/* Refuses a config of weights that others packed (quantization_config), and
- * notes custom code. */
+/* Refuses a config of weights that others packed (quantization_config) but as
+ * GPTQ (file/gptq.h), and notes custom code. */
 enum pare_rc config_check(const json_t *config, const char *where,
     struct notes *notes, struct pare_err *err);
 
 /* What pare writes as quantization_config.quant_method where a directory is not
  * a plain one, so that other readers refuse it rather than guess. */
 #define CONFIG_QUANT_METHOD "pare"
+#define CONFIG_GPTQ "gptq"
 
 /* A new origin: path as given, dir (may be NULL) of the tokenizer files, config
  * (takes its own reference), labels when config names exactly nlabels. */

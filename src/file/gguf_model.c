@@ -19,13 +19,7 @@ enum { NAME_MAX_LENGTH = 256 };
 
 /* ---- architectures --------------------------------------------------- */
 
-static const struct gguf_arch {
-	const char *name;	/* general.architecture */
-	const char *model_type;
-	const char *class;	/* for "architectures"; NULL: the body */
-	bool interleaved;	/* rows of rotated pairs stand side by side */
-	bool minus_one;		/* norms hold 1 + weight */
-} archs[] = {
+static const struct gguf_arch archs[] = {
 	{ "llama", "llama", "LlamaForCausalLM", true, false },
 	{ "qwen2", "qwen2", "Qwen2ForCausalLM", false, false },
 	{ "qwen3", "qwen3", "Qwen3ForCausalLM", false, false },
@@ -35,6 +29,18 @@ static const struct gguf_arch {
 	{ "bert", "bert", NULL, false, false },
 	{ NULL, NULL, NULL, false, false }
 };
+
+const struct gguf_arch *
+gguf_arch_of(const char *model_type)
+{
+	/* Mistral is Llama without a word for windows. */
+	if (strcmp(model_type, "mistral") == 0)
+		model_type = "llama";
+	for (const struct gguf_arch *a = archs; a->name != NULL; a++)
+		if (strcmp(a->model_type, model_type) == 0)
+			return a;
+	return NULL;
+}
 
 struct reading {
 	const struct gguf *g;
@@ -238,6 +244,42 @@ put_head_dim(struct reading *r, const struct arch_keys *k)
 		    json_integer(hidden / heads));
 }
 
+/* A classifier on BERT's pooler, which files of llama.cpp hold as cls and
+ * cls.output, and the names of its classes. */
+static void
+put_classes(struct reading *r)
+{
+	const struct gguf_tensor *t = gguf_tensor_find(r->g,
+	    "cls.output.weight");
+	const struct gguf_value *v;
+	json_t *names;
+	char key[128];
+
+	if (t == NULL || strcmp(r->a->name, "bert") != 0 || r->rc != PARE_OK)
+		return;
+	json_object_set_new(r->config, "architectures",
+	    json_pack("[s]", "BertForSequenceClassification"));
+	json_object_set_new(r->config, "num_labels",
+	    json_integer(t->ndim > 1 ? t->dim[1] : 1));
+	key_of(r, "classifier.output_labels", key, sizeof(key));
+	r->rc = gguf_array(r->g, key, GGUF_STRING, &v, r->err);
+	if (r->rc != PARE_OK || v == NULL || t->ndim < 2 ||
+	    v->count != t->dim[1])
+		return;
+	names = json_object();
+	for (int64_t i = 0, n = 0; i < v->count; i++) {
+		const unsigned char *at = v->p + n;
+		struct gguf_text s = gguf_text_next(&at);
+		json_t *name = json_stringn(s.s, s.n);
+
+		n = at - v->p;
+		snprintf(key, sizeof(key), "%" PRId64, i);
+		json_object_set_new(names, key, name != NULL ? name :
+		    json_string(key));
+	}
+	json_object_set_new(r->config, "id2label", names);
+}
+
 static enum pare_rc
 make_config(struct reading *r)
 {
@@ -253,6 +295,7 @@ make_config(struct reading *r)
 	if (r->a->class != NULL)
 		json_object_set_new(r->config, "architectures",
 		    json_pack("[s]", r->a->class));
+	put_classes(r);
 	put_sizes(r, &arch->keys);
 	put_head_dim(r, &arch->keys);
 	put_scaling(r);
@@ -261,6 +304,9 @@ make_config(struct reading *r)
 	if ((arch->flags & ARCH_BIAS_SAID) != 0)
 		json_object_set_new(r->config, "attention_bias",
 		    json_boolean(bias));
+	if ((arch->flags & ARCH_BIAS_SAID) != 0)
+		json_object_set_new(r->config, "mlp_bias", json_boolean(
+		    gguf_tensor_find(r->g, "blk.0.ffn_up.bias") != NULL));
 	if (arch->keys.types != NULL)
 		json_object_set_new(r->config, arch->keys.types,
 		    json_integer(types != NULL ? types->dim[1] : 0));
@@ -283,6 +329,10 @@ static const struct gguf_name {
 	{ "output_norm.weight", SLOT_FINAL_W, false },
 	{ "output_norm.bias", SLOT_FINAL_B, false },
 	{ "output.weight", SLOT_HOUT_W, false },
+	{ "cls.weight", SLOT_POOL_W, false },
+	{ "cls.bias", SLOT_POOL_B, false },
+	{ "cls.output.weight", SLOT_HOUT_W, false },
+	{ "cls.output.bias", SLOT_HOUT_B, false },
 	{ "rope_freqs.weight", SLOT_ROPE, false },
 	{ "attn_norm.weight", SLOT_ANORM_W, true },
 	{ "attn_norm.bias", SLOT_ANORM_B, true },
@@ -328,6 +378,59 @@ find_slot(const char *name, struct slot_ref *out)
 			*out = (struct slot_ref){ layer, names[i].slot };
 			return true;
 		}
+	return false;
+}
+
+/* Of several names for a slot, the one that its model has. */
+static bool
+name_fits(const struct model *m, enum slot slot, const char *name)
+{
+	const bool post = (m->arch->flags & ARCH_PRE_NORM) == 0;
+	const bool fused = (m->arch->flags & ARCH_TRANSPOSED) != 0;
+
+	switch (slot) {
+	case SLOT_ANORM_W:
+	case SLOT_ANORM_B:
+		return post == str_has_prefix(name, "attn_output_norm");
+	case SLOT_FNORM_W:
+	case SLOT_FNORM_B:
+		return post == str_has_prefix(name, "layer_output_norm");
+	case SLOT_Q_W:
+	case SLOT_Q_B:
+	case SLOT_K_W:
+	case SLOT_K_B:
+	case SLOT_V_W:
+	case SLOT_V_B:
+		return fused == str_has_prefix(name, "attn_qkv");
+	case SLOT_HOUT_W:
+	case SLOT_HOUT_B:
+		return head_gives_tokens(m->hp.head) !=
+		    str_has_prefix(name, "cls.");
+	default:
+		return true;
+	}
+}
+
+bool
+gguf_slot_name(const struct model *m, struct slot_ref r, char *out, size_t n)
+{
+	const bool fused = (m->arch->flags & ARCH_TRANSPOSED) != 0;
+	enum slot s = r.slot;
+
+	/* All of GPT-2's stand under the first. */
+	if (fused && (s == SLOT_K_W || s == SLOT_V_W))
+		s = SLOT_Q_W;
+	else if (fused && (s == SLOT_K_B || s == SLOT_V_B))
+		s = SLOT_Q_B;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (names[i].slot != s || !name_fits(m, s, names[i].name))
+			continue;
+		if (names[i].layer)
+			snprintf(out, n, "blk.%d.%s", r.layer, names[i].name);
+		else
+			snprintf(out, n, "%s", names[i].name);
+		return true;
+	}
 	return false;
 }
 

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "file/config.h"
 #include "file/gguf_model.h"
+#include "file/gptq.h"
 #include "file/hf.h"
 #include "file/saved.h"
 #include "file/weights.h"
@@ -120,6 +121,8 @@ open_with_config(struct opening *p, const char *config_path, const char *dir,
 		return p->err->rc;
 	}
 	rc = config_check(config, config_path, p->notes, p->err);
+	if (rc == PARE_OK && w != NULL && gptq_is(config))
+		rc = gptq_unpack(w, config, config_path, p->notes, p->err);
 	if (rc == PARE_OK)
 		rc = arch_read_config(config, config_path, &l, p->err);
 	if (rc == PARE_OK) {

@@ -58,6 +58,9 @@ struct st_writer;
 struct st_writer *st_writer_new(void);
 void st_writer_add(struct st_writer *w, const char *name, const char *dtype,
     int ndim, const int64_t *dim, const void *data, int64_t bytes);
+int st_writer_count(const struct st_writer *w);
+/* Bytes and dtype of the i-th that was added. */
+int64_t st_writer_item(const struct st_writer *w, int i, const char **dtype);
 /* Writes all that was added as one bundle of that name. */
 void st_writer_bundle(struct st_writer *w, const char *name);
 /* Bytes of the header as it would be written; 0 when it cannot be. */

@@ -92,6 +92,20 @@ st_writer_add(struct st_writer *w, const char *name, const char *dtype,
 	    expected == bytes;
 }
 
+int
+st_writer_count(const struct st_writer *w)
+{
+	return w->n;
+}
+
+int64_t
+st_writer_item(const struct st_writer *w, int i, const char **dtype)
+{
+	*dtype = w->item[i].dtype < 0 ? "?" :
+	    dtype_table[w->item[i].dtype].name;
+	return w->item[i].bytes;
+}
+
 static int
 by_dtype(const void *pa, const void *pb)
 {

@@ -8,13 +8,10 @@
  * what was done to the model: the config that was just made is read again, and
  * the model it describes must be this one, slot by slot and name by name.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/io.h"
 #include "base/json.h"
@@ -22,10 +19,11 @@
 #include "base/str.h"
 #include "file/config.h"
 #include "file/dtype.h"
-#include "file/map.h"
+#include "file/hf_write.h"
 #include "file/safetensors.h"
 #include "file/saved.h"
 #include "file/stage.h"
+#include "file/target.h"
 #include "model/arch.h"
 #include "tensor/block.h"
 #include "tensor/form.h"
@@ -35,24 +33,16 @@
 
 /* A header over one part in so many of the tensors is too much. */
 enum { BUNDLE_SHARE = 200 };
-enum { TOKENIZER_MAX = 256 << 20, NAME_MAX_LENGTH = 256 };
-
-/* What belongs to a tokenizer, copied as it is. */
-static const char *const tokenizer_files[] = {
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-	"added_tokens.json", "vocab.txt", "vocab.json", "merges.txt",
-	"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", NULL
-};
-
-/* What may lie in a directory that save replaces. */
-static const char *const own_files[] = {
-	WEIGHTS, "config.json", SAVED_NAME, RECIPE, "README.md",
-	"generation_config.json", ".gitattributes", NULL
-};
+enum { NAME_MAX_LENGTH = 256 };
 
 struct saved_tensor {
 	const struct tensor *t;
 	char *name;
+	struct slot_ref ref;	/* the first slot that holds it */
+	char *of;		/* the tensor of the file it is a part of; NULL: it
+				 * stands alone */
+	int64_t first;		/* output of that, where it begins */
+	bool turned;
 };
 
 struct saver {
@@ -64,6 +54,10 @@ struct saver {
 	json_t *taken;			/* names */
 	int64_t bytes;
 	bool bundled;
+	struct arch_layout layout;	/* of the config, while joins */
+	bool joins;		/* parts are joined and turned as others have
+				 * them */
+	struct hf_joined joined;
 	struct pare_err *err;
 };
 
@@ -109,8 +103,105 @@ name_tensor(struct saver *s, struct slot_ref r, const struct tensor *t)
 	snprintf(key, sizeof(key), "%p", (const void *)t);
 	json_object_set_new(s->by_pointer, key, json_integer(s->n));
 	json_object_set_new(s->taken, name, json_true());
-	s->tensor[s->n].t = t;
-	s->tensor[s->n++].name = xstrdup(name);
+	s->tensor[s->n] = (struct saved_tensor){ .t = t,
+		.name = xstrdup(name), .ref = r };
+	s->n++;
+}
+
+/* ---- parts of tensors ------------------------------------------------ */
+
+/* Whether the files of other programs hold slot r turned or with others. */
+static bool
+is_part(const struct saver *s, struct slot_ref r)
+{
+	const struct arch_name *row = s->layout.arch == NULL ? NULL :
+	    arch_slot_row(&s->layout, r.slot);
+
+	return row != NULL && (row->parts > 0 || arch_turns(s->m->arch, r));
+}
+
+/* Parts can be joined where every tensor is float, each is a part of one thing
+ * only, and those of one thing have one form. */
+static bool
+can_join(const struct saver *s)
+{
+	struct slot_ref r = SLOT_REF_START, part[HF_PARTS];
+	int slots = 0;
+
+	while (model_next_slot(s->m, &r)) {
+		const struct tensor *t = model_slot(s->m, r);
+		int n = hf_parts(&s->layout, r, part);
+
+		slots += is_part(s, r);
+		if (!form_table[t->form].is_float)
+			return false;
+		for (int i = 0; i < n; i++)
+			if (model_slot(s->m, part[i]) == NULL ||
+			    model_slot(s->m, part[i])->form != t->form)
+				return false;
+	}
+	for (int i = 0; i < s->n; i++)
+		slots -= is_part(s, s->tensor[i].ref);
+	return slots == 0;
+}
+
+/* Finds out whether the config says the layers, and if so where each part
+ * lies. */
+static void
+find_joins(struct saver *s)
+{
+	json_t *config = hf_config(s->m, FORM_COUNT);
+
+	json_object_del(config, "quantization_config");
+	s->joins = (s->m->arch->flags & ARCH_TRANSPOSED) != 0 &&
+	    arch_read_config(config, "config.json", &s->layout, NULL) ==
+	    PARE_OK;
+	json_decref(config);
+	if (!s->joins)
+		return;
+	s->joins = hf_check_numbers(s->m, &s->layout, NULL) == PARE_OK &&
+	    can_join(s);
+	for (int i = 0; s->joins && i < s->n; i++) {
+		struct saved_tensor *t = &s->tensor[i];
+		struct slot_ref part[HF_PARTS];
+		char name[NAME_MAX_LENGTH];
+
+		if (!is_part(s, t->ref) || !arch_slot_name(&s->layout, t->ref,
+		    name, sizeof(name)))
+			continue;
+		t->of = xstrdup(name);
+		t->turned = t->t->ndim == 2 && arch_turns(s->m->arch, t->ref);
+		hf_parts(&s->layout, t->ref, part);
+		for (int k = 0; part[k].slot != t->ref.slot; k++) {
+			const struct tensor *p = model_slot(s->m, part[k]);
+
+			t->first += p->ndim == 1 ? p->cols : p->rows;
+		}
+	}
+}
+
+/* The joined tensor, with its first part. */
+static enum pare_rc
+add_joined(struct saver *s, const struct saved_tensor *t)
+{
+	struct tensor *made;
+	int64_t dim[2];
+
+	s->bytes += (int64_t)t->t->part[PART_DATA].n;
+	if (t->first != 0)
+		return PARE_OK;
+	made = hf_join(s->m, &s->layout, t->ref, s->err);
+	if (made == NULL)
+		return s->err != NULL ? s->err->rc : PARE_ENOMEM;
+	s->joined.p = xrealloc(s->joined.p, (size_t)(s->joined.n + 1) *
+	    sizeof(*s->joined.p));
+	s->joined.p[s->joined.n++] = made;
+	dim[0] = made->rows;
+	dim[1] = made->cols;
+	st_writer_add(s->w, t->of, dtype_of_form(made->form), made->ndim,
+	    made->ndim == 1 ? dim + 1 : dim, made->part[PART_DATA].p,
+	    (int64_t)made->part[PART_DATA].n);
+	return PARE_OK;
 }
 
 static void
@@ -158,6 +249,16 @@ add_tensor(struct saver *s, const char *name, const struct tensor *t)
 }
 
 /* ---- pare.json ------------------------------------------------------- */
+
+static void
+put_place(json_t *o, const struct saved_tensor *t)
+{
+	if (t->of == NULL)
+		return;
+	json_object_set_new(o, "of", json_string(t->of));
+	json_object_set_new(o, "first", json_integer(t->first));
+	json_object_set_new(o, "turned", json_boolean(t->turned));
+}
 
 static json_t *
 facts_of(const struct tensor *t)
@@ -340,9 +441,13 @@ describe(const struct saver *s, struct str *b)
 		first = false;
 	}
 	str_add(b, "\n},\n\"tensors\": {");
-	for (int i = 0; i < s->n; i++)
+	for (int i = 0; i < s->n; i++) {
+		json_t *facts = facts_of(s->tensor[i].t);
+
+		put_place(facts, &s->tensor[i]);
 		add_line(b, i == 0 ? "\n  " : ",\n  ", s->tensor[i].name,
-		    facts_of(s->tensor[i].t));
+		    facts);
+	}
 	str_add(b, "\n}");
 	if (s->bundled)
 		describe_bundle(s, b);
@@ -351,154 +456,19 @@ describe(const struct saver *s, struct str *b)
 
 /* ---- config.json ----------------------------------------------------- */
 
-/* Sets key unless it has that value already. */
-static void
-set_int(json_t *config, const char *key, int64_t value)
-{
-	const json_t *old;
-
-	if (key == NULL)
-		return;
-	old = json_object_get(config, key);
-	if (!json_is_integer(old) || json_integer_value(old) != value)
-		json_object_set_new(config, key, json_integer(value));
-}
-
-static void
-set_pruned_heads(json_t *config, const struct model *m)
-{
-	json_t *all = json_object(), *old = json_object_get(config,
-	    "pruned_heads");
-	char key[16];
-
-	for (int l = 0; l < m->nlayers; l++) {
-		const struct layer *y = &m->layer[l];
-		json_t *gone = json_array();
-
-		for (int h = 0; h < y->heads_original; h++)
-			if (!head_set_has(&y->head, h))
-				json_array_append_new(gone, json_integer(h));
-		snprintf(key, sizeof(key), "%d", l);
-		if (y->heads > 0 && json_array_size(gone) > 0)
-			json_object_set(all, key, gone);
-		json_decref(gone);
-	}
-	if (json_object_size(all) > 0 || json_object_size(old) > 0)
-		json_object_set(config, "pruned_heads", all);
-	json_decref(all);
-}
-
 /* The widest float form of the tensors; most readers take one for all. */
-static void
-set_dtype(json_t *config, const struct saver *s)
+static enum form_kind
+widest_form(const struct saver *s)
 {
-	static const char *const names[] = { "float32", "float16",
-		"bfloat16" };
-	const char *key = json_object_get(config, "dtype") != NULL ? "dtype" :
-	    "torch_dtype";
-	int form = FORM_COUNT;
+	enum form_kind form = FORM_COUNT;
 
 	for (int i = 0; i < s->n; i++)
-		if ((int)s->tensor[i].t->form < form)
-			form = (int)s->tensor[i].t->form;
-	if (form <= FORM_BF16)
-		json_object_set_new(config, key, json_string(names[form]));
-}
-
-static void
-set_sizes(json_t *config, const struct model *m)
-{
-	const struct arch_keys *k = &m->arch->keys;
-	const struct layer *y = &m->layer[0];
-	bool same_ffn = true, same_heads = true;
-	int64_t inner = 1;
-
-	if ((m->arch->flags & ARCH_GROUPS) != 0)
-		inner = json_integer_value(json_object_get(config,
-		    "inner_group_num"));
-	if (inner < 1 || m->nlayers % inner != 0)
-		inner = 1;
-	for (int l = 1; l < m->nlayers; l++) {
-		same_ffn = same_ffn && m->layer[l].ffn == y->ffn;
-		same_heads = same_heads &&
-		    m->layer[l].heads_original == y->heads_original;
-	}
-	set_int(config, k->hidden, m->hp.hidden);
-	set_int(config, k->layers, m->nlayers / inner);
-	if (same_heads)
-		set_int(config, k->heads, y->heads_original);
-	if (same_ffn && y->ffn > 0)
-		set_int(config, k->ffn, y->ffn);
-	set_int(config, k->vocab, m->hp.vocab);
-	set_int(config, k->positions, m->hp.positions);
-	set_int(config, k->types, m->hp.types);
-	set_int(config, k->embed, m->hp.embed);
-}
-
-static json_t *
-make_config(const struct saver *s)
-{
-	const struct model *m = s->m;
-	json_t *old = m->origin != NULL ? m->origin->config : NULL;
-	json_t *config = old != NULL ? json_deep_copy(old) : json_object();
-	struct slot_ref out = { -1, SLOT_HOUT_W }, word = { -1, SLOT_WORD };
-
-	json_object_set_new(config, "model_type",
-	    json_string(m->arch->model_type));
-	set_sizes(config, m);
-	set_pruned_heads(config, m);
-	set_dtype(config, s);
-	if (head_gives_tokens(m->hp.head)) {
-		bool tied = model_slot(m, out) == model_slot(m, word);
-		const json_t *v = json_object_get(config,
-		    "tie_word_embeddings");
-		bool said = m->arch->untied ? json_is_true(v) :
-		    !json_is_false(v);
-
-		if (tied != said)
-			json_object_set_new(config, "tie_word_embeddings",
-			    json_boolean(tied));
-	}
-	return config;
+		if (s->tensor[i].t->form < form)
+			form = s->tensor[i].t->form;
+	return form;
 }
 
 /* ---- is it plain? ---------------------------------------------------- */
-
-static bool
-same_numbers(const struct model *m, const struct arch_layout *l)
-{
-	const struct hparams *a = &m->hp, *b = &l->hp;
-
-	if (a->hidden != b->hidden || a->embed != b->embed ||
-	    a->vocab != b->vocab || a->positions != b->positions ||
-	    a->types != b->types || a->labels != b->labels ||
-	    a->position_offset != b->position_offset || a->pad != b->pad ||
-	    a->norm_eps != b->norm_eps || a->act != b->act ||
-	    a->head_act != b->head_act || a->head != b->head ||
-	    memcmp(&a->rope, &b->rope, sizeof(a->rope)) != 0 ||
-	    a->embed_scale != b->embed_scale ||
-	    a->attn_scale != b->attn_scale || a->attn_cap != b->attn_cap ||
-	    a->logit_cap != b->logit_cap ||
-	    m->nlayers != l->nlayers)
-		return false;
-	for (int i = 0; i < m->nlayers; i++) {
-		const struct layer *y = &m->layer[i];
-		bool whole = y->heads == y->heads_original;
-
-		if (y->window != (l->window != NULL ? l->window[i] : 0))
-			return false;
-		if (y->heads == 0 || y->heads_original != l->heads ||
-		    y->head_dim != l->head_dim || y->ffn != l->ffn ||
-		    (l->remaining == NULL && !whole) ||
-		    (l->remaining != NULL && memcmp(&y->head,
-		    &l->remaining[i], sizeof(y->head)) != 0))
-			return false;
-		/* Other readers count pruned heads of groups, not layers. */
-		if (!whole && (m->arch->flags & ARCH_GROUPS) != 0)
-			return false;
-	}
-	return true;
-}
 
 /* Slot r of m is where a reader of the config would look for it. */
 static bool
@@ -517,6 +487,8 @@ same_slot(const struct saver *s, const struct arch_layout *l,
 		return false;
 	if (r.slot == SLOT_HOUT_W && g == model_slot(ghost, word))
 		return t == model_slot(s->m, word);
+	if (is_part(s, r))
+		return s->joins;
 	return arch_slot_name(l, r, name, sizeof(name)) &&
 	    strcmp(name, saved_name(s, t)) == 0;
 }
@@ -547,7 +519,7 @@ is_plain(const struct saver *s, json_t *config)
 
 	if (arch_read_config(config, "config.json", &l, NULL) != PARE_OK)
 		return false;
-	if (same_numbers(s->m, &l)) {
+	if (hf_check_numbers(s->m, &l, NULL) == PARE_OK) {
 		o = origin_new();
 		o->config = json_incref(config);
 		if (arch_ghost_model(&l, o, &ghost, NULL) == PARE_OK)
@@ -571,109 +543,6 @@ mark_config(json_t *config, bool plain)
 		    CONFIG_QUANT_METHOD, "described_in", SAVED_NAME));
 }
 
-/* ---- the target folder ----------------------------------------------- */
-
-static bool
-in_list(const char *name, const char *const *list)
-{
-	for (; *list != NULL; list++)
-		if (strcmp(name, *list) == 0)
-			return true;
-	return false;
-}
-
-/* A name in dir that is no file of a saved model; malloc'ed, NULL: none. */
-static char *
-find_foreign(const char *dir, int *entries)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	char *found = NULL;
-
-	*entries = 0;
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		if (strcmp(e->d_name, ".") == 0 ||
-		    strcmp(e->d_name, "..") == 0)
-			continue;
-		(*entries)++;
-		if (found != NULL || in_list(e->d_name, own_files) ||
-		    in_list(e->d_name, tokenizer_files) ||
-		    str_has_prefix(e->d_name, ".pare-save-"))
-			continue;
-		found = xstrdup(e->d_name);
-	}
-	if (d != NULL)
-		closedir(d);
-	return found;
-}
-
-static bool
-maps_from(const struct tensor *t, const struct stat *st)
-{
-	for (int k = 0; k < PART_COUNT; k++)
-		if (map_is_from(t->part[k].blob, st->st_dev, st->st_ino))
-			return true;
-	for (int i = 0; i < 2; i++)
-		if (t->kid[i] != NULL && maps_from(t->kid[i], st))
-			return true;
-	return false;
-}
-
-static bool
-is_source(const struct saver *s, const char *dir)
-{
-	char *path = io_join(dir, WEIGHTS);
-	struct stat st[2];
-	int n = 0;
-	bool source = false;
-
-	n += stat(dir, &st[n]) == 0;
-	n += stat(path, &st[n]) == 0;
-	free(path);
-	for (int i = 0; i < s->n && !source; i++)
-		for (int k = 0; k < n && !source; k++)
-			source = maps_from(s->tensor[i].t, &st[k]);
-	return source;
-}
-
-static enum pare_rc
-check_target(const struct saver *s, const char *dir, bool force)
-{
-	char *foreign, *description;
-	bool described;
-	int entries;
-	struct stat st;
-
-	if (stat(dir, &st) != 0)
-		return PARE_OK;
-	if (!S_ISDIR(st.st_mode))
-		return err_set(s->err, PARE_EWRITE,
-		    "cannot save into '%s': it is not a folder", dir);
-	if (force)
-		return PARE_OK;
-	if (is_source(s, dir)) {
-		err_set(s->err, PARE_EUSER, "'%s' is where this model's own "
-		    "weights are read from", dir);
-		return err_hint(s->err,
-		    "choose another folder, or say force=on");
-	}
-	foreign = find_foreign(dir, &entries);
-	description = io_join(dir, SAVED_NAME);
-	described = io_is_file(description);
-	free(description);
-	if (foreign != NULL)
-		err_set(s->err, PARE_EUSER, "'%s' holds other files ('%s')",
-		    dir, foreign);
-	else if (entries > 0 && !described)
-		err_set(s->err, PARE_EUSER,
-		    "'%s' holds files that pare did not save", dir);
-	else
-		return PARE_OK;
-	free(foreign);
-	return err_hint(s->err,
-	    "choose a new or empty folder, or say force=on");
-}
-
 /* ---- writing --------------------------------------------------------- */
 
 static enum pare_rc
@@ -688,37 +557,9 @@ write_text(const struct saver *s, struct stage *g, const char *name,
 }
 
 static enum pare_rc
-copy_tokenizer(const struct saver *s, struct stage *g, const char *target)
-{
-	const char *dir = s->m->origin != NULL ? s->m->origin->dir : NULL;
-	enum pare_rc rc = PARE_OK;
-	struct stat a, b;
-
-	if (dir == NULL || (stat(dir, &a) == 0 && stat(target, &b) == 0 &&
-	    a.st_dev == b.st_dev && a.st_ino == b.st_ino))
-		return PARE_OK;
-	for (int i = 0; tokenizer_files[i] != NULL && rc == PARE_OK; i++) {
-		char *from = io_join(dir, tokenizer_files[i]), *to, *data;
-		size_t n;
-
-		if (io_is_file(from)) {
-			rc = io_read(from, TOKENIZER_MAX, &data, &n, s->err);
-			if (rc == PARE_OK) {
-				to = stage_path(g, tokenizer_files[i]);
-				rc = io_write(to, data, n, s->err);
-				free(to);
-				free(data);
-			}
-		}
-		free(from);
-	}
-	return rc;
-}
-
-static enum pare_rc
 write_config(const struct saver *s, struct stage *g, bool *plain)
 {
-	json_t *config = make_config(s);
+	json_t *config = hf_config(s->m, widest_form(s));
 	enum pare_rc rc;
 	char *text;
 
@@ -755,7 +596,7 @@ write_all(struct saver *s, struct stage *g, const char *dir,
 		rc = st_writer_write(s->w, path, NULL, task, s->err);
 	free(path);
 	if (rc == PARE_OK)
-		rc = copy_tokenizer(s, g, dir);
+		rc = target_copy_tokenizer(s->m, g, dir, s->err);
 	if (rc == PARE_OK && recipe != NULL)
 		rc = write_text(s, g, RECIPE, recipe);
 	else if (rc == PARE_OK)
@@ -778,11 +619,17 @@ save(struct saver *s, const char *dir, const char *recipe, bool force,
 
 	while (model_next_slot(s->m, &r))
 		name_tensor(s, r, model_slot(s->m, r));
-	rc = check_target(s, dir, force);
+	rc = target_check(s->m, dir, force, s->err);
 	if (rc != PARE_OK)
 		return rc;
-	for (int i = 0; i < s->n; i++)
-		add_tensor(s, s->tensor[i].name, s->tensor[i].t);
+	find_joins(s);
+	for (int i = 0; rc == PARE_OK && i < s->n; i++)
+		if (s->tensor[i].of != NULL)
+			rc = add_joined(s, &s->tensor[i]);
+		else
+			add_tensor(s, s->tensor[i].name, s->tensor[i].t);
+	if (rc != PARE_OK)
+		return rc;
 	g = stage_begin(dir, s->err);
 	if (g == NULL)
 		return PARE_EWRITE;
@@ -796,9 +643,13 @@ save(struct saver *s, const char *dir, const char *recipe, bool force,
 static void
 saver_free(struct saver *s)
 {
-	for (int i = 0; i < s->n; i++)
+	for (int i = 0; i < s->n; i++) {
 		free(s->tensor[i].name);
+		free(s->tensor[i].of);
+	}
 	free(s->tensor);
+	hf_joined_free(&s->joined);
+	arch_layout_free(&s->layout);
 	json_decref(s->by_pointer);
 	json_decref(s->taken);
 	st_writer_free(s->w);

@@ -222,6 +222,35 @@ read_facts(const struct loader *d, const char *name, const json_t *facts,
 	return PARE_OK;
 }
 
+/* A part of a tensor of the file: outputs from `first` on. */
+static struct tensor *
+load_cut(const struct loader *d, const char *name, const json_t *facts,
+    const struct tensor *t)
+{
+	const char *of = json_string_value(json_object_get(facts, "of"));
+	struct weight *x = of != NULL ? weights_find(d->w, of) : NULL;
+	const int64_t n = t->ndim == 1 ? t->cols : t->rows;
+	bool turned = false, fits;
+	int64_t first, outputs;
+
+	if (json_int(facts, "first", 0, INT64_C(1) << 40, 0, &first, name,
+	    d->err) != PARE_OK || json_bool_of(facts, "turned", false,
+	    &turned, name, d->err) != PARE_OK)
+		return NULL;
+	turned = turned && t->ndim == 2;
+	fits = x != NULL && x->e->ndim == t->ndim &&
+	    strcmp(x->e->dtype, dtype_of_form(t->form)) == 0;
+	outputs = !fits ? 0 : x->e->dim[turned ? 1 : 0];
+	if (!fits || first + n > outputs || (t->ndim == 2 &&
+	    x->e->dim[turned ? 0 : 1] != t->cols)) {
+		err_set(d->err, PARE_EFORMAT, "%s: tensor '%.120s' is no part "
+		    "of '%.120s' in '%s'", d->where, name, of != NULL ? of :
+		    "", d->w->where);
+		return NULL;
+	}
+	return weights_cut(d->w, x, turned, first, n, d->err);
+}
+
 static struct tensor *
 load_float(const struct loader *d, const char *name, const struct tensor *t)
 {
@@ -357,7 +386,8 @@ load_tensor(const struct loader *d, const char *name, const json_t *facts,
 	if (read_facts(d, name, facts, &t) != PARE_OK)
 		return NULL;
 	if (dtype_of_form(t.form) != NULL)
-		return load_float(d, name, &t);
+		return json_object_get(facts, "of") != NULL && !factor ?
+		    load_cut(d, name, facts, &t) : load_float(d, name, &t);
 	if (t.form != FORM_LOWRANK)
 		return load_parts(d, name, &t);
 	if (!factor)
@@ -629,14 +659,15 @@ fill_slots(struct loader *d)
 	    json_object_size(slots));
 }
 
-/* Whether a classifier of this architecture stands on its pooler; RoBERTa's
- * does not, though its body has one. */
+/* Whether the architecture has a pooler under this head. */
 static bool
-head_pools(const struct model *m)
+has_pooler(const struct model *m)
 {
+	const enum head_kind kind = m->hp.head == HEAD_REGRESS ?
+	    HEAD_CLASSIFY : m->hp.head;
 	const struct arch_head *h = m->arch->heads;
 
-	while (h->suffix != NULL && h->kind != HEAD_CLASSIFY)
+	while (h->suffix != NULL && h->kind != kind)
 		h++;
 	return h->pooler;
 }
@@ -659,7 +690,7 @@ may_be_empty(const struct model *m, struct slot_ref r)
 		return y->ffn == 0;
 	case KIND_POOLER:
 		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM ||
-		    !head_pools(m);
+		    !has_pooler(m);
 	default:
 		break;
 	}

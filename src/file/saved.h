@@ -12,7 +12,9 @@
  *                  tensor are tied
  *   tensors        name -> facts. A full float tensor is stored under its name,
  *                  the parts of any other form under NAME.pare.PART, and the
- *                  factors of a low-rank one are NAME.pare.a and NAME.pare.b
+ *                  factors of a low-rank one are NAME.pare.a and NAME.pare.b.
+ *                  One with "of" is a part of that tensor of the file, from
+ *                  output "first" on; "turned" where the file holds (in, out)
  *   index          only where those names would weigh too much in the header
  *                  of model.safetensors: that file then holds one tensor of
  *                  bytes, pare.bundle, and index says what is where in it, as a

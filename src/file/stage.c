@@ -120,6 +120,12 @@ stage_path(struct stage *s, const char *name)
 	return io_join(s->temp, name);
 }
 
+const char *
+stage_folder(const struct stage *s)
+{
+	return s->temp;
+}
+
 void
 stage_remove(struct stage *s, const char *name)
 {

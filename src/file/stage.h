@@ -18,6 +18,8 @@ struct stage *stage_begin(const char *dir, struct pare_err *err);
 /* Where the file called name (static) is to be written; malloc'ed. Remembers
  * the name. */
 char *stage_path(struct stage *s, const char *name);
+/* The temporary folder, for opening what was written before it is in place. */
+const char *stage_folder(const struct stage *s);
 /* A file that is to be gone from dir at the end; name is static. */
 void stage_remove(struct stage *s, const char *name);
 /* Puts all files in place; frees s in any case. */

@@ -9,8 +9,8 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
-#include "base/rng.h"
 #include "base/str.h"
+#include "session/check.h"
 #include "session/work.h"
 
 enum { SCRIPT_BYTES_MAX = 16 << 20, SOURCE_DEPTH_MAX = 16 };
@@ -243,76 +243,12 @@ whole_recipe(const struct session *s)
 	return str_detach(&out);
 }
 
-/* Outputs of one fixed input; *n floats, owned by the caller. */
-static enum pare_rc
-probe(struct session *s, const struct model *m, int len, float **out,
-    int64_t *n, struct task *task, struct pare_err *err)
-{
-	bool head = m->hp.head != HEAD_NONE;
-	int64_t start[2] = { 0, len };
-	struct forward f = { .task = task };
-	struct batch b = { 1, start, NULL, NULL };
-	struct rng rng;
-	int32_t id[32];
-	enum pare_rc rc;
-
-	rng_seed(&rng, (uint64_t)len);
-	for (int i = 0; i < len; i++)
-		id[i] = (int32_t)rng_below(&rng, (uint64_t)m->hp.vocab);
-	b.ids = id;
-	*n = !head ? len * m->hp.hidden : head_gives_tokens(m->hp.head) ?
-	    len * m->hp.vocab : m->hp.labels;
-	*out = mem_big((size_t)*n, sizeof(**out), err);
-	if (*out == NULL)
-		return PARE_ENOMEM;
-	if (head)
-		f.logits = *out;
-	else
-		f.hidden = *out;
-	rc = engine_forward(s->engine, m, &b, &f, err);
-	if (rc != PARE_OK) {
-		free(*out);
-		*out = NULL;
-	}
-	return rc;
-}
-
-/* Largest difference of the outputs of a and b over a few inputs. */
-static enum pare_rc
-compare_outputs(struct session *s, const struct model *a,
-    const struct model *b, double *most, struct task *task,
-    struct pare_err *err)
-{
-	static const int lengths[] = { 1, 7, 32 };
-	enum pare_rc rc = PARE_OK;
-
-	*most = 0.0;
-	for (int i = 0; rc == PARE_OK && i < 3; i++) {
-		float *x = NULL, *y = NULL;
-		int64_t n = 0;
-
-		if (i > 0 && lengths[i] > work_max_tokens(a, NULL))
-			break;
-		rc = probe(s, a, lengths[i], &x, &n, task, err);
-		if (rc == PARE_OK)
-			rc = probe(s, b, lengths[i], &y, &n, task, err);
-		for (int64_t k = 0; rc == PARE_OK && k < n; k++) {
-			double d = fabs((double)x[k] - (double)y[k]);
-
-			if (!(d <= *most))
-				*most = d;
-		}
-		free(x);
-		free(y);
-	}
-	return rc;
-}
-
 static enum pare_rc
 check_saved(struct session *s, const struct model *m, const char *dir,
     double *most, struct task *task, struct pare_err *err)
 {
 	struct open_options o = { 0 };
+	struct output_check c = { 0 };
 	struct model *back = NULL;
 	enum pare_rc rc;
 
@@ -326,7 +262,8 @@ check_saved(struct session *s, const struct model *m, const char *dir,
 		rc = err_set(err, PARE_EWRITE, "'%s' reads back as other "
 		    "weights than were saved; do not use it", dir);
 	else if (!m->ghost)
-		rc = compare_outputs(s, m, back, most, task, err);
+		rc = check_outputs(s, m, back, 0, &c, task, err);
+	*most = m->ghost ? NAN : c.most;
 	if (rc == PARE_OK && !m->ghost && !(*most == 0.0))
 		rc = err_set(err, PARE_EWRITE, "'%s' gives other outputs "
 		    "than the model that was saved (by up to %g); do not use "

@@ -25,7 +25,8 @@ const struct command *const command_table[] = {
 	&command_mark, &command_diff,
 	&command_eval, &command_compare, &command_expect, &command_latency,
 	&command_predict, &command_generate,
-	&command_save, &command_recipe, &command_source, &command_resume,
+	&command_save, &command_export, &command_recipe, &command_source,
+	&command_resume,
 	&command_help, &command_set, &command_quit,
 	NULL
 };

@@ -103,6 +103,11 @@
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
  * save     path, bytes, files[] {name, bytes}, plain, checked,
  *          max_logit_difference
+ * export   format, path, bytes (of tensors), model_bytes (of the state's), types[]
+ *          {type, tensors, bytes}, padded, lossy (some tensors have other
+ *          values), checked, sequences (inputs that were compared), rows (of
+ *          outputs), same_top (rows whose largest output is the same),
+ *          max_logit_difference (from the state), largest_logit
  * recipe   path, lines        source  path, lines
  * resume   path, lines, states and the keys of undo; or path, discarded
  * set      settings[] {name, value, default, text}

@@ -105,7 +105,7 @@ extern const struct command command_eval, command_compare, command_expect;
 extern const struct command command_latency, command_predict,
     command_generate;
 extern const struct command command_save, command_recipe, command_source,
-    command_resume;
+    command_resume, command_export;
 extern const struct command command_recover;
 extern const struct command command_help, command_set, command_quit;
 

@@ -79,6 +79,24 @@ merges_add(struct merges *m, int32_t left, int32_t right, int32_t made)
 	*e = (struct merge){ left, right, m->n++, made };
 }
 
+int32_t
+merges_count(const struct merges *m)
+{
+	return m != NULL ? m->n : 0;
+}
+
+void
+merges_list(const struct merges *m, struct merge_pair *out)
+{
+	for (int32_t i = 0; i < merges_count(m); i++)
+		out[i] = (struct merge_pair){ -1, -1, -1 };
+	for (size_t i = 0; m != NULL && i <= m->mask; i++)
+		if (m->slot[i].left >= 0)
+			out[m->slot[i].rank] = (struct merge_pair){
+			    m->slot[i].left, m->slot[i].right,
+			    m->slot[i].made };
+}
+
 /* ---- a word being joined --------------------------------------------- */
 
 struct symbol {

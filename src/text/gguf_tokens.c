@@ -177,6 +177,31 @@ static const struct {
 	    "\\p{N}|" TAIL, false, false },
 };
 
+const char *
+gguf_pre_name(const struct tokenizer *t)
+{
+	const struct pipeline *p = &t->pipeline;
+	const char *pattern;
+
+	if (p->nnorm > 0 || p->npre < 1 ||
+	    p->pre[p->npre - 1].kind != PRE_BYTES ||
+	    p->pre[p->npre - 1].prepend != PREPEND_NEVER)
+		return NULL;
+	if (p->npre == 1)
+		return p->pre[0].regex != NULL ? "gpt-2" : NULL;
+	if (p->npre != 2 || p->pre[0].kind != PRE_SPLIT || p->pre[0].invert ||
+	    p->pre[1].regex != NULL)
+		return NULL;
+	pattern = p->pre[0].text;
+	for (size_t i = 0; pattern != NULL && i < sizeof(pres) /
+	    sizeof(*pres); i++)
+		if (pres[i].pattern != NULL &&
+		    strcmp(pres[i].pattern, pattern) == 0 &&
+		    pres[i].ignore_merges == t->ignore_merges)
+			return pres[i].name;
+	return NULL;
+}
+
 static enum pare_rc
 add_tokens(const struct reader *r, struct tokenizer *t)
 {
@@ -292,8 +317,9 @@ read_bpe(struct reader *r)
 
 /* ---- WordPiece ------------------------------------------------------- */
 
-/* "word" becomes "##word", MARK "word" becomes "word". */
-static void
+/* "word" becomes "##word", MARK "word" becomes "word"; control tokens are found
+ * in texts as a whole. */
+static enum pare_rc
 add_words(const struct reader *r, struct tokenizer *t)
 {
 	const unsigned char *at = r->tokens->p;
@@ -313,7 +339,12 @@ add_words(const struct reader *r, struct tokenizer *t)
 		    "" : "##", (int)(marked ? s.n - 3 : s.n),
 		    marked ? s.s + 3 : s.s);
 		vocabulary_add(t, (int32_t)i, text, (size_t)n);
+		if (type_of(r, i) == SPM_CONTROL && added_add(t,
+		    &(struct added_token){ .text = text, .n = (size_t)n,
+		    .id = (int32_t)i }, r->where, r->err) != PARE_OK)
+			return PARE_EFORMAT;
 	}
+	return PARE_OK;
 }
 
 static struct tokenizer *
@@ -326,7 +357,10 @@ read_bert(struct reader *r)
 
 	if (t == NULL)
 		return NULL;
-	add_words(r, t);
+	if (add_words(r, t) != PARE_OK) {
+		tokenizer_free(t);
+		return NULL;
+	}
 	t->continued = trie_walk(&t->trie, 0, "##", 2);
 	t->clean = t->ideographs = t->lower = true;
 	t->strip_said = -1;

@@ -48,7 +48,7 @@ struct pre_step {
 	int option;		/* enum split_rule; of PRE_METASPACE: split */
 	bool invert;		/* PRE_SPLIT: what does not match is the match */
 	enum prepend_rule prepend;
-	char *text;		/* owned */
+	char *text;		/* owned; PRE_SPLIT: the pattern */
 	struct regex *regex;	/* owned */
 };
 

@@ -57,6 +57,7 @@ pipeline_add_pre(struct pipeline *p, enum pre_kind kind, const char *pattern,
 	*s = (struct pre_step){ .kind = kind };
 	if (pattern == NULL)
 		return s;
+	s->text = kind == PRE_SPLIT ? xstrdup(pattern) : NULL;
 	s->regex = regex_new(pattern, false, where, err);
 	return s->regex != NULL ? s : NULL;
 }

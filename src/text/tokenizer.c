@@ -561,6 +561,12 @@ tokenizer_kind(const struct tokenizer *t)
 	    names[t->model];
 }
 
+bool
+tokenizer_lowers(const struct tokenizer *t)
+{
+	return t->model != TOKENS_WORDPIECE || t->lower;
+}
+
 int
 tokenizer_max_length(const struct tokenizer *t)
 {

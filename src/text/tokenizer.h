@@ -54,6 +54,7 @@ void tokens_free(struct tokens *t);
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id);
 int64_t tokenizer_size(const struct tokenizer *t);
 const char *tokenizer_kind(const struct tokenizer *t);	/* "WordPiece" */
+bool tokenizer_lowers(const struct tokenizer *t);	/* WordPiece */
 /* Longest input its configuration allows; 0: not said. */
 int tokenizer_max_length(const struct tokenizer *t);
 /* The ids that begin and end a text; -1: it has none. */

@@ -170,6 +170,15 @@ struct merges *merges_new(size_t pairs, struct pare_err *err);
 void merges_free(struct merges *m);	/* NULL is fine */
 void merges_add(struct merges *m, int32_t left, int32_t right, int32_t made);
 
+/* Ranks that were given; NULL has none. */
+int32_t merges_count(const struct merges *m);
+struct merge_pair {
+	int32_t left, right, made;
+};
+/* The pairs by rank, into out[merges_count()]; left is -1 where a pair got a
+ * later rank. */
+void merges_list(const struct merges *m, struct merge_pair *out);
+
 /* Ids of one word, by the tokenizer's model; word is valid UTF-8. */
 enum pare_rc bpe_cut(const struct tokenizer *t, const char *s, size_t n,
     struct id_list *out, struct pare_err *err);
@@ -199,6 +208,9 @@ struct tokenizer *sentencepiece_parse(const char *data, size_t n,
 /* The tokenizer.ggml keys of a GGUF file. */
 struct gguf;
 struct tokenizer *gguf_tokens(const struct gguf *g, struct pare_err *err);
+/* What tokenizer.ggml.pre says of a byte-level tokenizer, static; NULL: it cuts
+ * words in a way that has no name there. */
+const char *gguf_pre_name(const struct tokenizer *t);
 
 /* ---- pipeline_json.c: normalizer and pre_tokenizer of tokenizer.json ---- */
 enum pare_rc pipeline_read(struct tokenizer *t, const json_t *root,

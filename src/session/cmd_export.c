@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * export: the current state in the files of other programs. What was written is
+ * opened where it lies, compared with what was to be written, tensor by tensor,
+ * and with the state, output by output; only then it is put in place.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "file/export.h"
+#include "session/check.h"
+#include "session/work.h"
+#include "text/tokenizer_write.h"
+
+/* Samples of the eval set that are compared besides the drawn inputs. */
+enum { SAMPLES = 16 };
+
+static const struct arg_spec export_args[] = {
+	{ "format", ARG_CHOICE, ARG_REQUIRED | ARG_WORD, 0, 0, NULL,
+	    export_formats, NULL, "whose files" },
+	{ "path", ARG_FILE, ARG_REQUIRED | ARG_WORD, 0, 0, NULL, NULL, NULL,
+	    "the folder to write; for gguf the file" },
+	{ "type", ARG_CHOICE, 0, 0, 0, "keep", gguf_wants, NULL,
+	    "what tensors are stored as; keep: floats and blocks as they are" },
+	{ "pad", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "zeros for what layers lack, where the format wants them alike" },
+	{ "body", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "leave out the head" },
+	{ "force", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "write over what is there" },
+	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static const char *const export_examples[] = { "export hf plain",
+	"export hf plain type=F16 pad=on", "export gguf small.gguf type=Q4_K",
+	"export gptq packed", NULL };
+
+/* ---- tokenizer ---- */
+
+/* What of the tokenizer goes along. */
+struct words {
+	struct tokenizer_file file[TOKENIZER_FILES];
+	struct export_file entry[TOKENIZER_FILES];
+	int n;
+	struct gguf_writer *keys;
+};
+
+/* Folders take the files of the model's own folder; of a GGUF file its keys are
+ * made into files. */
+static void
+folder_words(const struct session *s, const struct model *m, struct words *w)
+{
+	if (s->tokenizer == NULL || m->origin->dir == NULL ||
+	    !io_is_file(m->origin->dir))
+		return;
+	w->n = tokenizer_make_files(s->tokenizer, w->file);
+	for (int i = 0; i < w->n; i++)
+		w->entry[i] = (struct export_file){ w->file[i].name,
+			w->file[i].data, w->file[i].n };
+}
+
+static bool
+is_cased(const struct tokenizer *t)
+{
+	return strcmp(tokenizer_kind(t), "WordPiece") == 0 &&
+	    !tokenizer_lowers(t);
+}
+
+/* A GGUF file takes the keys of the GGUF file it came from, or those that say
+ * the tokenizer of the session. */
+static void
+file_words(const struct session *s, const struct model *m, struct words *w,
+    struct notes *notes)
+{
+	const char *dir = m->origin->dir;
+	struct pare_err why = { .rc = PARE_OK };
+	struct gguf *g;
+
+	w->keys = gguf_writer_new();
+	if (dir != NULL && io_is_file(dir) && m->hp.vocab ==
+	    s->history.state[0].model->hp.vocab &&
+	    (g = gguf_open(dir, &why)) != NULL) {
+		gguf_put_values(w->keys, g, "tokenizer.");
+		gguf_close(g);
+		return;
+	}
+	if (s->tokenizer != NULL && tokenizer_put_gguf(s->tokenizer,
+	    m->hp.vocab, dir, w->keys, &why) == PARE_OK) {
+		if (is_cased(s->tokenizer))
+			notes_add(notes, "llama.cpp lower-cases all text for "
+			    "BERT, and this tokenizer does not");
+		return;
+	}
+	notes_add(notes, "the file has no tokenizer: %s", s->tokenizer != NULL ?
+	    why.msg : s->tokenizer_why.msg);
+	gguf_writer_free(w->keys);
+	w->keys = NULL;
+}
+
+static void
+words_free(struct words *w)
+{
+	tokenizer_files_free(w->file, w->n);
+	gguf_writer_free(w->keys);
+}
+
+/* ---- checks ---- */
+
+static bool
+any_int8(const struct model *m)
+{
+	struct slot_ref r = SLOT_REF_START;
+
+	while (model_next_slot(m, &r)) {
+		const struct tensor *t = model_slot(m, r);
+
+		for (int i = 0; i < 2; i++)
+			if (t->kid[i] != NULL && t->kid[i]->code.act != 0)
+				return true;
+		if (t->code.act != 0)
+			return true;
+	}
+	return false;
+}
+
+/* The state as the format would hold it: without its head, where asked. */
+static enum pare_rc
+compare_with(struct session *s, const struct model *m, const struct export *x,
+    const struct model *back, struct output_check *c, struct task *task,
+    struct pare_err *err)
+{
+	const bool exact = !x->lossy && !any_int8(m);
+	struct output_check own;
+	enum pare_rc rc = check_outputs(s, x->model, back, 0, &own, task, err);
+
+	if (rc == PARE_OK && !(own.most <= 1e-4 * (1.0 + own.largest)))
+		return err_set(err, PARE_EWRITE, "what was written gives "
+		    "other outputs than it should (by up to %g); nothing is "
+		    "left of it", own.most);
+	if (rc == PARE_OK)
+		rc = check_outputs(s, m, back, SAMPLES, c, task, err);
+	if (rc == PARE_OK && exact && !(c->most <= 1e-3 * (1.0 + c->largest)))
+		return err_set(err, PARE_EWRITE, "what was written gives "
+		    "other outputs than the model (by up to %g); nothing is "
+		    "left of it", c->most);
+	return rc;
+}
+
+static enum pare_rc
+read_back(struct session *s, const struct model *m, const struct export *x,
+    bool body, struct output_check *c, struct task *task,
+    struct pare_err *err)
+{
+	struct model *back = NULL, *bare = NULL;
+	struct open_options o = { 0 };
+	enum pare_rc rc;
+
+	rc = file_open_model(x->path, &o, &back, NULL, err);
+	if (rc != PARE_OK) {
+		err_prefix(err, "what was written does not open");
+		return rc;
+	}
+	rc = export_compare(x, back, err);
+	if (rc == PARE_OK && body && m->hp.head != HEAD_NONE)
+		rc = export_body(m, &bare, err);
+	if (rc == PARE_OK)
+		rc = compare_with(s, bare != NULL ? bare : m, x, back, c,
+		    task, err);
+	model_unref(bare);
+	model_unref(back);
+	return rc;
+}
+
+/* ---- the document ---- */
+
+static void
+put_kinds(const struct export *x, json_t *doc)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < x->nkinds; i++) {
+		json_t *o = json_object();
+
+		result_put_text(o, "type", x->kind[i].name);
+		result_put_int(o, "tensors", x->kind[i].tensors);
+		result_put_int(o, "bytes", x->kind[i].bytes);
+		json_array_append_new(list, o);
+	}
+	json_object_set_new(doc, "types", list);
+}
+
+static void
+put_export(const struct export *x, const struct model *m,
+    const struct output_check *c, json_t *doc)
+{
+	struct totals totals;
+
+	account_totals(m, 128, false, &totals);
+	result_put_int(doc, "bytes", x->bytes);
+	result_put_int(doc, "model_bytes", totals.bytes);
+	put_kinds(x, doc);
+	result_put_bool(doc, "padded", x->padded);
+	result_put_bool(doc, "lossy", x->lossy);
+	result_put_bool(doc, "checked", true);
+	result_put_int(doc, "sequences", c->sequences);
+	result_put_real(doc, "max_logit_difference", c->most);
+	result_put_real(doc, "largest_logit", c->largest);
+	result_put_int(doc, "rows", c->rows);
+	result_put_int(doc, "same_top", c->same_top);
+}
+
+static enum pare_rc
+run_export(struct session *s, const struct arg_list *args, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	const struct model *m = session_model(s);
+	struct words words = { .n = 0 };
+	struct export_ask ask = {
+		.format = (enum export_format)arg_get(args, "format")->i,
+		.path = arg_text(args, "path"),
+		.want = (enum gguf_want)arg_get(args, "type")->i,
+		.pad = arg_int(args, "pad") != 0,
+		.body = arg_int(args, "body") != 0,
+		.force = arg_int(args, "force") != 0,
+	};
+	struct output_check c = { 0 };
+	struct export *x;
+	enum pare_rc rc;
+
+	if (ask.format != EXPORT_GGUF && ask.want > GGUF_AS_BF16) {
+		err_set(err, PARE_EUSER, "type=%s is one of GGUF's; %s holds "
+		    "keep, F32, F16 and BF16", gguf_wants[ask.want],
+		    export_formats[ask.format]);
+		return err_hint(err, "export gguf FILE.gguf type=%s",
+		    gguf_wants[ask.want]);
+	}
+	if (ask.format == EXPORT_GGUF)
+		file_words(s, m, &words, notes);
+	else
+		folder_words(s, m, &words);
+	ask.file = words.entry;
+	ask.nfiles = words.n;
+	ask.keys = words.keys;
+	x = export_begin(m, &ask, task, err);
+	words_free(&words);
+	if (x == NULL)
+		return err->rc;
+	rc = read_back(s, m, x, ask.body, &c, task, err);
+	if (rc != PARE_OK) {
+		export_abort(x);
+		return rc;
+	}
+	for (int i = 0; i < x->notes.n; i++)
+		notes_add(notes, "%s", x->notes.text[i]);
+	if (any_int8(m))
+		notes_add(notes, "the state multiplies codes by int8 "
+		    "activations; other programs multiply by floats");
+	result_put_text(doc, "format", export_formats[ask.format]);
+	result_put_text(doc, "path", ask.path);
+	put_export(x, m, &c, doc);
+	return export_commit(x, err);
+}
+
+const struct command command_export = {
+	.name = "export",
+	.group = GROUP_KEEP,
+	.help = "Write the current state in the files of other programs.\n"
+	    "hf is a plain Hugging Face folder, gguf a file for llama.cpp, "
+	    "gptq a folder whose 4-bit (or 8-bit) groups stay packed. What "
+	    "the format cannot say is refused, with the layer and the reason; "
+	    "pad=on fills up with zeros where that helps. hf writes all "
+	    "tensors as floats of one type: the one they have, else F32, or "
+	    "type=F16 or BF16. gguf keeps floats, "
+	    "blocks and packed integers that are GGUF blocks value by value; "
+	    "type= names another type: mixed is Q4_K with Q6_K for the output "
+	    "and for v and down of the first and last eighth of the layers "
+	    "and every third between. Rows that are no whole blocks take a "
+	    "type of smaller blocks, and vectors stay F32. What was written "
+	    "is opened, compared with the state on a few inputs and samples "
+	    "of the eval set, and only then put in place.",
+	.examples = export_examples,
+	.args = export_args,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG,
+	.run = run_export,
+};

@@ -314,6 +314,48 @@ def with_gguf(gguf, case, work):
     raise RuntimeError("no token_embd.weight")
 
 
+def with_gptq(np, case, work):
+    """GPTQ folders by the formula of their layout, in numpy."""
+    name, ops, more = case
+    model = path_of(name, work)
+    if model is None:
+        return None
+    packed = os.path.join(work, "packed")
+    plain = os.path.join(work, "plain")
+    for p in (packed, plain):
+        shutil.rmtree(p, ignore_errors=True)
+    pare(model, *ops, "export gptq %s" % packed, "export hf %s" % plain)
+    import safetensors.numpy
+    have = safetensors.numpy.load_file(packed + "/model.safetensors")
+    want = safetensors.numpy.load_file(plain + "/model.safetensors")
+    with open(packed + "/config.json") as f:
+        bits = json.load(f)["quantization_config"]["bits"]
+    worst = top = 0.0
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    for k in have:
+        if not k.endswith(".qweight"):
+            continue
+        base = k[:-len("qweight")]
+        q = have[k].view(np.uint32)
+        q = (q[:, None, :] >> shifts[None, :, None]) & (2 ** bits - 1)
+        q = q.reshape(-1, have[k].shape[1]).astype(np.int64)
+        z = have[base + "qzeros"].view(np.uint32)
+        z = (z[:, :, None] >> shifts) & (2 ** bits - 1)
+        z = z.reshape(z.shape[0], -1).astype(np.int64) + 1
+        g = have[base + "g_idx"]
+        w = (q - z[g]) * have[base + "scales"].astype(np.float32)[g]
+        worst = max(worst, float(abs(w.T - want[base + "weight"]).max()))
+        top = max(top, float(abs(w).max()))
+    return worst, top, 1e-6
+
+
+PACKED = [
+    ("sample:reviews", ["quantize L* bits=4 group=32"], ""),
+    ("real:stories260K", ["quantize L*.attn bits=4 group=16"], ""),
+    ("llama", ["quantize L* bits=8 group=row"], ""),
+]
+
+
 def run(title, cases, fn):
     bad = done = 0
     for case in cases:
@@ -356,6 +398,10 @@ def main():
         bad, done = bad + b, done + d
     if gguf is not None and have("safetensors.numpy") is not None:
         b, d = run("gguf", FILES, lambda c, w: with_gguf(gguf, c, w))
+        bad, done = bad + b, done + d
+    np = have("numpy")
+    if np is not None and have("safetensors.numpy") is not None:
+        b, d = run("gptq", PACKED, lambda c, w: with_gptq(np, c, w))
         bad, done = bad + b, done + d
     if done + bad == 0:
         print("neither Transformers nor llama.cpp is here")

@@ -33,6 +33,9 @@ struct export_ask {
 	const struct export_file *file;
 	int nfiles;
 	const struct gguf_writer *keys;
+	/* GGUF: what errors of columns count; the slots are those of m. */
+	gguf_weigh *weigh;
+	void *weigh_ctx;
 };
 
 /* What tensors of one type take. */
@@ -50,6 +53,7 @@ struct export {
 	int64_t file_bytes;	/* of all files */
 	bool lossy;		/* some tensors have other values than before */
 	bool padded;
+	int weighed;		/* tensors rounded by ask->weigh() */
 	int nkinds;
 	struct export_kind kind[EXPORT_KINDS];
 	struct notes notes;

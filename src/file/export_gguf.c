@@ -538,7 +538,8 @@ export_gguf(struct export *x, const struct model *m,
     const struct export_ask *ask, struct task *task, struct pare_err *err)
 {
 	const struct gguf_arch *a = gguf_arch_of(m->arch->model_type);
-	struct gguf_count count = { 0 };
+	struct gguf_count count = { .weigh = ask->weigh,
+		.weigh_ctx = ask->weigh_ctx };
 	enum pare_rc rc = check_arch(m, err);
 
 	if (rc == PARE_OK)
@@ -555,6 +556,7 @@ export_gguf(struct export *x, const struct model *m,
 	if (rc != PARE_OK)
 		return rc;
 	x->lossy = count.lossy;
+	x->weighed = count.weighed;
 	note_differences(x, m, &count);
 	return write_file(x, a, ask, task, err);
 }

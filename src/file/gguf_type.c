@@ -60,6 +60,7 @@ new_blocks(enum block_kind kind, int64_t rows, int64_t cols, uint8_t *data,
 		.values = FORM_BLOCK, .ndim = 2, .rows = rows, .cols = cols };
 
 	facts.code.block = (uint8_t)kind;
+	facts.code.act = 8;	/* as blocks of files are */
 	atomic_init(&facts.nonzero, -1);
 	parts[PART_DATA].blob = blob_heap(data, n);
 	parts[PART_DATA].p = data;
@@ -189,8 +190,8 @@ gguf_block_of(const struct tensor *t, struct pare_err *err)
 /* ---- rounding -------------------------------------------------------- */
 
 static struct tensor *
-encode(const struct tensor *t, enum block_kind kind, struct task *task,
-    struct pare_err *err)
+encode(const struct tensor *t, enum block_kind kind, const float *weight,
+    struct task *task, struct pare_err *err)
 {
 	struct tensor *f = tensor_to_f32(t, err);
 	uint8_t *out = NULL;
@@ -199,7 +200,7 @@ encode(const struct tensor *t, enum block_kind kind, struct task *task,
 		return NULL;
 	out = mem_big((size_t)block_bytes(kind, t->rows, t->cols), 1, err);
 	if (out != NULL && block_encode(kind, tensor_f32(f), t->rows, t->cols,
-	    NULL, out, task, err) == PARE_OK) {
+	    weight, out, task, err) == PARE_OK) {
 		tensor_unref(f);
 		return new_blocks(kind, t->rows, t->cols, out, err);
 	}
@@ -290,6 +291,7 @@ gguf_type_tensor(const struct model *m, struct slot_ref r,
     struct pare_err *err)
 {
 	const struct tensor *t = model_slot(m, r);
+	const float *weight = NULL;
 	enum gguf_want asked;
 	struct tensor *exact;
 	enum block_kind kind;
@@ -316,5 +318,8 @@ gguf_type_tensor(const struct model *m, struct slot_ref r,
 		return exact;
 	tensor_unref(exact);
 	count->lossy = true;
-	return encode(t, kind, task, err);
+	if (count->weigh != NULL)
+		weight = count->weigh(count->weigh_ctx, r);
+	count->weighed += weight != NULL;
+	return encode(t, kind, weight, task, err);
 }

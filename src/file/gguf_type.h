@@ -29,10 +29,18 @@ enum gguf_want { GGUF_KEEP, GGUF_AS_F32, GGUF_AS_F16, GGUF_AS_BF16,
 /* As users type them; ends with NULL. */
 extern const char *const gguf_wants[];
 
-/* What became of tensors on the way. */
+/* What an error in each column of slot r counts, as block_encode() takes it: as
+ * many numbers as the tensor has columns, borrowed until the next call; NULL:
+ * nothing is known. */
+typedef const float *gguf_weigh(void *ctx, struct slot_ref r);
+
+/* What became of tensors on the way, and what they were rounded by. */
 struct gguf_count {
 	int fell_back;		/* rows that were no whole blocks of the type */
 	bool lossy;		/* some values are others than before */
+	int weighed;		/* tensors that were rounded by weigh() */
+	gguf_weigh *weigh;	/* NULL: all columns count alike */
+	void *weigh_ctx;
 };
 
 /* The tensor of slot r of m, of the type that it gets: a new reference. */

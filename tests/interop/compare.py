@@ -134,6 +134,9 @@ FILES = [
     ("gemma2", [], ""), ("llama", [], ""), ("llama-3", [], ""),
     ("llama", [], "type=Q4_K"),
 ]
+CLASSIFIERS = [("sample:reviews", [], ""), ("real:sst2-bert", [], ""),
+               ("real:trec-bert", [], "type=Q8_0"),
+               ("sample:reviews", ["prune heads L1.h0"], "pad=on")]
 
 
 def letters():
@@ -232,8 +235,8 @@ class Llama:
         self.old, self.new = have("llama_cpp"), have("xllamacpp")
         self.there = self.old is not None or self.new is not None
 
-    def rows(self, path, ids):
-        if self.old is not None:
+    def rows(self, path, ids, labels):
+        if self.old is not None and labels == 0:
             m = self.old.Llama(model_path=path, n_ctx=64, logits_all=True,
                                verbose=False)
             m.eval(ids)
@@ -241,15 +244,16 @@ class Llama:
                     for r in m.scores[:len(ids)]][-1]
         # The package ends the process on what it does not like.
         r = subprocess.run([sys.executable, __file__, "--one", path,
-                            json.dumps(ids)], capture_output=True, text=True)
+                            json.dumps(ids), str(labels)],
+                           capture_output=True, text=True)
         for line in r.stdout.splitlines():
             if line.startswith("TOP "):
                 return {int(k): v for k, v in json.loads(line[4:]).items()}
         raise RuntimeError((r.stderr or r.stdout).strip()[-300:])
 
 
-def one(path, ids):
-    """What xllamacpp says of the token after ids."""
+def one(path, ids, labels):
+    """What xllamacpp says of the token after ids, or of so many labels."""
     x = importlib.import_module("xllamacpp")
     p = x.CommonParams()
     p.model.path = path
@@ -257,12 +261,21 @@ def one(path, ids):
     p.n_predict = 1
     p.warmup = False
     p.cpuparams.n_threads = 1
+    if labels > 0:
+        p.embedding = True
+        p.pooling_type = x.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
+        r = x.Server(p).handle_embeddings({"input": ids,
+                                           "embd_normalize": -1})
+        r = r if isinstance(r, dict) else json.loads(r)
+        v = r["data"][0]["embedding"][:labels]
+        print("\nTOP " + json.dumps(dict(enumerate(v))), flush=True)
+        os._exit(0)
     r = x.Server(p).handle_completions({
         "prompt": ids, "n_predict": 1, "n_probs": 512, "temperature": 1.0,
         "top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": False})
     r = r if isinstance(r, dict) else json.loads(r)
     top = r["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    print("TOP " + json.dumps({t["id"]: t["logprob"] for t in top}),
+    print("\nTOP " + json.dumps({t["id"]: t["logprob"] for t in top}),
           flush=True)
     os._exit(0)
 
@@ -278,8 +291,11 @@ def with_llama(llama, case, work):
     mine, doc = export(model, ops, "gguf", target, more, IDS)
     # What the file holds, run by pare, is what llama.cpp must give.
     mine = pare(target, "predict ids=" + ",".join(map(str, IDS)))[-1]
-    mine = log_softmax(mine["rows"][0]["logits"][-1])
-    other = llama.rows(target, IDS)
+    mine = mine["rows"][0]["logits"]
+    # A row a token of a language model, or one of a classifier.
+    labels = 0 if isinstance(mine[0], list) else len(mine)
+    mine = mine if labels else log_softmax(mine[-1])
+    other = llama.rows(target, IDS, labels)
     d = max(abs(mine[i] - v) for i, v in other.items()) \
         if isinstance(other, dict) else max(
             abs(a - b) for a, b in zip(mine, other))
@@ -314,6 +330,48 @@ def with_gguf(gguf, case, work):
     raise RuntimeError("no token_embd.weight")
 
 
+def with_gptq(np, case, work):
+    """GPTQ folders by the formula of their layout, in numpy."""
+    name, ops, more = case
+    model = path_of(name, work)
+    if model is None:
+        return None
+    packed = os.path.join(work, "packed")
+    plain = os.path.join(work, "plain")
+    for p in (packed, plain):
+        shutil.rmtree(p, ignore_errors=True)
+    pare(model, *ops, "export gptq %s" % packed, "export hf %s" % plain)
+    import safetensors.numpy
+    have = safetensors.numpy.load_file(packed + "/model.safetensors")
+    want = safetensors.numpy.load_file(plain + "/model.safetensors")
+    with open(packed + "/config.json") as f:
+        bits = json.load(f)["quantization_config"]["bits"]
+    worst = top = 0.0
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    for k in have:
+        if not k.endswith(".qweight"):
+            continue
+        base = k[:-len("qweight")]
+        q = have[k].view(np.uint32)
+        q = (q[:, None, :] >> shifts[None, :, None]) & (2 ** bits - 1)
+        q = q.reshape(-1, have[k].shape[1]).astype(np.int64)
+        z = have[base + "qzeros"].view(np.uint32)
+        z = (z[:, :, None] >> shifts) & (2 ** bits - 1)
+        z = z.reshape(z.shape[0], -1).astype(np.int64) + 1
+        g = have[base + "g_idx"]
+        w = (q - z[g]) * have[base + "scales"].astype(np.float32)[g]
+        worst = max(worst, float(abs(w.T - want[base + "weight"]).max()))
+        top = max(top, float(abs(w).max()))
+    return worst, top, 1e-6
+
+
+PACKED = [
+    ("sample:reviews", ["quantize L* bits=4 group=32"], ""),
+    ("real:stories260K", ["quantize L*.attn bits=4 group=16"], ""),
+    ("llama", ["quantize L* bits=8 group=row"], ""),
+]
+
+
 def run(title, cases, fn):
     bad = done = 0
     for case in cases:
@@ -342,7 +400,7 @@ def run(title, cases, fn):
 
 def main():
     if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], json.loads(sys.argv[3]))
+        one(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))
     tf, torch, gguf = have("transformers"), have("torch"), have("gguf")
     llama = Llama()
     bad = done = 0
@@ -352,10 +410,15 @@ def main():
             tf, torch, c, w))
         bad, done = bad + b, done + d
     if llama.there:
-        b, d = run("llama.cpp", FILES, lambda c, w: with_llama(llama, c, w))
+        cases = FILES + (CLASSIFIERS if llama.new is not None else [])
+        b, d = run("llama.cpp", cases, lambda c, w: with_llama(llama, c, w))
         bad, done = bad + b, done + d
     if gguf is not None and have("safetensors.numpy") is not None:
         b, d = run("gguf", FILES, lambda c, w: with_gguf(gguf, c, w))
+        bad, done = bad + b, done + d
+    np = have("numpy")
+    if np is not None and have("safetensors.numpy") is not None:
+        b, d = run("gptq", PACKED, lambda c, w: with_gptq(np, c, w))
         bad, done = bad + b, done + d
     if done + bad == 0:
         print("neither Transformers nor llama.cpp is here")

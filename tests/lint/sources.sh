@@ -45,6 +45,7 @@ make_list() {
 	done
 	list BENCH_LIST $(files tests/bench/bench_*.c | sed 's/\.c$//')
 	list SCRIPT_LIST $(files tests/lint/*.sh tests/commands/*.sh \
+	    tests/interop/*.sh \
 	    tests/commands/*.pare tests/terminal/*.sh)
 	list FILE_LIST $(find tests -type f ! -name '*.sh' ! -name '*.o' \
 	    ! -name '*.log' ! -name '*.trs' ! -name '.*' \

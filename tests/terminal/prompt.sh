@@ -206,7 +206,7 @@ await 'shell\$$'
 for term in '' dumb nonsense; do
 	type clear
 	type "TERM=$term '$PARE' --no-state tiny.json"
-	await '^pare: .*: here is the prompt'
+	await '(^|shell\$ )pare: .*: here is the prompt'
 	await '^pare>'
 	type quit
 	await 'shell\$$'

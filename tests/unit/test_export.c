@@ -391,6 +391,62 @@ test_types(void **state)
 	free(path);
 }
 
+/* Columns that count more are rounded better. */
+static const float *
+weigh(void *ctx, struct slot_ref r)
+{
+	static float w[256];
+
+	for (int i = 0; i < 256; i++)
+		w[i] = i % 32 < 4 ? 100.0f : 0.01f;
+	return r.slot == SLOT_UP_W ? w : NULL;
+}
+
+static double
+column_error(const struct model *a, const struct model *b)
+{
+	const struct tensor *x = slot_of(a, 0, SLOT_UP_W);
+	const struct tensor *y = slot_of(b, 0, SLOT_UP_W);
+	double sum = 0.0;
+	float u[256], v[256];
+
+	for (int64_t r = 0; r < x->rows; r++) {
+		tensor_decode(x, r, 1, u);
+		tensor_decode(y, r, 1, v);
+		for (int i = 0; i < 256; i++)
+			if (i % 32 < 4)
+				sum += (double)(u[i] - v[i]) *
+				    (double)(u[i] - v[i]);
+	}
+	return sum;
+}
+
+static void
+test_weights(void **state)
+{
+	static const struct sample_model wide = { "wide",
+	    "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForCausalLM\"],\"hidden_size\":256,"
+	    "\"num_hidden_layers\":1,\"num_attention_heads\":4,"
+	    "\"intermediate_size\":64,\"vocab_size\":70,"
+	    "\"max_position_embeddings\":24,\"initializer_range\":0.06}" };
+	struct model *m = sample_real(&wide), *plain, *weighed;
+	char *path;
+	struct export_ask ask = ask_for(EXPORT_GGUF, &path);
+
+	ask.want = GGUF_AS_Q4_K;
+	plain = round_trip("plain", m, &ask, 0.5f);
+	ask.weigh = weigh;
+	weighed = round_trip("weighed", m, &ask, 0.5f);
+	assert_true(column_error(m, weighed) < 0.8 * column_error(m, plain));
+	assert_true(tensor_hash(slot_of(plain, 0, SLOT_DOWN_W)) ==
+	    tensor_hash(slot_of(weighed, 0, SLOT_DOWN_W)));
+	model_unref(plain);
+	model_unref(weighed);
+	model_unref(m);
+	free(path);
+}
+
 /* Packed integers in the blocks that hold the same values. */
 static void
 test_exact_blocks(void **state)
@@ -968,6 +1024,7 @@ main(void)
 		cmocka_unit_test(test_gguf),
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_body), cmocka_unit_test(test_types),
+		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_exact_blocks),
 		cmocka_unit_test(test_windows), cmocka_unit_test(test_gptq),
 		cmocka_unit_test(test_gptq_refused),

@@ -17,6 +17,38 @@
 #define PARTS CPU_TARGET(CPU_FEATURES_AVX2) static inline \
     __attribute__((always_inline))
 
+/* ---- what few rows of x meet ---- */
+
+enum { FEW_ROWS = 4 };		/* of W at a time, at most */
+
+/* A row of x. */
+struct few_x {
+	const int8_t *q;
+	const float *scale;	/* of 32 columns */
+	const int32_t *init;	/* of four columns: -zero * X */
+	const float *sum;	/* of a group: scale * X */
+	const float *scales;	/* of four columns */
+	const float *sums;	/* of four columns: scale * X */
+};
+
+struct few {
+	const uint8_t *w;
+	int64_t ldw, blocks;
+	int64_t ahead;		/* bytes that are asked for ahead, or 0 */
+	struct few_x x[BLOCK_FEW];
+	float *y[BLOCK_FEW];
+	int rows;		/* of W that there are */
+	bool accumulate;
+};
+
+typedef void few_fn(const struct few *f);
+
+/* With AVX-512 VNNI and VBMI, for 1 to BLOCK_FEW rows of x; NULL: there is none
+ * for this type. */
+extern few_fn *const few_wide[BLOCK_KINDS][BLOCK_FEW];
+/* Rows of W they take at a time. */
+#define FEW_WIDE_STEP(tokens) ((tokens) == 1 ? 4 : 2)
+
 /* Facts of block_table[] that must be constants. */
 #define BLOCK_IS_LARGE(kind) (((kind) >= BLOCK_Q2_K && \
     (kind) <= BLOCK_Q6_K) || (kind) == BLOCK_IQ4_XS || \
@@ -119,19 +151,28 @@ sixths(const uint8_t *b, int k)
 	    _mm256_slli_epi16(two, 4));
 }
 
+/* Sizes less 1 of entry i of eight. */
+PARTS int
+iq3_four(const uint8_t *low, int high, int i)
+{
+	return (int)_pdep_u32(block_iq3_grid[low[i] | (high >> i & 1) << 8],
+	    0x0e0e0e0e);
+}
+
 /* Eight entries of the codebook, with signs. */
 PARTS __m256i
 iq3_codes(const uint8_t *b, int k)
 {
 	const __m256i zero = _mm256_set1_epi8(15);
 	__m256i minus = fifths(b + 74 + 4 * k, -1), size;
-	uint32_t four[8];
+	const uint8_t *low = b + 2 + 8 * k;
+	const int high = b[66 + k];
 
-	for (int i = 0; i < 8; i++)
-		four[i] = _pdep_u32(block_iq3_grid[b[2 + 8 * k + i] |
-		    (b[66 + k] >> i & 1) << 8], 0x0e0e0e0e);
-	size = _mm256_or_si256(load32((const uint8_t *)four),
-	    _mm256_set1_epi8(1));
+	size = _mm256_setr_epi32(iq3_four(low, high, 0), iq3_four(low, high, 1),
+	    iq3_four(low, high, 2), iq3_four(low, high, 3),
+	    iq3_four(low, high, 4), iq3_four(low, high, 5),
+	    iq3_four(low, high, 6), iq3_four(low, high, 7));
+	size = _mm256_or_si256(size, _mm256_set1_epi8(1));
 	return _mm256_add_epi8(zero, _mm256_sub_epi8(_mm256_xor_si256(size,
 	    minus), minus));
 }

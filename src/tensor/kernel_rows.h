@@ -33,10 +33,10 @@ extern const struct kernel code_few_kernel, code_amx_kernel, code_vnni_kernel,
 #endif
 extern const struct kernel block_scalar_kernel;
 #if CPU_X86
-extern const struct kernel block_few_kernel, block_vnni_kernel,
-    block_avx2_kernel;
-#define BLOCK_KERNELS &block_few_kernel, &block_vnni_kernel, \
-	&block_avx2_kernel, &block_scalar_kernel,
+extern const struct kernel block_wide_kernel, block_few_kernel,
+    block_vnni_kernel, block_avx2_kernel;
+#define BLOCK_KERNELS &block_wide_kernel, &block_few_kernel, \
+	&block_vnni_kernel, &block_avx2_kernel, &block_scalar_kernel,
 #else
 #define BLOCK_KERNELS &block_scalar_kernel,
 #endif

@@ -252,7 +252,7 @@ enum { CONTEXT = 128, VOCAB = 512 };
 static double
 surprise(const float *v, int i)
 {
-	double most = -INFINITY, sum = 0;
+	double most = (double)-INFINITY, sum = 0;
 
 	for (int k = 0; k < VOCAB; k++)
 		most = fmax(most, (double)v[k]);
@@ -293,7 +293,7 @@ perplexity(const struct model *m, const struct tokens *t)
 static void
 check_line(const char *line)
 {
-	char name[100], text[100], path[300], *gguf, *data, *full;
+	char name[100], text[100], path[300], *gguf, *full, *data = NULL;
 	struct pare_err err = { 0 };
 	struct tokenizer *t = NULL;
 	struct tokens k;

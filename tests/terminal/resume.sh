@@ -24,7 +24,8 @@ pid=$(pare_pid)
 kill -9 "$pid"
 await "[Kk]illed"
 # Nobody put the terminal right.
-enter 'stty sane' C-j
+enter 'stty sane; echo re''paired' C-j
+await '(^|shell\$ )repaired$'
 type clear
 type '"$PARE" --repl'
 await '"resume" to take'

@@ -65,19 +65,21 @@ drop_root(void **state)
 
 /* ---- outputs ---- */
 
+enum { LENGTH = 12 };
+
 static float *
-outputs(const struct model *m, int64_t *n)
+outputs(const struct model *m, int64_t len, int64_t *n)
 {
-	static const int32_t id[] = { 5, 3, 60, 3, 17, 41, 2, 8, 9, 33, 20, 1 };
-	int64_t start[2] = { 0, 12 };
+	static const int32_t id[LENGTH] = { 5, 3, 60, 3, 17, 41, 2, 8, 9, 33, 20, 1 };
+	int64_t start[2] = { 0, len };
 	struct batch b = { .nseq = 1, .start = start, .ids = id };
 	struct engine *e = engine_new();
 	struct forward f = { .logits = NULL };
 	struct pare_err err = { 0 };
 	float *out;
 
-	*n = m->hp.head == HEAD_NONE ? 12 * m->hp.hidden :
-	    head_gives_tokens(m->hp.head) ? 12 * m->hp.vocab : m->hp.labels;
+	*n = m->hp.head == HEAD_NONE ? len * m->hp.hidden :
+	    head_gives_tokens(m->hp.head) ? len * m->hp.vocab : m->hp.labels;
 	out = xcalloc((size_t)*n, sizeof(*out));
 	*(m->hp.head == HEAD_NONE ? &f.hidden : &f.logits) = out;
 	if (engine_forward(e, m, &b, &f, &err) != PARE_OK)
@@ -90,8 +92,10 @@ static void
 same_outputs(const char *what, const struct model *a, const struct model *b,
     float tolerance)
 {
-	int64_t n, k;
-	float *x = outputs(a, &n), *y = outputs(b, &k), largest = 0.0f;
+	/* A format without windows holds as many positions as the window has. */
+	int64_t len = b->hp.positions < LENGTH ? b->hp.positions : LENGTH, n, k;
+	float *x = outputs(a, len, &n), *y = outputs(b, len, &k);
+	float largest = 0.0f;
 
 	assert_int_equal(n, k);
 	for (int64_t i = 0; i < n; i++)
@@ -261,7 +265,8 @@ test_gguf(void **state)
 		struct model *m = sample_real(s);
 
 		tiny_remove(path);
-		if (i >= 2 && i <= 4) {
+		if ((i >= 2 && i <= 4) || strstr(s->name, "classifier") ||
+		    strcmp(s->name, "roberta") == 0) {
 			refuse(m, &ask, "GGUF");
 		} else if (m->hp.head == HEAD_MLM) {
 			refuse(m, &ask, "body=on");

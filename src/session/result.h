@@ -31,7 +31,7 @@
  * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
  *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
- *          {the same}, latency: what ms is of, or null {batch, seq, threads,
+ *          {the same}, nonzero null where counting would read gigabytes, latency: what ms is of, or null {batch, seq, threads,
  *          whole_ms, embed_ms}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,

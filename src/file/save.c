@@ -469,7 +469,7 @@ same_numbers(const struct model *m, const struct arch_layout *l)
 	if (a->hidden != b->hidden || a->embed != b->embed ||
 	    a->vocab != b->vocab || a->positions != b->positions ||
 	    a->types != b->types || a->labels != b->labels ||
-	    a->position_offset != b->position_offset || a->pad != b->pad ||
+	    a->position_offset != b->position_offset ||
 	    a->norm_eps != b->norm_eps || a->act != b->act ||
 	    a->head_act != b->head_act || a->head != b->head ||
 	    memcmp(&a->rope, &b->rope, sizeof(a->rope)) != 0 ||

@@ -623,14 +623,15 @@ fill_slots(struct loader *d)
 	    json_object_size(slots));
 }
 
-/* Whether a classifier of this architecture stands on its pooler; RoBERTa's
- * does not, though its body has one. */
+/* Whether the architecture has a pooler under this head. */
 static bool
-head_pools(const struct model *m)
+has_pooler(const struct model *m)
 {
+	const enum head_kind kind = m->hp.head == HEAD_REGRESS ?
+	    HEAD_CLASSIFY : m->hp.head;
 	const struct arch_head *h = m->arch->heads;
 
-	while (h->suffix != NULL && h->kind != HEAD_CLASSIFY)
+	while (h->suffix != NULL && h->kind != kind)
 		h++;
 	return h->pooler;
 }
@@ -653,7 +654,7 @@ may_be_empty(const struct model *m, struct slot_ref r)
 		return y->ffn == 0;
 	case KIND_POOLER:
 		return m->hp.head == HEAD_NONE || m->hp.head == HEAD_MLM ||
-		    !head_pools(m);
+		    !has_pooler(m);
 	default:
 		break;
 	}

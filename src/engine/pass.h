@@ -21,8 +21,7 @@ struct pass {
 	int64_t hidden, embed, wide;	/* wide: the larger of the two */
 	int64_t rows;		/* of x: tokens, or nseq when narrow */
 	int narrow;		/* the layer where that happens; nlayers: none */
-	bool token0;		/* the head reads one token only: token 0, or
-				 * the last one with ARCH_LAST_TOKEN */
+	bool token0;		/* the head reads token 0 only */
 	float *x;		/* (tokens, hidden) */
 	float *x0;		/* (nseq, hidden) */
 	float *e;		/* (tokens, embed); x itself without PROJ */

@@ -28,10 +28,11 @@
  *          unknown, as resident_bytes), scratch_bytes, cache_bytes (inputs of
  *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
- * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
+ * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero
+ *          (null where counting would read gigabytes),
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
  *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
- *          {the same}, nonzero null where counting would read gigabytes, latency: what ms is of, or null {batch, seq, threads,
+ *          {the same}, latency: what ms is of, or null {batch, seq, threads,
  *          whole_ms, embed_ms}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,

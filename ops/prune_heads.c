@@ -338,8 +338,7 @@ static const char *const by[] = { "magnitude", "random", NULL };
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
 	    .unit = "heads",
-	    .text = "how many of the heads reached: 30% or a count; of groups "
-	    "of heads where they share KV heads" },
+	    .text = "how many of the heads reached: 30% or a count" },
 	{ .name = "target", .type = ARG_TARGET, .flags = ARG_WORD | ARG_REPEAT,
 	    .text = "heads (L3.h0,4-7), or with an amount the layers to take "
 	    "them from" },

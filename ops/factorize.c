@@ -63,6 +63,12 @@ check_form(const struct tensor *t, const char *path, struct pare_err *err)
 		return err_hint(err, "factorize before quantizing: undo, "
 		    "factorize, then quantize the factors");
 	}
+	if (t->form == FORM_BLOCK) {
+		err_set(err, PARE_EUSER, "%s lies in blocks of a GGUF file",
+		    path);
+		return err_hint(err, "make it floats before: quantize all "
+		    "bits=16");
+	}
 	return PARE_OK;
 }
 

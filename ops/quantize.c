@@ -28,6 +28,7 @@ struct quant {
 	int act;		/* of codes, as struct quant_spec */
 	enum form_kind cast;	/* bits == 16 */
 	int kept, twice;	/* left as they are; rounded before */
+	int opened;		/* blocks of GGUF that became floats */
 	int other;		/* given other activations only */
 	char first_kept[64];
 };
@@ -84,7 +85,8 @@ is_coded(const struct tensor *t)
 {
 	if (t->form == FORM_LOWRANK)
 		return is_coded(t->kid[0]) || is_coded(t->kid[1]);
-	return t->values == FORM_INT || t->values == FORM_TABLE;
+	return t->values == FORM_INT || t->values == FORM_TABLE ||
+	    t->values == FORM_BLOCK;
 }
 
 /* Whether t has the codes the line asks for; its activations may be others. */
@@ -104,6 +106,14 @@ has_codes(const struct quant *q, const struct tensor *t)
 	    CODE_AFFINE : CODE_SYMMETRIC));
 }
 
+/* Blocks of GGUF files become floats when a line says so, though they grow: so
+ * that heads, neurons and single weights can be taken out. */
+static bool
+opens(const struct quant *q, const struct tensor *t)
+{
+	return q->bits == 16 && t->form == FORM_BLOCK;
+}
+
 /* The transform of one tensor; one that would grow, or that is packed and would
  * not get smaller, stays. */
 static struct tensor *
@@ -117,6 +127,8 @@ quantize_one(const struct tensor *t, void *arg,
 
 	if (has_codes(q, t))
 		return tensor_activations(t, q->act, err);
+	if (opens(q, t))
+		return convert(q, t, ctx, err);
 	look.estimate = true;
 	ghost = convert(q, t, &look, err);
 	if (ghost == NULL)
@@ -295,6 +307,8 @@ map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 	if (edit_get(e, ref) != was) {
 		if (has_codes(q, was))
 			q->other++;
+		else if (opens(q, was))
+			q->opened++;
 		else
 			q->twice += is_coded(was);
 		return PARE_OK;
@@ -326,6 +340,9 @@ check_change(const struct quant *q, struct str *note, struct pare_err *err)
 		ops_note(note, "%d matrices keep their codes and are "
 		    "multiplied with %s activations", q->other,
 		    q->act == 8 ? "int8" : "float");
+	if (q->opened > 0)
+		ops_note(note, "%d matrices were blocks of a GGUF file and are "
+		    "floats now: they grow", q->opened);
 	if (q->twice > 0)
 		ops_note(note, "%d matrices were packed before and are rounded "
 		    "a second time", q->twice);
@@ -413,7 +430,9 @@ const struct op op_quantize = {
 	    "stay pruned. Embeddings are matrices and take part when named or "
 	    "with `all`; biases and norms stay float (bits=16 casts them when "
 	    "the target names nothing else). A matrix that would grow is left "
-	    "as it is. Factorize before quantizing.",
+	    "as it is. Factorize before quantizing.\n"
+	    "Matrices of a GGUF file stay in its blocks until an op needs "
+	    "single weights; bits=16 makes floats of them, for that.",
 	.examples = examples,
 	.args = args,
 	.flags = 0,

@@ -90,12 +90,13 @@ mean_of(const struct share *j, int slot, const int *layer, int n,
 {
 	const struct tensor **t = xcalloc((size_t)n, sizeof *t);
 	char path[64];
-	bool same = true, packed = false;
+	bool same = true, packed = false, blocks = false;
 
 	*out = NULL;
 	for (int i = 0; i < n; i++) {
 		t[i] = j->m->layer[layer[i]].t[slot];
 		same = same && t[i] == t[0];
+		blocks = blocks || t[i]->form == FORM_BLOCK;
 		packed = packed || (t[i]->form != FORM_F32 &&
 		    t[i]->form != FORM_F16 && t[i]->form != FORM_BF16);
 	}
@@ -106,7 +107,9 @@ mean_of(const struct share *j, int slot, const int *layer, int n,
 		    path, sizeof path);
 		err_set(err, PARE_EUSER, "to: the mean of packed or sparse "
 		    "matrices (%s) would be unpacked", path);
-		err_hint(err, "share first, then compress; or to=first");
+		err_hint(err, "share first, then compress; or to=first%s",
+		    blocks ? "; quantize all bits=16 makes blocks floats" :
+		    "");
 	} else {
 		struct tensor *mean = tensor_mean(t, n, &j->e->ctx, err);
 
@@ -445,7 +448,9 @@ check_writable(const struct tensor *t, struct slot_ref ref,
 	model_slot_path(ref, path, sizeof path);
 	err_set(err, PARE_EUSER, "target: %s is packed, sparse or low rank: "
 	    "its heads cannot be written one by one", path);
-	return err_hint(err, "share heads first, then compress");
+	return t->form == FORM_BLOCK ? err_hint(err, "make them floats before: "
+	    "quantize all bits=16") :
+	    err_hint(err, "share heads first, then compress");
 }
 
 /* An F32 copy to write to. */

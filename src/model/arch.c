@@ -498,6 +498,12 @@ read_pruned(struct reader *r, struct arch_layout *out)
 	}
 	if (json_object_size(pruned) == 0)
 		return;
+	if (out->kv_heads != out->heads) {
+		r->rc = err_set(r->err, PARE_EFORMAT, "%s: pruned_heads does "
+		    "not say which KV heads remain, of which there are %d for "
+		    "%d heads", r->where, out->kv_heads, out->heads);
+		return;
+	}
 	out->remaining = xcalloc((size_t)out->nlayers,
 	    sizeof(*out->remaining));
 	for (int l = 0; l < out->nlayers; l++)

@@ -8,6 +8,8 @@
 #include "model/arch.h"
 #include "session/work.h"
 
+static const int64_t count_below = INT64_C(1) << 30;	/* bytes */
+
 static const char *const by_choices[] = { "layer", "module", "kind", "tensor",
 	NULL };
 
@@ -148,7 +150,8 @@ row_doc(const struct account_row *r, const struct account_row *total,
 	result_put_int(o, "params", r->params);
 	result_put_real(o, "share", total->params > 0 ?
 	    (double)r->params / (double)total->params : 0.0);
-	result_put_int(o, "nonzero", r->nonzero);
+	json_object_set_new(o, "nonzero", r->nonzero >= 0 ?
+	    json_integer(r->nonzero) : json_null());
 	result_put_int(o, "bytes", r->bytes);
 	result_put_real(o, "bits_per_param", r->params > 0 ?
 	    8.0 * (double)r->bytes / (double)r->params : NAN);
@@ -178,6 +181,24 @@ choose_by(const struct arg_list *args)
 	return arg_text(args, "target") != NULL ? BY_TENSOR : BY_LAYER;
 }
 
+/* Zeros are counted by reading every weight: not where that takes long, unless
+ * the state's hash reads them all anyway. */
+static void
+count_rows(const struct session *s, const struct model *m,
+    const struct selection *sel, enum account_by by, int64_t seq,
+    struct account *out)
+{
+	account_rows(m, sel, by, seq, false, out);
+	if (m->ghost || s->want_hash || out->total.bytes < count_below) {
+		account_free(out);
+		account_rows(m, sel, by, seq, true, out);
+		return;
+	}
+	for (int i = 0; i < out->n; i++)
+		out->row[i].nonzero = -1;
+	out->total.nonzero = -1;
+}
+
 static enum pare_rc
 run_show(struct session *s, const struct arg_list *args, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
@@ -201,7 +222,7 @@ run_show(struct session *s, const struct arg_list *args, json_t *doc,
 			return rc;
 		}
 	}
-	account_rows(m, target != NULL ? &sel : NULL, by, seq, true, &a);
+	count_rows(s, m, target != NULL ? &sel : NULL, by, seq, &a);
 	if (a.n == 0) {
 		account_free(&a);
 		select_free(&sel);

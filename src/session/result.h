@@ -32,7 +32,8 @@
  *          unknown, as resident_bytes), scratch_bytes, cache_bytes (inputs of
  *          layers kept for evaluations), resident_bytes, states,
  *          forms[] {form, tensors, bytes}
- * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero,
+ * show     by, target, seq, rows[] {path, kind, layer, params, share, nonzero
+ *          (null where counting would read gigabytes),
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
  *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
  *          {the same}; kv_bytes of decoders (keys and values of seq tokens) in

@@ -77,6 +77,15 @@ check_source(const struct tensor *t, int64_t kept, struct pare_err *err)
 		err_hint(err, "undo, prune first, then factorize");
 		return false;
 	}
+	if (t->form == FORM_BLOCK) {
+		char form[64];
+
+		tensor_describe(t, form, sizeof(form));
+		err_set(err, PARE_EUSER, "%s holds weights in blocks, and "
+		    "single ones cannot be taken out", form);
+		err_hint(err, "make them floats before: quantize all bits=16");
+		return false;
+	}
 	if (kept > UINT32_MAX && !value_is_float(t->values)) {
 		err_set(err, PARE_EUSER, "a matrix of %lld x %lld is too large "
 		    "for a sparse form", (long long)t->rows,

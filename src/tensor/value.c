@@ -439,6 +439,8 @@ value_row_get(const struct tensor *t, int64_t r, float *fbuf, int32_t *cbuf)
 		if (row.n > 0)
 			row.v = (const float *)t->part[PART_DATA].p + pos +
 			    (row.col == NULL ? r * t->cols : 0);
+	} else if (t->form == FORM_BLOCK) {
+		tensor_decode(t, r, 1, fbuf);
 	} else {
 		vf->values(t, r, row.col, pos, row.n, fbuf);
 	}

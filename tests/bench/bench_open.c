@@ -2,7 +2,8 @@
 /*
  * bench_open: how long the program takes to say its first word about a
  * directory of BERT-base size (440 MB, random weights), how much memory it holds
- * then, and how long the full screen takes to be painted.
+ * then, and how long the full screen takes to be painted. The
+ * first word also of the headers of a Llama of 70 billion parameters.
  *
  * The directory is made by a child, for the high-water mark of memory that
  * wait4() gives begins with what the parent of an exec held.
@@ -57,11 +58,11 @@ make_model(const char *dir)
 /* Runs pare once; seconds to the first byte and to the end, and the peak of
  * resident memory in MiB. False when it failed. */
 static bool
-run_once(const char *pare, const char *model, double *first, double *all,
-    double *rss)
+run_once(const char *pare, const char *model, const char *line, double *first,
+    double *all, double *rss)
 {
 	char *argv[] = { (char *)pare, "--no-state", (char *)model, "-c",
-		"info", NULL };
+		(char *)line, NULL };
 	posix_spawn_file_actions_t actions;
 	struct rusage usage;
 	char buffer[4096];
@@ -120,12 +121,13 @@ measure(const char *pare, const char *model)
 	double first[RUNS], all[RUNS], rss[RUNS], f, a, r;
 	int i;
 
-	if (!run_once(pare, model, &f, &a, &r)) {	/* warms the file cache */
+	if (!run_once(pare, model, "info", &f, &a, &r)) {	/* warms the file cache */
 		fprintf(stderr, "bench_open: %s failed\n", pare);
 		return 1;
 	}
 	for (i = 0; i < RUNS; i++)
-		if (!run_once(pare, model, &first[i], &all[i], &rss[i]))
+		if (!run_once(pare, model, "info", &first[i], &all[i],
+		    &rss[i]))
 			return 1;
 	bench_figure("open BERT-base: first output", 1e3 *
 	    bench_median(first, RUNS), "ms", BENCH_AT_MOST, 100);
@@ -135,6 +137,41 @@ measure(const char *pare, const char *model)
 	    bench_median(rss, RUNS), "MiB", BENCH_AT_MOST, 50e6 / 1048576);
 	measure_screen(pare, model);
 	return 0;
+}
+
+/* Headers of 70 billion parameters, in shards that are holes. */
+static int
+measure_big(const char *pare, const char *dir)
+{
+	static const char *const lines[] = { "info", "show" };
+	double first[RUNS], all[RUNS], rss[RUNS];
+	char name[64], *model = io_join(dir, "big");
+	int status = 0;
+
+	if (mkdir(model, 0700) != 0 || !big_llama_make(model)) {
+		printf("bench_open: no 70B, for no holes of that size here\n");
+		big_llama_remove(model);
+		free(model);
+		return 0;
+	}
+	for (int k = 0; k < 2 && status == 0; k++) {
+		for (int i = 0; i < RUNS && status == 0; i++)
+			status = !run_once(pare, model, lines[k], &first[i],
+			    &all[i], &rss[i]);
+		if (status != 0)
+			break;
+		snprintf(name, sizeof(name), "open 70B headers: %s and exit",
+		    lines[k]);
+		bench_figure(name, 1e3 * bench_median(all, RUNS), "ms",
+		    BENCH_NONE, 0);
+		snprintf(name, sizeof(name), "open 70B headers: %s, resident",
+		    lines[k]);
+		bench_figure(name, bench_median(rss, RUNS), "MiB", BENCH_NONE,
+		    0);
+	}
+	big_llama_remove(model);
+	free(model);
+	return status;
 }
 
 static void
@@ -173,7 +210,7 @@ main(void)
 		_exit(make_model(dir));
 	model = io_join(dir, "model");
 	if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
-		status = measure(pare, model);
+		status = measure(pare, model) | measure_big(pare, dir);
 	clean(dir);
 	free(model);
 	free(dir);

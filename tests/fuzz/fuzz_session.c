@@ -4,6 +4,7 @@
  * is open, each line of the input is a command. Whatever the lines are, every
  * document says ok or why not, a failed line leaves the model as it was, and
  * undo reaches the first state again. Long work is canceled after some ticks.
+ * The model is a BERT, or a Llama where the input begins with "decoder".
  *
  * Lines that would write or read files are left out: the fuzzer runs on real
  * machines.
@@ -28,13 +29,25 @@ static const char *const config = "{\"model_type\":\"bert\","
     "\"hidden_size\":12,\"num_hidden_layers\":3,\"num_attention_heads\":3,"
     "\"intermediate_size\":20,\"vocab_size\":24,"
     "\"max_position_embeddings\":16}";
+static const char *const decoder = "{\"model_type\":\"llama\","
+    "\"architectures\":[\"LlamaForSequenceClassification\"],"
+    "\"hidden_size\":12,\"num_hidden_layers\":3,\"num_attention_heads\":4,"
+    "\"num_key_value_heads\":2,\"head_dim\":4,\"attention_bias\":true,"
+    "\"pad_token_id\":0,\"intermediate_size\":20,\"vocab_size\":24,"
+    "\"max_position_embeddings\":16}";
 static const char *const vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n"
     "c\nd\ne\nf\ng\nh\n##a\n##b\n##c\n";
 static const char *const rows = "sentence\tlabel\na b c\t1\nb d\t0\nabc\t1\n"
     "g h\t0\nf f f\t1\n";
-static const char *const opening[] = { "set threads 1", "set live off",
-	"open config.json weights=random seed=1", "data rows.tsv",
-	"data rows.tsv role=calib" };
+static const char *const opening[2][5] = {
+	{ "set threads 1", "set live off",
+	    "open config.json weights=random seed=1", "data rows.tsv",
+	    "data rows.tsv role=calib" },
+	{ "set threads 1", "set live off",
+	    "open decoder.json weights=random seed=1", "data rows.tsv",
+	    "data rows.tsv role=calib" }
+};
+static const char begins[] = "decoder\n";
 static int ticks;
 
 static void
@@ -99,6 +112,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	io_state_disable();
 	kernel_set_threads(1);
 	if (io_write("config.json", config, strlen(config), NULL) != PARE_OK ||
+	    io_write("decoder.json", decoder, strlen(decoder), NULL) !=
+	    PARE_OK ||
 	    io_write("vocab.txt", vocab, strlen(vocab), NULL) != PARE_OK ||
 	    io_write("rows.tsv", rows, strlen(rows), NULL) != PARE_OK)
 		abort();
@@ -111,13 +126,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	struct session *s;
 	uint64_t first;
 	char *text, *save = NULL, *line;
-	int lines = 0;
+	int lines = 0, kind;
 
 	if (n > 2000)
 		return 0;
+	kind = n >= sizeof(begins) - 1 && memcmp(data, begins,
+	    sizeof(begins) - 1) == 0;
+	data += kind ? sizeof(begins) - 1 : 0;
+	n -= kind ? sizeof(begins) - 1 : 0;
 	s = session_new();
-	for (size_t i = 0; i < sizeof(opening) / sizeof(opening[0]); i++)
-		if (!run(s, opening[i]))
+	for (int i = 0; i < 5; i++)
+		if (!run(s, opening[kind][i]))
 			abort();
 	first = model_hash(session_model(s));
 	text = xstrndup((const char *)data, n);

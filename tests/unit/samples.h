@@ -128,7 +128,7 @@ static const struct sample_model sample_models[] = {
 	    "[\"RobertaForSequenceClassification\"],\"hidden_size\":32,"
 	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
 	    "\"intermediate_size\":48,\"vocab_size\":70,"
-	    "\"max_position_embeddings\":26,\"type_vocab_size\":1,"
+	    "\"max_position_embeddings\":26,\"type_vocab_size\":2,"
 	    "\"pad_token_id\":1,\"initializer_range\":0.2}" },
 };
 

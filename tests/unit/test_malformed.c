@@ -14,10 +14,12 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "file/file.h"
 #include "file/gguf.h"
+#include "model/arch.h"
 #include "text/tokenizer.h"
 
 static char *dir, *path;
@@ -547,6 +549,64 @@ test_tensors(void **state)
 	}
 }
 
+/* ---- configs of decoders ----------------------------------------------- */
+
+static void
+test_configs(void **state)
+{
+	static const struct {
+		const char *more, *words;	/* NULL: opens */
+	} rows[] = {
+		{ "", NULL },
+		{ "\"pruned_heads\":{},", NULL },
+		{ "\"pruned_heads\":{\"0\":[1]},", "which KV heads remain" },
+		{ "\"head_dim\":5,", "cannot be rotated in pairs" },
+		{ "\"head_dim\":0,", "head_dim" },
+		{ "\"rope_theta\":0,", "rope_theta" },
+		{ "\"rope_theta\":\"1e4\",", "rope_theta" },
+		{ "\"rope_scaling\":3,", "rope_scaling is not an object" },
+		{ "\"rope_scaling\":{\"type\":\"odd\"},", "'odd'" },
+		{ "\"rope_scaling\":{\"type\":\"linear\"},",
+		    "factor is missing" },
+		{ "\"rope_scaling\":{\"type\":\"linear\",\"factor\":0},",
+		    "factor" },
+		{ "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,"
+		    "\"low_freq_factor\":4,\"high_freq_factor\":1},",
+		    "not above the low one" },
+		{ "\"hidden_act\":\"swiglu_oai\",", "swiglu_oai" },
+		{ "\"hidden_act\":[\"silu\"],", "hidden_act" },
+		{ "\"rms_norm_eps\":-1,", "rms_norm_eps" },
+		{ "\"num_hidden_layers\":1000000000,", "num_hidden_layers" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char *text = str_format("{%s\"model_type\":\"llama\","
+		    "\"architectures\":[\"LlamaForCausalLM\"],"
+		    "\"hidden_size\":16,\"num_attention_heads\":4,"
+		    "\"num_key_value_heads\":2,\"intermediate_size\":8%s,"
+		    "\"vocab_size\":9}", rows[i].more,
+		    strstr(rows[i].more, "layers") != NULL ? "" :
+		    ",\"num_hidden_layers\":1");
+		struct pare_err err = { 0 };
+		struct arch_layout l;
+		json_t *config = json_parse(text, strlen(text), 0, "c.json",
+		    &err);
+		enum pare_rc rc;
+
+		if (config == NULL)
+			fail_msg("%s", err.msg);
+		rc = arch_read_config(config, "c.json", &l, &err);
+		if ((rc == PARE_OK) != (rows[i].words == NULL))
+			fail_msg("%s %s", rows[i].more, err.msg);
+		if (rc == PARE_OK)
+			arch_layout_free(&l);
+		else
+			expect_line(&err, rows[i].words, "", rows[i].more);
+		json_decref(config);
+		free(text);
+	}
+}
+
 /* ---- tokenizers in GGUF files ----------------------------------------- */
 
 #define BPE .key = "tokenizer.ggml.model", .spec = "text gpt2"
@@ -979,6 +1039,7 @@ main(void)
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_structures),
 		cmocka_unit_test(test_tensors),
+		cmocka_unit_test(test_configs),
 		cmocka_unit_test(test_gguf_tokens),
 		cmocka_unit_test(test_sentencepiece),
 		cmocka_unit_test(test_merges),

@@ -8,7 +8,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/io.h"
 #include "engine/engine.h"
 #include "tensor/kernel.h"
 
@@ -591,6 +593,84 @@ test_energy(void **state)
 	model_unref(m);
 }
 
+/* ---- blocks of GGUF files ---- */
+
+static struct model *
+open_blocks(void)
+{
+	const char *source = getenv("PARE_SOURCE");
+	char *from = str_format("%s/tests/fuzz/corpus/gguf/q4",
+	    source != NULL ? source : "."), dir[] = "/tmp/pare-blk-XXXXXX";
+	struct pare_err err = { 0 };
+	struct model *m = NULL;
+	char *path, *data;
+	size_t n;
+
+	assert_non_null(mkdtemp(dir));
+	path = str_format("%s/q4.gguf", dir);
+	if (io_read(from, 1 << 20, &data, &n, &err) != PARE_OK ||
+	    io_write(path, data, n, &err) != PARE_OK ||
+	    file_open_model(path, NULL, &m, NULL, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	free(data);
+	free(path);
+	free(from);
+	return m;
+}
+
+/* Estimate and result of a line agree. */
+static void
+expect_estimate(const struct model *m, const char *line)
+{
+	struct op_result a, b;
+	struct pare_err err = { 0 };
+
+	if (sample_run(op_estimate, m, line, NULL, &a, &err) != PARE_OK ||
+	    sample_run(op_apply, m, line, NULL, &b, &err) != PARE_OK)
+		fail_msg("%s: %s", line, err.msg);
+	assert_int_equal(a.after.bytes, b.after.bytes);
+	assert_int_equal(a.after.params, b.after.params);
+	assert_int_equal(a.after.nonzero, b.after.nonzero);
+	op_result_free(&a);
+	op_result_free(&b);
+}
+
+/* Every op on blocks works or says what to do first; floats then take all. */
+static void
+test_blocks(void **state)
+{
+	static const char *const works[] = { "prune attention L0",
+	    "prune ffn L0", "quantize all bits=2",
+	    "quantize L0.ffn bits=2 group=8", "quantize all bits=3 scheme=kmeans",
+	    "quantize all bits=1 scheme=binary", "quantize all bits=16",
+	    "quantize all bits=16 float=bf16" };
+	static const char *const after[] = { "prune heads L0.h0",
+	    "prune neurons 25%", "prune weights 50%", "factorize L0 rank=4",
+	    "share L0.h1 to=L0.h0", "quantize all bits=4" };
+	struct model *m = open_blocks(), *p;
+
+	assert_int_equal(at(m, 0, SLOT_UP_W)->form, FORM_BLOCK);
+	sample_refuse(m, "prune heads L0.h0", "quantize all bits=16");
+	sample_refuse(m, "prune neurons 25%", "quantize all bits=16");
+	sample_refuse(m, "prune weights 50%", "quantize all bits=16");
+	sample_refuse(m, "factorize L0.up rank=4", "quantize all bits=16");
+	sample_refuse(m, "share L0.h1 to=L0.h0", "quantize all bits=16");
+	for (size_t i = 0; i < sizeof works / sizeof *works; i++)
+		expect_estimate(m, works[i]);
+	expect_note(m, "quantize all bits=16", "are floats now: they grow");
+	expect_note(m, "quantize all bits=2", "rounded a second time");
+	p = sample_do(m, "quantize all bits=16");
+	for (int s = 0; s < SLOT_LAYER_COUNT; s++)
+		assert_true(at(p, 0, (enum slot)s) == NULL ||
+		    at(p, 0, (enum slot)s)->form != FORM_BLOCK);
+	for (size_t i = 0; i < sizeof after / sizeof *after; i++)
+		expect_estimate(p, after[i]);
+	model_unref(p);
+	model_unref(m);
+}
+
 int
 main(void)
 {
@@ -613,6 +693,7 @@ main(void)
 		cmocka_unit_test(test_quantize),
 		cmocka_unit_test(test_factorize),
 		cmocka_unit_test(test_energy),
+		cmocka_unit_test(test_blocks),
 	};
 
 	kernel_set_threads(1);

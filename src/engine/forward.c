@@ -186,6 +186,7 @@ struct turning {
 	int heads, first;
 	bool rotate;
 	bool one;		/* x has a row a sequence: of its one query */
+	int64_t pieces;		/* of a sequence; short ones have empty ones */
 };
 
 static void
@@ -200,17 +201,22 @@ norm_head(float *x, const float *w, int dim, float eps)
 		x[i] = x[i] * scale * w[i];
 }
 
+/* Tokens that one thread turns at a time. */
+enum { TURNED = 32 };
+
 static void
-turn_sequence(void *arg, int64_t i, int thread)
+turn_piece(void *arg, int64_t i, int thread)
 {
 	const struct turning *t = arg;
 	const struct pass *p = t->p;
-	const int64_t *start = p->b->start + t->first;
-	const int64_t len = start[i + 1] - start[i], n = t->one ? 1 : len;
-	const int64_t at = t->one && p->last ? len - 1 : 0;
+	const int64_t s = i / t->pieces, from = i % t->pieces * TURNED;
+	const int64_t *start = p->b->start + t->first + s;
+	const int64_t len = start[1] - start[0];
+	const int64_t n = t->one ? 1 : pass_min(TURNED, len - from);
+	const int64_t at = t->one && p->last ? len - 1 : from;
 	const int64_t angle = at * (t->y->head_dim / 2);
-	float *x = t->x + (t->one ? i : start[i] - start[0]) * t->heads *
-	    t->y->head_dim;
+	float *x = t->x + (t->one ? s : start[0] - start[-s] + from) *
+	    t->heads * t->y->head_dim;
 
 	for (int64_t k = 0; t->weight && k < n * t->heads; k++)
 		norm_head(x + k * t->y->head_dim, t->weight, t->y->head_dim,
@@ -219,6 +225,17 @@ turn_sequence(void *arg, int64_t i, int thread)
 		rope_turn(x, n, t->heads, t->y->head_dim,
 		    p->m->hp.rope.interleaved, p->cosine + angle,
 		    p->sine + angle);
+}
+
+static int64_t
+longest_in(const struct pass *p, int first, int end)
+{
+	int64_t longest = 0;
+
+	for (int s = first; s < end; s++)
+		longest = pass_max(longest, p->b->start[s + 1] -
+		    p->b->start[s]);
+	return longest;
 }
 
 static void
@@ -230,8 +247,10 @@ turn_heads(struct pass *p, int l, int first, int end, float *x, bool keys)
 	t.heads = keys ? t.y->kv_heads : t.y->heads;
 	t.weight = pass_vector(p, l, keys ? SLOT_KNORM_W : SLOT_QNORM_W);
 	t.rotate = pass_flag(p, ARCH_ROTARY);
+	t.pieces = t.one ? 1 : (longest_in(p, first, end) + TURNED - 1) /
+	    TURNED;
 	if (t.weight || t.rotate)
-		team_for(end - first, turn_sequence, &t);
+		team_for((end - first) * t.pieces, turn_piece, &t);
 }
 
 /* New keys and values on their way into the cache. */

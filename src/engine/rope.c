@@ -90,25 +90,43 @@ rope_table(const struct rope *r, int dim, int64_t first, int64_t n,
 	}
 }
 
+static void
+turn_halves(float *restrict x, int half, const float *restrict c,
+    const float *restrict s)
+{
+	float *restrict y = x + half;
+
+#pragma omp simd
+	for (int i = 0; i < half; i++) {
+		float u = x[i], v = y[i];
+
+		x[i] = u * c[i] - v * s[i];
+		y[i] = v * c[i] + u * s[i];
+	}
+}
+
+static void
+turn_mixed(float *x, int half, const float *c, const float *s)
+{
+	for (int i = 0; i < half; i++) {
+		float u = x[2 * i], v = x[2 * i + 1];
+
+		x[2 * i] = u * c[i] - v * s[i];
+		x[2 * i + 1] = v * c[i] + u * s[i];
+	}
+}
+
 void
 rope_turn(float *x, int64_t n, int heads, int dim, bool interleaved,
     const float *cosine, const float *sine)
 {
-	const int half = dim / 2, step = interleaved ? 2 : 1;
-	const int other = interleaved ? 1 : half;
+	const int half = dim / 2;
 
 	for (int64_t p = 0; p < n; p++) {
 		const float *c = cosine + p * half, *s = sine + p * half;
 
-		for (int h = 0; h < heads; h++) {
-			float *a = x + (p * heads + h) * dim, *b = a + other;
-
-			for (int i = 0; i < half; i++) {
-				float u = a[i * step], v = b[i * step];
-
-				a[i * step] = u * c[i] - v * s[i];
-				b[i * step] = v * c[i] + u * s[i];
-			}
-		}
+		for (int h = 0; h < heads; h++)
+			(interleaved ? turn_mixed : turn_halves)(x +
+			    (p * heads + h) * dim, half, c, s);
 	}
 }

@@ -91,7 +91,7 @@ random_blocks(const struct tensor *ghost, enum block_kind kind, uint64_t seed)
 	uint8_t *p = mem_big(bytes, 1, NULL);
 	struct tensor facts = { .form = FORM_BLOCK, .values = FORM_BLOCK,
 		.ndim = 2, .rows = ghost->rows, .cols = ghost->cols,
-		.code.block = (uint8_t)kind,
+		.code.block = (uint8_t)kind, .code.act = 8,
 		.stored = ghost->rows * ghost->cols, .nonzero = -1 };
 	struct part parts[PART_COUNT] = { 0 };
 	struct pare_err err = { 0 };

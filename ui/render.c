@@ -110,13 +110,18 @@ render_metric_bare(char *out, size_t n, const char *metric, double value,
     const char **unit)
 {
 	enum metric m;
-	bool share = metric_find(metric, &m) && metric_table[m].share;
+	bool known = metric_find(metric, &m);
+	bool share = known && metric_table[m].share;
 
 	*unit = share ? " %" : "";
 	if (!isfinite(value))
 		snprintf(out, n, "undefined");
 	else if (share)
 		snprintf(out, n, "%.1f", 100 * value);
+	else if (known && metric_table[m].tokens && fabs(value) >= 100)
+		/* A perplexity of hundreds has no use for thousandths. */
+		snprintf(out, n, fabs(value) >= 10000 ? "%.0f" : "%.1f",
+		    value);
 	else
 		snprintf(out, n, "%.3f", value);
 	if (!isfinite(value))

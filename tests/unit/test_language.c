@@ -1007,6 +1007,36 @@ test_published(void **state)
 	free(path);
 }
 
+/* The bytes behind the tokens are those of the file, and the blank that the
+ * tokenizer puts before it. */
+static void
+test_bytes(void **state)
+{
+	char *path = shared("real/data/text/tinystories_ascii.txt"), *data;
+	char *dir = shared("real/models/stories260K");
+	struct dataset_options o = { .is_text = true };
+	struct dataset_cut how = { CUT_STRIDE, 64, 16, 512, 0 };
+	struct pare_err err = { 0 };
+	struct tokenizer *t = tokenizer_load(dir, 512, &err);
+	struct dataset *d;
+	int64_t bytes = 0;
+	size_t n;
+
+	assert_int_equal(io_read(path, 1 << 20, &data, &n, &err), PARE_OK);
+	d = t == NULL ? NULL : dataset_parse(path, data, n, &o, NULL, &err);
+	if (d == NULL || dataset_encode(d, t, 512, NULL, &err) != PARE_OK ||
+	    dataset_cut(d, t, &how, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	for (int64_t i = 0; i < d->n; i++)
+		bytes += d->sample[i].scored_bytes;
+	assert_int_equal(bytes, n + 1);
+	dataset_free(d);
+	tokenizer_free(t);
+	free(data);
+	free(path);
+	free(dir);
+}
+
 /* The masked model that is published has no tokenizer of ours: ids of its
  * reference reactions, some of them hidden. */
 static void
@@ -1089,6 +1119,7 @@ main(void)
 		cmocka_unit_test(test_remembered),
 		cmocka_unit_test(test_masked_commands),
 		cmocka_unit_test(test_predict),
+		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_published),
 		cmocka_unit_test(test_published_masked),
 	};

@@ -190,7 +190,8 @@ sort_key(const struct snap_state *s, enum sort sort)
 	case SORT_BYTES:
 		return (double)s->totals.bytes;
 	case SORT_VALUE:
-		return s->eval != NULL ? -s->eval->value : NAN;
+		return s->eval == NULL ? NAN : metric_falls(s->eval->metric) ?
+		    s->eval->value : -s->eval->value;
 	case SORT_LATENCY:
 		return s->has_latency ? s->latency.p50_ms : NAN;
 	default:

@@ -20,6 +20,9 @@ enum order { ORDER_FILE, ORDER_CHANGE, ORDER_SURE, ORDERS };
 
 static const char *const filter_names[FILTERS] = { "all", "flipped", "fixed",
 	"broke", "wrong" };
+/* Of windows of tokens. */
+static const char *const window_names[FILTERS] = { "all", "changed", "better",
+	"worse", "with errors" };
 static const char *const order_names[ORDERS] = { "in order of the file",
 	"largest change of probability first", "least sure first" };
 
@@ -81,6 +84,15 @@ window_mean(const struct evaluation *v, int64_t w, bool hits)
 		sum += hits ? v->predicted[t] == v->gold[t] :
 		    -(double)v->logits[t];
 	return n > 0 ? sum / (double)n : NAN;
+}
+
+static const char *
+filter_name(const struct app *app)
+{
+	const struct samples_view *v = app->state[VIEW_SAMPLES];
+
+	return is_tokens(result_of(app, false)) ? window_names[v->filter] :
+	    filter_names[v->filter];
 }
 
 static char
@@ -535,7 +547,7 @@ draw_head(const struct app *app, struct cells *c, struct rect r)
 	char x[NUMBER_MAX], y[NUMBER_MAX];
 	struct str s = STR_INIT;
 	int n = cells_putf(c, r.row, r.col, r.cols, STYLE_TITLE, "%s: %d of "
-	    "%lld", filter_names[v->filter], v->n,
+	    "%lld", filter_name(app), v->n,
 	    (long long)app->snap.data->n);
 
 	if (b == NULL)
@@ -697,7 +709,7 @@ next_filter(struct app *app)
 	} else {
 		v->filter = (enum filter)((v->filter + 1) % FILTERS);
 		app_message(app, STYLE_NORMAL, "%s: %lld of %lld samples",
-		    filter_names[v->filter],
+		    filter_name(app),
 		    (long long)v->count[v->filter],
 		    (long long)app->snap.data->n);
 	}

@@ -8,8 +8,8 @@ command -v shellcheck >/dev/null 2>&1 || {
 	echo "shellcheck is not installed"
 	exit 77
 }
-scripts=$(for f in setup run check .ci/run samples/retrain tests/run-command \
-    tests/terminal/screens tests/*/*.sh tests/bench/run tests/fuzz/run; do
+scripts=$(for f in setup run check .ci/run samples/retrain samples/retrain-stories \
+    tests/run-command tests/terminal/screens tests/*/*.sh tests/bench/run tests/fuzz/run; do
 	if [ -f "$f" ]; then echo "$f"; fi
 done)
 # shellcheck disable=SC2086

@@ -256,6 +256,58 @@ test_long_batch(void **state)
 	model_unref(m);
 }
 
+/* A sequence that is much longer than a head is wide. */
+static void
+test_long_sequence(void **state)
+{
+	enum { LENGTH = 200, TRIES = 6 };
+	static const struct sample_model config = { "llama, long",
+	    "{\"model_type\":\"llama\",\"architectures\":"
+	    "[\"LlamaForCausalLM\"],\"hidden_size\":16,"
+	    "\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+	    "\"num_key_value_heads\":2,\"intermediate_size\":20,"
+	    "\"vocab_size\":41,\"max_position_embeddings\":256,"
+	    "\"tie_word_embeddings\":true,\"initializer_range\":0.4}" };
+	static const enum slot slots[] = { SLOT_Q_W, SLOT_K_W, SLOT_V_W };
+	struct model *m = sample_real(&config);
+	const struct train_options o = { .batch = 1, .epochs = 1 };
+	struct pare_err err;
+	struct trainer *t = trainer_new(m, &o, &err);
+	int32_t id[LENGTH];
+	const int32_t *ids[1] = { id };
+	const int len[1] = { LENGTH };
+	const struct train_data d = { .n = 1, .ids = ids, .len = len };
+	const int64_t sample = 0;
+	const float delta = 4e-3f;
+	double a[3 * 2 * TRIES], loss, high, low, error = 0, size = 0;
+	struct rng r;
+
+	rng_seed(&r, 21);
+	for (int i = 0; i < LENGTH; i++)
+		id[i] = (int32_t)rng_below(&r, 41);
+	assert_int_equal(trainer_gradient(t, &d, &sample, 1, &loss, &err),
+	    PARE_OK);
+	for (int i = 0; i < 3 * 2 * TRIES; i++)
+		a[i] = trainer_gradient_at(t, (struct slot_ref){ i % 2,
+		    slots[i % 3] }, i % 8, i % 16);
+	for (int i = 0; i < 3 * 2 * TRIES; i++) {
+		const struct slot_ref ref = { i % 2, slots[i % 3] };
+
+		trainer_nudge(t, ref, i % 8, i % 16, delta);
+		trainer_gradient(t, &d, &sample, 1, &high, &err);
+		trainer_nudge(t, ref, i % 8, i % 16, -2 * delta);
+		trainer_gradient(t, &d, &sample, 1, &low, &err);
+		trainer_nudge(t, ref, i % 8, i % 16, delta);
+		high = (high - low) / (2 * (double)delta);
+		error += (high - a[i]) * (high - a[i]);
+		size += high * high;
+	}
+	if (!(size > 0 && error <= 1e-3 * size))
+		fail_msg("differences %g, off by %g", sqrt(size), sqrt(error));
+	trainer_free(t);
+	model_unref(m);
+}
+
 /* A text that repeats itself is learnt. */
 static void
 test_learns(void **state)
@@ -322,6 +374,7 @@ main(void)
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_same_pass),
 		cmocka_unit_test(test_long_batch),
+		cmocka_unit_test(test_long_sequence),
 		cmocka_unit_test(test_learns),
 		cmocka_unit_test(test_nothing_to_foretell),
 	};

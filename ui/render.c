@@ -30,6 +30,7 @@ const struct renderer render_table[] = {
 	{ "predict", render_predict },
 	{ "compare", render_compare },
 	{ "expect", render_expect },
+	{ "importance", render_importance },
 	{ "save", render_save },
 	{ "recipe", render_recipe },
 	{ "source", render_source },

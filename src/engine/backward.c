@@ -169,15 +169,18 @@ linear_back(const struct tape *t, int layer, enum slot w, enum slot b,
 	if (grads_of(t, layer, b))
 		elem_sum_rows(grads_of(t, layer, b), dy, n, a->rows);
 	if (!k->b) {
-		add_outer(dy, x, a->rows, a->cols, n, a->g);
+		if (a->g)
+			add_outer(dy, x, a->rows, a->cols, n, a->g);
 		if (dx)
 			times(dy, a->w, n, a->cols, a->rows, add, dx);
 		return;
 	}
 	times_transposed(x, k->b->w, n, a->cols, k->b->cols, t->low);
-	add_outer(dy, t->low, a->rows, a->cols, n, a->g);
+	if (a->g)
+		add_outer(dy, t->low, a->rows, a->cols, n, a->g);
 	times(dy, a->w, n, a->cols, a->rows, false, t->low2);
-	add_outer(t->low2, x, k->b->rows, k->b->cols, n, k->b->g);
+	if (k->b->g)
+		add_outer(t->low2, x, k->b->rows, k->b->cols, n, k->b->g);
 	if (dx)
 		times(t->low2, k->b->w, n, k->b->cols, a->cols, add, dx);
 }
@@ -188,8 +191,48 @@ norm_of(const struct tape *t, int layer, enum slot w, enum slot b,
 {
 	return (struct elem_norm){
 		.w = weights_of(t, layer, w), .b = weights_of(t, layer, b),
-		.eps = (float)t->m->hp.norm_eps, .mean = mean, .rstd = rstd
+		.eps = (float)t->m->hp.norm_eps, .mean = mean, .rstd = rstd,
+		.frozen = t->l->watch && t->l->watch->relevance
 	};
+}
+
+/* ==== watching ==== */
+
+static bool
+wants_relevance(const struct tape *t)
+{
+	return t->l->watch && t->l->watch->relevance;
+}
+
+static void
+show(const struct tape *t, int l, enum learner_place place, const float *x,
+    const float *minus, const float *dx, int64_t cols)
+{
+	const struct learner_watch *w = t->l->watch;
+
+	if (w)
+		w->see(w->ctx, l, place, x, minus, dx, cols);
+}
+
+/* d *= f(x) / x, which near 0 is what it tends to. */
+static void
+act_relevance(float *d, const float *x, enum act_kind act, int64_t n)
+{
+	const float tiny = 1e-4f, limit = act_apply(act, tiny) / tiny;
+
+	for (int64_t i = 0; i < n; i++)
+		d[i] *= fabsf(x[i]) < tiny ? limit :
+		    act_apply(act, x[i]) / x[i];
+}
+
+static void
+act_back(const struct tape *t, float *d, const float *x, enum act_kind act,
+    int64_t n)
+{
+	if (wants_relevance(t))
+		act_relevance(d, x, act, n);
+	else
+		elem_act_back(d, x, act, n);
 }
 
 /* ==== embeddings ==== */
@@ -344,13 +387,20 @@ attention_part_back(struct tape *t, int l)
 	    grads_of(t, l, SLOT_ANORM_B), t->tokens, h);
 	if (t->m->layer[l].heads == 0)
 		return;
+	show(t, l, LEARNER_ATTENTION, y->asum, y->in, t->d, h);
 	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
 	elem_drop(t->d2, t->tokens, h, &drop);
 	linear_back(t, l, SLOT_O_W, SLOT_O_B, y->ctx, t->d2, t->tokens, dctx,
 	    false);
+	show(t, l, LEARNER_CONTEXT, y->ctx, NULL, dctx,
+	    (int64_t)a.a.heads * a.a.dim);
 	attention_back(&a, dctx, dq, dk, dv);
-	linear_back(t, l, SLOT_Q_W, SLOT_Q_B, y->in, dq, t->tokens, t->d, true);
-	linear_back(t, l, SLOT_K_W, SLOT_K_B, y->in, dk, t->tokens, t->d, true);
+	if (!wants_relevance(t)) {
+		linear_back(t, l, SLOT_Q_W, SLOT_Q_B, y->in, dq, t->tokens,
+		    t->d, true);
+		linear_back(t, l, SLOT_K_W, SLOT_K_B, y->in, dk, t->tokens,
+		    t->d, true);
+	}
 	linear_back(t, l, SLOT_V_W, SLOT_V_B, y->in, dv, t->tokens, t->d, true);
 }
 
@@ -389,15 +439,18 @@ ffn_back(struct tape *t, int l)
 	const struct elem_drop drop = layer_drop(t, l, SITE_FFN);
 	const int64_t h = t->hidden, w = t->m->layer[l].ffn;
 
+	show(t, l, LEARNER_LAYER, y->out, y->in, t->d, h);
 	elem_norm_back(t->d, t->d, y->fsum, &n, grads_of(t, l, SLOT_FNORM_W),
 	    grads_of(t, l, SLOT_FNORM_B), t->tokens, h);
 	if (w == 0)
 		return;
+	show(t, l, LEARNER_FFN, y->fsum, y->mid, t->d, h);
 	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
 	elem_drop(t->d2, t->tokens, h, &drop);
 	linear_back(t, l, SLOT_DOWN_W, SLOT_DOWN_B, y->act, t->d2, t->tokens,
 	    t->t1, false);
-	elem_act_back(t->t1, y->pre, t->m->hp.act, t->tokens * w);
+	show(t, l, LEARNER_NEURONS, y->act, NULL, t->t1, w);
+	act_back(t, t->t1, y->pre, t->m->hp.act, t->tokens * w);
 	linear_back(t, l, SLOT_UP_W, SLOT_UP_B, y->mid, t->t1, t->tokens, t->d,
 	    true);
 }
@@ -479,14 +532,14 @@ head_back(struct tape *t)
 		    grads_of(t, 0, SLOT_HNORM_W),
 		    grads_of(t, 0, SLOT_HNORM_B), t->nseq, width);
 	if (mid) {
-		elem_act_back(d, t->dense_pre, t->m->hp.head_act,
+		act_back(t, d, t->dense_pre, t->m->hp.head_act,
 		    t->nseq * width);
 		linear_back(t, 0, SLOT_HDENSE_W, SLOT_HDENSE_B, pooled, d,
 		    t->nseq, t->t2, false);
 		d = t->t2;
 	}
 	if (pool) {
-		elem_act_back(d, t->pool_pre, ACT_TANH, t->nseq * h);
+		act_back(t, d, t->pool_pre, ACT_TANH, t->nseq * h);
 		linear_back(t, 0, SLOT_POOL_W, SLOT_POOL_B, t->first, d,
 		    t->nseq, t->t3, false);
 		d = t->t3;
@@ -518,6 +571,38 @@ cross_entropy(float *z, int64_t classes, int label, double smoothing, int n)
 	return loss;
 }
 
+static int
+top_class(const float *z, int64_t classes)
+{
+	int top = 0;
+
+	for (int c = 1; c < classes; c++)
+		top = z[c] > z[top] ? c : top;
+	return top;
+}
+
+/* Of one sample: the logit to be explained, and 1 there for its gradient. */
+static double
+explained(float *z, int64_t classes)
+{
+	int top = top_class(z, classes);
+	double value = z[top];
+
+	memset(z, 0, (size_t)classes * sizeof(*z));
+	z[top] = 1.0f;
+	return value;
+}
+
+/* The class to learn; the one that is predicted where it is not known. */
+static int
+class_of(const struct train_data *d, int64_t sample, const float *z,
+    int64_t classes)
+{
+	int label = d->label[sample];
+
+	return label < 0 ? top_class(z, classes) : label;
+}
+
 /* The mean loss; t->logits becomes its gradient. */
 static double
 loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
@@ -528,13 +613,19 @@ loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
 	for (int s = 0; s < t->nseq; s++) {
 		float *z = t->logits + s * classes;
 
-		if (t->m->hp.head == HEAD_REGRESS) {
+		if (wants_relevance(t) || (t->l->watch &&
+		    t->m->hp.head == HEAD_REGRESS &&
+		    isnan(d->score[sample[s]]))) {
+			loss += explained(z, classes);
+			z[top_class(z, classes)] /= (float)t->nseq;
+		} else if (t->m->hp.head == HEAD_REGRESS) {
 			double e = (double)z[0] - d->score[sample[s]];
 
 			loss += e * e;
 			z[0] = (float)(2 * e / t->nseq);
 		} else {
-			loss += cross_entropy(z, classes, d->label[sample[s]],
+			loss += cross_entropy(z, classes,
+			    class_of(d, sample[s], z, classes),
 			    t->l->smoothing, t->nseq);
 		}
 	}
@@ -734,7 +825,8 @@ learner_run(struct learner *l, const struct train_data *d,
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
-	embed_back(&t);
+	if (!l->watch)
+		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);
 out:

@@ -71,6 +71,9 @@
  * compare  a, b {state, command, metric, value, ci95, n, params, bytes,
  *          macs_per_token}, delta, fixed, broke, changed, mcnemar_p, verdict,
  *          flips[] {index, gold, a, b, text, pair}
+ * importance unit, by, measure, samples (looked at), n, seconds, rows[] {rank,
+ *          path, layer, head or neuron, score}, the most important first;
+ *          by_layer[] {layer, n, mean, low, high} of neurons
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
  * save     path, bytes, files[] {name, bytes}, plain, checked,

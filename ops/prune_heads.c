@@ -12,12 +12,12 @@
  * Where query heads share KV heads a unit is a KV head with all that read it;
  * where layers share their attention, the same head of all of them is one unit.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/score.h"
 #include "ops/table.h"
 
 struct heads {
@@ -31,6 +31,7 @@ struct heads {
 	struct ops_unit *unit;
 	int64_t n, total, want, taken;
 	int *left;		/* per layer: heads not dropped */
+	bool estimate;
 };
 
 static int
@@ -161,42 +162,27 @@ list_units(struct heads *j)
 	}
 }
 
-/* Adds the squares of each head of layer l into sum[kv_heads]. */
+/* Adds the scores of layer l to those of the units of its group. */
 static enum pare_rc
-head_squares(const struct layer *y, double *sum, struct pare_err *err)
-{
-	static const enum slot slots[] = { SLOT_Q_W, SLOT_K_W, SLOT_V_W,
-	    SLOT_O_W };
-	enum pare_rc rc = PARE_OK;
-
-	for (int i = 0; i < 4 && rc == PARE_OK; i++) {
-		const struct tensor *t = y->t[slots[i]];
-		int64_t n = slots[i] == SLOT_O_W ? t->cols : t->rows;
-		double *sq = mem_big_zero((size_t)n, sizeof *sq, err);
-
-		if (sq == NULL)
-			return PARE_ENOMEM;
-		rc = slots[i] == SLOT_O_W ? ops_squares(t, NULL, sq, err) :
-		    ops_squares(t, sq, NULL, err);
-		for (int64_t r = 0; r < n && rc == PARE_OK; r++)
-			sum[r / (n / y->kv_heads)] += sq[r];
-		free(sq);
-	}
-	return rc;
-}
-
-static enum pare_rc
-score_layer(struct heads *j, int l, struct pare_err *err)
+score_heads(struct heads *j, enum score_kind kind, int l, struct pare_err *err)
 {
 	const struct layer *y = &j->m->layer[l];
-	double sum[MODEL_HEADS_MAX] = { 0 }, mean = 0;
-	enum pare_rc rc = head_squares(y, sum, err);
+	double score[MODEL_HEADS_MAX];
+	int share = layer_share(y);
+	enum pare_rc rc = kind == SCORE_MAGNITUDE ?
+	    score_head_norms(y, score, err) : score_layer(kind, SCORE_HEADS,
+	    j->m, j->in->calib, 0, l, score, err);
 
-	for (int u = 0; u < y->kv_heads; u++)
-		mean += sqrt(sum[u]) / y->kv_heads;
-	for (int64_t i = 0; i < j->n; i++)
-		if (j->unit[i].layer == l && mean > 0)
-			j->unit[i].score = sqrt(sum[j->unit[i].index]) / mean;
+	for (int64_t i = 0; i < j->n && rc == PARE_OK; i++) {
+		struct ops_unit *u = &j->unit[i];
+
+		if (u->layer != j->group[l])
+			continue;
+		if (kind == SCORE_MAGNITUDE)
+			u->score = score[u->index];
+		for (int k = 0; k < share && kind != SCORE_MAGNITUDE; k++)
+			u->score += score[u->index * share + k];
+	}
 	return rc;
 }
 
@@ -204,18 +190,21 @@ static enum pare_rc
 rank_units(struct heads *j, struct pare_err *err)
 {
 	int n = j->m->nlayers;
+	enum score_kind kind;
+	enum pare_rc rc = score_kind_of(j->in, SCORE_HEADS, j->estimate,
+	    &kind, err);
 
-	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+	if (rc != PARE_OK)
+		return rc;
+	if (kind == SCORE_RANDOM) {
 		ops_units_shuffle(j->unit, j->n, j->in->seed);
 		return PARE_OK;
 	}
 	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
-		enum pare_rc rc;
-
 		if (!task_tick(j->in->task, l, n, "layers"))
 			return task_error(err);
-		if (j->group[l] == l &&
-		    (rc = score_layer(j, l, err)) != PARE_OK)
+		if (j->group[l] >= 0 && j->m->layer[l].heads > 0 &&
+		    (rc = score_heads(j, kind, l, err)) != PARE_OK)
 			return rc;
 	}
 	ops_units_rank(j->unit, j->n);
@@ -301,7 +290,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
 	size_t n = (size_t)in->model->nlayers;
-	struct heads j = { .in = in, .m = in->model };
+	struct heads j = { .in = in, .m = in->model,
+		.estimate = e->ctx.estimate };
 	enum pare_rc rc;
 
 	j.may = xcalloc(n, sizeof *j.may);
@@ -322,7 +312,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	return rc;
 }
 
-static const char *const by[] = { "magnitude", "random", NULL };
+static const char *const by[] = { "magnitude", "random", "activation",
+    "gradient", "fisher", "lrp", "wanda", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
@@ -356,12 +347,14 @@ const struct op op_prune_heads = {
 	    "bias of the output matrix stays.\n"
 	    "With an amount, by=magnitude takes first the heads of the "
 	    "smallest L2 norm over these weights, relative to the mean norm in "
-	    "their layer; by=random draws them from the seed. The last head of "
+	    "their layer; by=random draws them from the seed; the others rank "
+	    "them as `importance heads` does, on the calib samples. The last head of "
 	    "a layer is never taken: prune attention does that. Heads that "
 	    "share a KV head go together, and where layers share their "
 	    "attention the same head goes in all of them and counts once.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
-	.run = run
+	.run = run,
+	.needs = score_needs
 };

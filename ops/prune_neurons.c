@@ -9,12 +9,12 @@
  * positive factor moves from one side to the other, which a plain norm of the
  * two would.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/score.h"
 #include "ops/table.h"
 
 struct neurons {
@@ -27,6 +27,7 @@ struct neurons {
 	int64_t *left;		/* per layer: neurons not dropped */
 	struct ops_unit *unit;
 	int64_t n, taken, want;
+	bool estimate;
 };
 
 static void
@@ -85,24 +86,22 @@ list_units(struct neurons *j, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* Scores of the neurons of layer l into u[ffn]. */
+/* Adds the scores of the neurons of layer l to u[ffn]. */
 static enum pare_rc
-score_layer(const struct layer *y, struct ops_unit *u, struct pare_err *err)
+score_neurons(const struct neurons *j, enum score_kind kind, int l,
+    struct ops_unit *u, struct pare_err *err)
 {
-	double *in = mem_big_zero((size_t)y->ffn, 2 * sizeof *in, err);
-	double *out = in == NULL ? NULL : in + y->ffn;
+	int64_t ffn = j->m->layer[l].ffn;
+	double *score = mem_big((size_t)ffn, sizeof *score, err);
 	enum pare_rc rc;
 
-	if (in == NULL)
+	if (score == NULL)
 		return PARE_ENOMEM;
-	rc = ops_squares(y->t[SLOT_UP_W], in, NULL, err);
-	if (rc == PARE_OK && y->t[SLOT_GATE_W] != NULL)
-		rc = ops_squares(y->t[SLOT_GATE_W], in, NULL, err);
-	if (rc == PARE_OK)
-		rc = ops_squares(y->t[SLOT_DOWN_W], NULL, out, err);
-	for (int64_t i = 0; i < y->ffn && rc == PARE_OK; i++)
-		u[i].score = sqrt(in[i]) * sqrt(out[i]);
-	free(in);
+	rc = score_layer(kind, SCORE_NEURONS, j->m, j->in->calib, 0, l, score,
+	    err);
+	for (int64_t i = 0; i < ffn && rc == PARE_OK; i++)
+		u[i].score += score[i];
+	free(score);
 	return rc;
 }
 
@@ -111,20 +110,28 @@ static enum pare_rc
 rank_units(struct neurons *j, struct pare_err *err)
 {
 	int n = j->m->nlayers;
+	enum score_kind kind;
+	enum pare_rc rc = score_kind_of(j->in, SCORE_NEURONS, j->estimate,
+	    &kind, err);
 	int64_t at = 0;
 
-	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+	if (rc != PARE_OK)
+		return rc;
+	if (kind == SCORE_RANDOM) {
 		ops_units_shuffle(j->unit, j->n, j->in->seed);
 		return PARE_OK;
 	}
 	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
-		enum pare_rc rc;
-
 		if (!task_tick(j->in->task, l, n, "layers"))
 			return task_error(err);
 		if (j->group[l] != l)
 			continue;
-		rc = score_layer(&j->m->layer[l], &j->unit[at], err);
+		/* Layers that share their FFN are one; norms count once. */
+		for (int k = l; k < n && rc == PARE_OK; k++)
+			if (j->group[k] == l &&
+			    (k == l || kind != SCORE_MAGNITUDE))
+				rc = score_neurons(j, kind, k, &j->unit[at],
+				    err);
 		if (rc != PARE_OK)
 			return rc;
 		at += j->m->layer[l].ffn;
@@ -248,7 +255,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
 	size_t n = (size_t)in->model->nlayers;
-	struct neurons j = { .in = in, .m = in->model };
+	struct neurons j = { .in = in, .m = in->model,
+		.estimate = e->ctx.estimate };
 	enum pare_rc rc;
 
 	j.pick = xcalloc(n, sizeof *j.pick);
@@ -268,7 +276,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	return rc;
 }
 
-static const char *const by[] = { "magnitude", "random", NULL };
+static const char *const by[] = { "magnitude", "random", "activation",
+    "gradient", "fisher", "lrp", "wanda", NULL };
 static const char *const scope[] = { "layer", "global", NULL };
 
 static const struct arg_spec args[] = {
@@ -308,7 +317,9 @@ const struct op op_prune_neurons = {
 	    "and a column of the down matrix; all go, so parameters, bytes and "
 	    "multiply-adds shrink. The bias of the down matrix stays.\n"
 	    "by=magnitude takes first the smallest product of the norms of the "
-	    "row and the column; by=random draws from the seed. scope=layer "
+	    "row and the column; by=random draws from the seed; the others "
+	    "rank them as `importance neurons` does, on the calib samples. "
+	    "scope=layer "
 	    "takes the amount from each layer; scope=global takes it where the "
 	    "smallest are, so layers end up of unlike width. One neuron always "
 	    "stays: prune ffn removes the rest. Layers that share their FFN "
@@ -318,5 +329,6 @@ const struct op op_prune_neurons = {
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
-	.run = run
+	.run = run,
+	.needs = score_needs
 };

@@ -91,7 +91,7 @@ score_count(const struct model *m, int layer, enum score_unit u)
 enum pare_rc
 score_missing(const char *what, struct pare_err *err)
 {
-	err_set(err, PARE_EUSER, "%s looks at the calib samples, and none "
+	err_set(err, PARE_EUSER, "%s: looks at the calib samples, and none "
 	    "are loaded", what);
 	return err_hint(err, "data FILE role=calib");
 }
@@ -281,6 +281,15 @@ draw(uint64_t seed, int layer, int64_t n, double *out)
 		out[i] = rng_uniform(&r);
 }
 
+unsigned
+score_needs(const struct arg_list *args)
+{
+	enum score_kind k;
+
+	return arg_get(args, "by")->has && score_find(arg_choice(args, "by"),
+	    &k) ? score_table[k].needs : 0;
+}
+
 static enum pare_rc
 check_kind(enum score_kind k, enum score_unit u, const struct op_calib *c,
     struct pare_err *err)
@@ -303,6 +312,26 @@ check_kind(enum score_kind k, enum score_unit u, const struct op_calib *c,
 		return PARE_OK;
 	snprintf(what, sizeof what, "by=%s", f->name);
 	return score_missing(what, err);
+}
+
+enum pare_rc
+score_kind_of(const struct op_input *in, enum score_unit u, bool estimate,
+    enum score_kind *out, struct pare_err *err)
+{
+	struct pare_err own;
+	enum pare_rc rc;
+
+	*out = SCORE_MAGNITUDE;
+	score_find(arg_choice(in->args, "by"), out);
+	rc = check_kind(*out, u, in->calib, &own);
+	if (rc != PARE_OK && estimate &&
+	    (score_table[*out].units & UNIT(u)) != 0) {
+		*out = SCORE_MAGNITUDE;
+		return PARE_OK;
+	}
+	if (rc != PARE_OK && err != NULL)
+		*err = own;
+	return rc;
 }
 
 enum pare_rc

@@ -12,6 +12,7 @@
 
 #include "engine/gates.h"
 #include "engine/moments.h"
+#include "ops/op.h"
 
 enum score_unit { SCORE_HEADS, SCORE_NEURONS, SCORE_SUBLAYERS, SCORE_LAYERS,
 	SCORE_WEIGHTS, SCORE_UNITS };
@@ -76,6 +77,13 @@ enum pare_rc score_neuron_norms(const struct layer *y, double *out,
 enum pare_rc score_matrix(enum score_kind k, const struct model *m,
     const struct op_calib *c, uint64_t seed, struct slot_ref ref, double *out,
     struct pare_err *err);
+
+/* The needs of a line's by=. */
+unsigned score_needs(const struct arg_list *args);
+/* The kind of a line's by= (which has one), for u; in an estimate that has not
+ * what it needs, magnitude, for any order counts the same. */
+enum pare_rc score_kind_of(const struct op_input *in, enum score_unit u,
+    bool estimate, enum score_kind *out, struct pare_err *err);
 
 /* "by=gradient needs ... ", with what to type. */
 enum pare_rc score_missing(const char *what, struct pare_err *err);

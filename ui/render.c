@@ -31,6 +31,7 @@ const struct renderer render_table[] = {
 	{ "compare", render_compare },
 	{ "expect", render_expect },
 	{ "importance", render_importance },
+	{ "sweep", render_sweep },
 	{ "save", render_save },
 	{ "recipe", render_recipe },
 	{ "source", render_source },

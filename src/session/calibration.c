@@ -77,8 +77,8 @@ find(struct calibration *c, uint64_t model, uint64_t data, int64_t samples)
 	return place;
 }
 
-static enum pare_rc
-check_data(const struct session *s, const char *what, struct pare_err *err)
+enum pare_rc
+calibration_check(const struct session *s, const char *what, struct pare_err *err)
 {
 	if (s->data[ROLE_CALIB] != NULL)
 		return PARE_OK;
@@ -163,7 +163,7 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 	enum pare_rc rc;
 
 	memset(out, 0, sizeof(*out));
-	if ((rc = check_data(s, what, err)) != PARE_OK)
+	if ((rc = calibration_check(s, what, err)) != PARE_OK)
 		return rc;
 	k = find(s->calibration, model_hash(m), d->hash, samples);
 	if ((needs & GRAMS) != 0)

@@ -26,4 +26,8 @@ enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,
     struct notes *notes, struct task *task, struct pare_err *err);
 
+/* Whether there are calib samples: that error alone. */
+enum pare_rc calibration_check(const struct session *s, const char *what,
+    struct pare_err *err);
+
 #endif

@@ -24,7 +24,7 @@ const struct command *const command_table[] = {
 	&command_undo, &command_redo, &command_history, &command_goto,
 	&command_mark, &command_diff,
 	&command_eval, &command_compare, &command_expect, &command_latency,
-	&command_predict, &command_importance,
+	&command_predict, &command_importance, &command_sweep,
 	&command_save, &command_recipe, &command_source, &command_resume,
 	&command_help, &command_set, &command_quit,
 	NULL

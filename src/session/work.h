@@ -96,7 +96,7 @@ extern const struct command command_info, command_show, command_inspect;
 extern const struct command command_undo, command_redo, command_history,
     command_goto, command_mark, command_diff;
 extern const struct command command_eval, command_compare, command_expect;
-extern const struct command command_importance;
+extern const struct command command_importance, command_sweep;
 extern const struct command command_latency, command_predict;
 extern const struct command command_save, command_recipe, command_source,
     command_resume;

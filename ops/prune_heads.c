@@ -17,7 +17,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
-#include "ops/score.h"
+#include "ops/repair.h"
 #include "ops/table.h"
 
 struct heads {
@@ -285,6 +285,38 @@ decide(struct heads *j, struct str *note, struct pare_err *err)
 	    take_named(j, err);
 }
 
+/* Fits the output matrices to the heads that stay. */
+static enum pare_rc
+mend(struct heads *j, struct edit *e, struct str *note, struct pare_err *err)
+{
+	struct repairs r = { .how = repair_of(j->in->args), .in = j->in,
+		.e = e, .slot = SLOT_O_W };
+	enum pare_rc rc = PARE_OK;
+
+	for (int l = 0; l < j->m->nlayers && rc == PARE_OK; l++) {
+		const struct layer *y = &j->m->layer[l];
+		int64_t *keep, n = 0;
+		int number[MODEL_HEADS_MAX];
+
+		if (j->group[l] != l || head_set_count(&j->drop[l]) == 0)
+			continue;
+		if (task_canceled(j->in->task))
+			return task_error(err);
+		present_heads(y, number);
+		keep = xcalloc((size_t)y->heads * (size_t)y->head_dim,
+		    sizeof *keep);
+		for (int i = 0; i < y->heads * y->head_dim; i++)
+			if (!head_set_has(&j->drop[l],
+			    number[i / y->head_dim]))
+				keep[n++] = i;
+		rc = repair_group(&r, j->group, l, keep, n, err);
+		free(keep);
+	}
+	if (rc == PARE_OK)
+		repair_note(&r, note);
+	return rc;
+}
+
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
@@ -307,9 +339,17 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 			rc = edit_drop_heads(e, l, &j.drop[l], err);
 	}
 	if (rc == PARE_OK)
+		rc = mend(&j, e, note, err);
+	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	heads_free(&j);
 	return rc;
+}
+
+static unsigned
+needs(const struct arg_list *args)
+{
+	return score_needs(args) | repair_needs(args, SLOT_O_W);
 }
 
 static const char *const by[] = { "magnitude", "random", "activation",
@@ -324,6 +364,10 @@ static const struct arg_spec args[] = {
 	    "them from" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "magnitude", .choices = by,
 	    .text = "which heads an amount takes first" },
+	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = repair_names,
+	    .text = "bias: what goes leaves its mean; refit: what stays is "
+	    "fitted to the old outputs by least squares" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -351,10 +395,12 @@ const struct op op_prune_heads = {
 	    "them as `importance heads` does, on the calib samples. The last head of "
 	    "a layer is never taken: prune attention does that. Heads that "
 	    "share a KV head go together, and where layers share their "
-	    "attention the same head goes in all of them and counts once.",
+	    "attention the same head goes in all of them and counts once. "
+	    "repair= needs calib samples and reports the error of the "
+	    "outputs, relative to their squares, without it and with it.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
 	.run = run,
-	.needs = score_needs
+	.needs = needs
 };

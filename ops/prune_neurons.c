@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
-#include "ops/score.h"
+#include "ops/repair.h"
 #include "ops/table.h"
 
 struct neurons {
@@ -229,9 +229,11 @@ decide(struct neurons *j, struct str *note, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* Cuts layer l as the first layer of its group was decided. */
+/* Cuts layer l as the first layer of its group was decided; the first one
+ * repairs them all, after the last was cut. */
 static enum pare_rc
-cut_layer(const struct neurons *j, struct edit *e, int l, struct pare_err *err)
+cut_layer(const struct neurons *j, struct edit *e, int l, struct repairs *r,
+    struct pare_err *err)
 {
 	int g = j->group[l];
 	int64_t ffn = j->m->layer[l].ffn, n = 0, *keep;
@@ -245,7 +247,8 @@ cut_layer(const struct neurons *j, struct edit *e, int l, struct pare_err *err)
 	for (int64_t i = 0; i < ffn; i++)
 		if (!j->drop[g][i])
 			keep[n++] = i;
-	rc = edit_keep_neurons(e, l, keep, n, err);
+	rc = r == NULL ? edit_keep_neurons(e, l, keep, n, err) : g != l ?
+	    PARE_OK : repair_group(r, j->group, l, keep, n, err);
 	free(keep);
 	return rc;
 }
@@ -257,6 +260,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	size_t n = (size_t)in->model->nlayers;
 	struct neurons j = { .in = in, .m = in->model,
 		.estimate = e->ctx.estimate };
+	struct repairs r = { .how = repair_of(in->args), .in = in, .e = e,
+		.slot = SLOT_DOWN_W };
 	enum pare_rc rc;
 
 	j.pick = xcalloc(n, sizeof *j.pick);
@@ -268,12 +273,23 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 		if (!task_tick(in->task, l, (double)n, "layers"))
 			rc = task_error(err);
 		else
-			rc = cut_layer(&j, e, l, err);
+			rc = cut_layer(&j, e, l, NULL, err);
 	}
+	for (int l = 0; l < (int)n && rc == PARE_OK; l++)
+		rc = task_canceled(in->task) ? task_error(err) :
+		    cut_layer(&j, e, l, &r, err);
+	if (rc == PARE_OK)
+		repair_note(&r, note);
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	neurons_free(&j);
 	return rc;
+}
+
+static unsigned
+needs(const struct arg_list *args)
+{
+	return score_needs(args) | repair_needs(args, SLOT_DOWN_W);
 }
 
 static const char *const by[] = { "magnitude", "random", "activation",
@@ -294,6 +310,10 @@ static const struct arg_spec args[] = {
 	{ .name = "round", .type = ARG_INT, .min = 1, .max = 65536,
 	    .dflt = "1", .unit = "neurons",
 	    .text = "each layer keeps a multiple of it" },
+	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = repair_names,
+	    .text = "bias: what goes leaves its mean; refit: what stays is "
+	    "fitted to the old outputs by least squares" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -325,10 +345,12 @@ const struct op op_prune_neurons = {
 	    "stays: prune ffn removes the rest. Layers that share their FFN "
 	    "count once and are cut alike. round=N keeps a multiple of N "
 	    "neurons in each layer, rounding up, so that groups of N still "
-	    "divide its matrices when they are quantized.",
+	    "divide its matrices when they are quantized. repair= needs "
+	    "calib samples and reports the error of the outputs, relative "
+	    "to their squares, without it and with it.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
 	.run = run,
-	.needs = score_needs
+	.needs = needs
 };

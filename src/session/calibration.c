@@ -20,6 +20,7 @@ struct kept {
 
 struct calibration {
 	struct kept kept[KEPT];
+	struct head_scores heads;
 	int64_t clock;
 };
 
@@ -43,6 +44,38 @@ calibration_clear(struct calibration *c)
 {
 	for (int i = 0; i < KEPT; i++)
 		drop(&c->kept[i]);
+	head_scores_free(&c->heads);
+}
+
+void
+head_scores_free(struct head_scores *h)
+{
+	free(h->v);
+	memset(h, 0, sizeof(*h));
+}
+
+void
+head_scores_copy(struct head_scores *to, const struct head_scores *from)
+{
+	size_t n = (size_t)from->layers * (size_t)from->width;
+
+	*to = *from;
+	to->v = xcalloc(n + 1, sizeof(*to->v));
+	memcpy(to->v, from->v, n * sizeof(*to->v));
+}
+
+void
+calibration_keep_heads(struct calibration *c, const struct head_scores *h)
+{
+	head_scores_free(&c->heads);
+	c->heads = *h;
+}
+
+const struct head_scores *
+calibration_heads(const struct calibration *c, uint64_t model)
+{
+	return c->heads.v != NULL && model != 0 && c->heads.model == model ?
+	    &c->heads : NULL;
 }
 
 void

@@ -30,4 +30,19 @@ enum pare_rc calibration_get(struct session *s, const struct model *m,
 enum pare_rc calibration_check(const struct session *s, const char *what,
     struct pare_err *err);
 
+/* The importance of heads that was shown last, of a model. */
+struct head_scores {
+	uint64_t model;
+	enum score_kind kind;
+	int layers, width;
+	double *v;	/* (layers, width) by original number; NAN: not there */
+};
+void head_scores_free(struct head_scores *h);	/* not h itself */
+void head_scores_copy(struct head_scores *to, const struct head_scores *from);
+/* Keeps h, whose v it takes over. */
+void calibration_keep_heads(struct calibration *c, const struct head_scores *h);
+/* NULL: another model's, or none. */
+const struct head_scores *calibration_heads(const struct calibration *c,
+    uint64_t model);
+
 #endif

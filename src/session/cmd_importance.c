@@ -186,6 +186,26 @@ put_layers(const struct ranking *r, const struct model *m, json_t *doc)
 	json_object_set_new(doc, "by_layer", list);
 }
 
+/* For maps of heads. */
+static void
+keep_heads(struct session *s, const struct ranking *r)
+{
+	const struct model *m = session_model(s);
+	struct head_scores h = { .model = model_hash(m), .kind = r->kind,
+		.layers = m->nlayers };
+
+	for (int l = 0; l < m->nlayers; l++)
+		if (m->layer[l].heads_original > h.width)
+			h.width = m->layer[l].heads_original;
+	h.v = xcalloc((size_t)h.layers * (size_t)h.width + 1, sizeof(*h.v));
+	for (int i = 0; i < h.layers * h.width; i++)
+		h.v[i] = NAN;
+	for (int64_t i = 0; i < r->n; i++)
+		h.v[r->row[i].layer * h.width + r->row[i].index] =
+		    r->row[i].score;
+	calibration_keep_heads(s->calibration, &h);
+}
+
 static const char *const by_choices[] = { "magnitude", "activation",
 	"gradient", "fisher", "lrp", "wanda", "similarity", "random", NULL };
 static const char *const unit_choices[] = { "heads", "neurons", "sublayers",
@@ -280,6 +300,8 @@ run_importance(struct session *s, const struct arg_list *args, json_t *doc,
 		result_put_real(doc, "seconds", task_now() - start);
 		put_rows(&r, top->has ? top->i : r.unit == SCORE_NEURONS ? 20 :
 		    0, doc);
+		if (r.unit == SCORE_HEADS)
+			keep_heads(s, &r);
 		if (r.unit == SCORE_NEURONS)
 			put_layers(&r, session_model(s), doc);
 	}
@@ -304,7 +326,8 @@ const struct command command_importance = {
 	    "at the eval samples: data FILE role=calib. Samples without a "
 	    "label stand for what the model predicts. What was gathered is "
 	    "kept for the models looked at last. prune heads, neurons and "
-	    "layers take the same measures as by=.",
+	    "layers take the same measures as by=. On the full screen the map "
+	    "of heads is shaded by the one shown last (s).",
 	.examples = importance_examples,
 	.args = importance_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG,

@@ -24,11 +24,16 @@ enum op_flag {
 	OP_NEEDS_WEIGHTS = 4	/* cannot run on a config alone */
 };
 
+struct op_calib;	/* ops/score.h */
+
 struct op_input {
 	const struct model *model;
 	const struct arg_list *args;
 	uint64_t seed;
 	struct task *task;
+	/* What needs() asked for; NULL: nothing was gathered. An estimate does
+	 * without: it counts what goes, whichever it is. */
+	const struct op_calib *calib;
 };
 
 struct op {
@@ -45,6 +50,9 @@ struct op {
 	 */
 	enum pare_rc (*run)(const struct op_input *in, struct edit *e,
 	    struct str *note, struct pare_err *err);
+	/* What a line wants to know of the calib samples: enum op_need of
+	 * ops/score.h; NULL: never anything. */
+	unsigned (*needs)(const struct arg_list *args);
 };
 
 extern const struct op *const op_table[];	/* ends with NULL */

@@ -13,12 +13,12 @@
  * and an amount counts units; where layers share their attention, the same head
  * of all of them is one unit.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/repair.h"
 #include "ops/table.h"
 
 struct heads {
@@ -33,6 +33,7 @@ struct heads {
 	int64_t n, want, taken;
 	bool grouped;		/* some units are several heads */
 	int *left;		/* per layer: heads not dropped */
+	bool estimate;
 };
 
 static int
@@ -173,42 +174,27 @@ list_units(struct heads *j)
 	}
 }
 
-/* Adds the squares of each head of layer l into sum[kv_heads]. */
+/* Adds the scores of layer l to those of the units of its group. */
 static enum pare_rc
-head_squares(const struct layer *y, double *sum, struct pare_err *err)
-{
-	static const enum slot slots[] = { SLOT_Q_W, SLOT_K_W, SLOT_V_W,
-	    SLOT_O_W };
-	enum pare_rc rc = PARE_OK;
-
-	for (int i = 0; i < 4 && rc == PARE_OK; i++) {
-		const struct tensor *t = y->t[slots[i]];
-		int64_t n = slots[i] == SLOT_O_W ? t->cols : t->rows;
-		double *sq = mem_big_zero((size_t)n, sizeof *sq, err);
-
-		if (sq == NULL)
-			return PARE_ENOMEM;
-		rc = slots[i] == SLOT_O_W ? ops_squares(t, NULL, sq, err) :
-		    ops_squares(t, sq, NULL, err);
-		for (int64_t r = 0; r < n && rc == PARE_OK; r++)
-			sum[r / (n / y->kv_heads)] += sq[r];
-		free(sq);
-	}
-	return rc;
-}
-
-static enum pare_rc
-score_layer(struct heads *j, int l, struct pare_err *err)
+score_heads(struct heads *j, enum score_kind kind, int l, struct pare_err *err)
 {
 	const struct layer *y = &j->m->layer[l];
-	double sum[MODEL_HEADS_MAX] = { 0 }, mean = 0;
-	enum pare_rc rc = head_squares(y, sum, err);
+	double score[MODEL_HEADS_MAX];
+	int share = layer_share(y);
+	enum pare_rc rc = kind == SCORE_MAGNITUDE ?
+	    score_head_norms(y, score, err) : score_layer(kind, SCORE_HEADS,
+	    j->m, j->in->calib, 0, l, score, err);
 
-	for (int u = 0; u < y->kv_heads; u++)
-		mean += sqrt(sum[u]) / y->kv_heads;
-	for (int64_t i = 0; i < j->n; i++)
-		if (j->unit[i].layer == l && mean > 0)
-			j->unit[i].score = sqrt(sum[j->unit[i].index]) / mean;
+	for (int64_t i = 0; i < j->n && rc == PARE_OK; i++) {
+		struct ops_unit *u = &j->unit[i];
+
+		if (u->layer != j->group[l])
+			continue;
+		if (kind == SCORE_MAGNITUDE)
+			u->score = score[u->index];
+		for (int k = 0; k < share && kind != SCORE_MAGNITUDE; k++)
+			u->score += score[u->index * share + k];
+	}
 	return rc;
 }
 
@@ -216,18 +202,21 @@ static enum pare_rc
 rank_units(struct heads *j, struct pare_err *err)
 {
 	int n = j->m->nlayers;
+	enum score_kind kind;
+	enum pare_rc rc = score_kind_of(j->in, SCORE_HEADS, j->estimate,
+	    &kind, err);
 
-	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+	if (rc != PARE_OK)
+		return rc;
+	if (kind == SCORE_RANDOM) {
 		ops_units_shuffle(j->unit, j->n, j->in->seed);
 		return PARE_OK;
 	}
 	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
-		enum pare_rc rc;
-
 		if (!task_tick(j->in->task, l, n, "layers"))
 			return task_error(err);
-		if (j->group[l] == l &&
-		    (rc = score_layer(j, l, err)) != PARE_OK)
+		if (j->group[l] >= 0 && j->m->layer[l].heads > 0 &&
+		    (rc = score_heads(j, kind, l, err)) != PARE_OK)
 			return rc;
 	}
 	ops_units_rank(j->unit, j->n);
@@ -307,12 +296,45 @@ decide(struct heads *j, struct str *note, struct pare_err *err)
 	    take_named(j, note, err);
 }
 
+/* Fits the output matrices to the heads that stay. */
+static enum pare_rc
+mend(struct heads *j, struct edit *e, struct str *note, struct pare_err *err)
+{
+	struct repairs r = { .how = repair_of(j->in->args), .in = j->in,
+		.e = e, .slot = SLOT_O_W };
+	enum pare_rc rc = PARE_OK;
+
+	for (int l = 0; l < j->m->nlayers && rc == PARE_OK; l++) {
+		const struct layer *y = &j->m->layer[l];
+		int64_t *keep, n = 0;
+		int number[MODEL_HEADS_MAX];
+
+		if (j->group[l] != l || head_set_count(&j->drop[l]) == 0)
+			continue;
+		if (task_canceled(j->in->task))
+			return task_error(err);
+		present_heads(y, number);
+		keep = xcalloc((size_t)y->heads * (size_t)y->head_dim,
+		    sizeof *keep);
+		for (int i = 0; i < y->heads * y->head_dim; i++)
+			if (!head_set_has(&j->drop[l],
+			    number[i / y->head_dim]))
+				keep[n++] = i;
+		rc = repair_group(&r, j->group, l, keep, n, err);
+		free(keep);
+	}
+	if (rc == PARE_OK)
+		repair_note(&r, note);
+	return rc;
+}
+
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
 	size_t n = (size_t)in->model->nlayers;
-	struct heads j = { .in = in, .m = in->model };
+	struct heads j = { .in = in, .m = in->model,
+		.estimate = e->ctx.estimate };
 	enum pare_rc rc;
 
 	j.may = xcalloc(n, sizeof *j.may);
@@ -328,12 +350,21 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 			rc = edit_drop_heads(e, l, &j.drop[l], err);
 	}
 	if (rc == PARE_OK)
+		rc = mend(&j, e, note, err);
+	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	heads_free(&j);
 	return rc;
 }
 
-static const char *const by[] = { "magnitude", "random", NULL };
+static unsigned
+needs(const struct arg_list *args)
+{
+	return score_needs(args) | repair_needs(args, SLOT_O_W);
+}
+
+static const char *const by[] = { "magnitude", "random", "activation",
+    "gradient", "fisher", "lrp", "wanda", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
@@ -344,6 +375,10 @@ static const struct arg_spec args[] = {
 	    "them from" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "magnitude", .choices = by,
 	    .text = "which heads an amount takes first" },
+	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = repair_names,
+	    .text = "bias: what goes leaves its mean; refit: what stays is "
+	    "fitted to the old outputs by least squares" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -367,14 +402,18 @@ const struct op op_prune_heads = {
 	    "bias of the output matrix stays.\n"
 	    "With an amount, by=magnitude takes first the heads of the "
 	    "smallest L2 norm over these weights, relative to the mean norm in "
-	    "their layer; by=random draws them from the seed. The last head of "
-	    "a layer is never taken: prune attention does that. Where layers "
-	    "share their attention the same head goes in all of them and "
-	    "counts once.\n"
+	    "their layer; by=random draws them from the seed; the others rank "
+	    "them as `importance heads` does, on the calib samples. The last "
+	    "head of a layer is never taken: prune attention does that. Where "
+	    "layers share their attention the same head goes in all of them "
+	    "and counts once.\n"
 	    "Heads that share a KV head (Llama 3, Mistral, Qwen) go together: "
-	    "naming one takes its group, and an amount counts groups.",
+	    "naming one takes its group, and an amount counts groups.\n"
+	    "repair= needs calib samples and reports the error of the "
+	    "outputs, relative to their squares, without it and with it.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
-	.run = run
+	.run = run,
+	.needs = needs
 };

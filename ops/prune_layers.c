@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/score.h"
 #include "ops/table.h"
 
 /* "last 2": the number behind a keyword. */
@@ -61,8 +62,49 @@ mark_named(const struct op_input *in, bool *drop, struct pare_err *err)
 	return rc;
 }
 
+/* The `want` layers of the lowest scores. */
 static enum pare_rc
-mark_layers(const struct op_input *in, bool *drop, struct pare_err *err)
+mark_least(const struct op_input *in, bool estimate, int64_t want, bool *drop,
+    struct pare_err *err)
+{
+	int n = in->model->nlayers;
+	struct ops_unit *u = xcalloc((size_t)n, sizeof *u);
+	enum score_kind kind;
+	enum pare_rc rc = score_kind_of(in, SCORE_LAYERS, estimate, &kind,
+	    err);
+
+	for (int l = 0; l < n && rc == PARE_OK; l++) {
+		u[l].layer = l;
+		if (kind == SCORE_MAGNITUDE && !ops_has_weights(in->model))
+			continue;
+		rc = score_layer(kind, SCORE_LAYERS, in->model, in->calib,
+		    in->seed, l, &u[l].score, err);
+	}
+	if (rc == PARE_OK)
+		ops_units_rank(u, n);
+	for (int64_t i = 0; i < want && rc == PARE_OK; i++)
+		drop[u[i].layer] = true;
+	free(u);
+	return rc;
+}
+
+static enum pare_rc
+check_by(const struct op_input *in, bool least, struct pare_err *err)
+{
+	bool by = arg_get(in->args, "by")->has;
+
+	if (by == least)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, by ? "by: says which are the least, and the "
+	    "line names its layers" : "by: not given: by what are they the "
+	    "least");
+	return err_hint(err, "prune layers least 1 by=%s", by ?
+	    arg_choice(in->args, "by") : "similarity");
+}
+
+static enum pare_rc
+mark_layers(const struct op_input *in, bool estimate, bool *drop,
+    struct pare_err *err)
 {
 	const char *text = arg_text(in->args, "target"), *number;
 	int n = in->model->nlayers;
@@ -74,7 +116,14 @@ mark_layers(const struct op_input *in, bool *drop, struct pare_err *err)
 		    "the model has one layer, and one must stay");
 		return err_hint(err, "prune attention L0 or prune ffn L0");
 	}
-	if (keyword(text, "last", &number)) {
+	rc = check_by(in, keyword(text, "least", &number), err);
+	if (rc != PARE_OK)
+		return rc;
+	if (keyword(text, "least", &number)) {
+		rc = read_number("least", number, 1, n - 1, &k, err);
+		if (rc == PARE_OK)
+			rc = mark_least(in, estimate, k, drop, err);
+	} else if (keyword(text, "last", &number)) {
 		rc = read_number("last", number, 1, n - 1, &k, err);
 		for (int l = 0; l < n && rc == PARE_OK; l++)
 			drop[l] = l >= n - k;
@@ -114,7 +163,7 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 {
 	int n = in->model->nlayers;
 	bool *drop = xcalloc((size_t)n, sizeof *drop);
-	enum pare_rc rc = mark_layers(in, drop, err);
+	enum pare_rc rc = mark_layers(in, e->ctx.estimate, drop, err);
 
 	if (rc == PARE_OK)
 		rc = check_count(in, drop, err);
@@ -128,10 +177,17 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	return rc;
 }
 
+static const char *const by[] = { "magnitude", "random", "gradient", "fisher",
+    "lrp", "similarity", NULL };
+
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
 	    .flags = ARG_WORD | ARG_REPEAT | ARG_REQUIRED,
-	    .text = "layers (L3, L0-2), `last N`, or `every N`" },
+	    .text = "layers (L3, L0-2), `last N`, `every N`, or `least N`" },
+	{ .name = "by", .type = ARG_CHOICE, .choices = by,
+	    .text = "what `least` goes by" },
+	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
+	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
 };
 
@@ -139,6 +195,7 @@ static const char *const examples[] = {
 	"prune layers last 1",
 	"prune layers L0",
 	"prune layers every 2",
+	"prune layers least 1 by=random",
 	NULL
 };
 
@@ -146,14 +203,18 @@ const struct op op_prune_layers = {
 	.verb = "prune",
 	.method = "layers",
 	.title = "Prune layers",
-	.help = "Remove whole layers, named, the last ones, or every N-th.\n"
+	.help = "Remove whole layers: named, the last ones, every N-th, or the "
+	    "least important.\n"
 	    "Parameters, bytes, multiply-adds and time all shrink by the "
 	    "layer's share; later layers move down, so L4 is L3 after L3 went. "
 	    "`every 2` takes L1, L3, L5 and so on. One layer always stays.\n"
 	    "Where layers share their weights, bytes shrink only when the last "
-	    "layer that uses them goes; the time shrinks anyway.",
+	    "layer that uses them goes; the time shrinks anyway.\n"
+	    "`least 2 by=similarity` takes the layers of the lowest score, as "
+	    "`importance layers` ranks them on the calib samples.",
 	.examples = examples,
 	.args = args,
-	.flags = OP_STRUCTURAL,
-	.run = run
+	.flags = OP_STRUCTURAL | OP_RANDOM,
+	.run = run,
+	.needs = score_needs
 };

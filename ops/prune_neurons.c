@@ -9,12 +9,12 @@
  * positive factor moves from one side to the other, which a plain norm of the
  * two would.
  */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/repair.h"
 #include "ops/table.h"
 
 struct neurons {
@@ -27,6 +27,7 @@ struct neurons {
 	int64_t *left;		/* per layer: neurons not dropped */
 	struct ops_unit *unit;
 	int64_t n, taken, want;
+	bool estimate;
 };
 
 static void
@@ -85,24 +86,22 @@ list_units(struct neurons *j, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* Scores of the neurons of layer l into u[ffn]. */
+/* Adds the scores of the neurons of layer l to u[ffn]. */
 static enum pare_rc
-score_layer(const struct layer *y, struct ops_unit *u, struct pare_err *err)
+score_neurons(const struct neurons *j, enum score_kind kind, int l,
+    struct ops_unit *u, struct pare_err *err)
 {
-	double *in = mem_big_zero((size_t)y->ffn, 2 * sizeof *in, err);
-	double *out = in == NULL ? NULL : in + y->ffn;
+	int64_t ffn = j->m->layer[l].ffn;
+	double *score = mem_big((size_t)ffn, sizeof *score, err);
 	enum pare_rc rc;
 
-	if (in == NULL)
+	if (score == NULL)
 		return PARE_ENOMEM;
-	rc = ops_squares(y->t[SLOT_UP_W], in, NULL, err);
-	if (rc == PARE_OK && y->t[SLOT_GATE_W] != NULL)
-		rc = ops_squares(y->t[SLOT_GATE_W], in, NULL, err);
-	if (rc == PARE_OK)
-		rc = ops_squares(y->t[SLOT_DOWN_W], NULL, out, err);
-	for (int64_t i = 0; i < y->ffn && rc == PARE_OK; i++)
-		u[i].score = sqrt(in[i]) * sqrt(out[i]);
-	free(in);
+	rc = score_layer(kind, SCORE_NEURONS, j->m, j->in->calib, 0, l, score,
+	    err);
+	for (int64_t i = 0; i < ffn && rc == PARE_OK; i++)
+		u[i].score += score[i];
+	free(score);
 	return rc;
 }
 
@@ -111,20 +110,28 @@ static enum pare_rc
 rank_units(struct neurons *j, struct pare_err *err)
 {
 	int n = j->m->nlayers;
+	enum score_kind kind;
+	enum pare_rc rc = score_kind_of(j->in, SCORE_NEURONS, j->estimate,
+	    &kind, err);
 	int64_t at = 0;
 
-	if (strcmp(arg_choice(j->in->args, "by"), "random") == 0) {
+	if (rc != PARE_OK)
+		return rc;
+	if (kind == SCORE_RANDOM) {
 		ops_units_shuffle(j->unit, j->n, j->in->seed);
 		return PARE_OK;
 	}
 	for (int l = 0; l < n && ops_has_weights(j->m); l++) {
-		enum pare_rc rc;
-
 		if (!task_tick(j->in->task, l, n, "layers"))
 			return task_error(err);
 		if (j->group[l] != l)
 			continue;
-		rc = score_layer(&j->m->layer[l], &j->unit[at], err);
+		/* Layers that share their FFN are one; norms count once. */
+		for (int k = l; k < n && rc == PARE_OK; k++)
+			if (j->group[k] == l &&
+			    (k == l || kind != SCORE_MAGNITUDE))
+				rc = score_neurons(j, kind, k, &j->unit[at],
+				    err);
 		if (rc != PARE_OK)
 			return rc;
 		at += j->m->layer[l].ffn;
@@ -222,9 +229,11 @@ decide(struct neurons *j, struct str *note, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* Cuts layer l as the first layer of its group was decided. */
+/* Cuts layer l as the first layer of its group was decided; the first one
+ * repairs them all, after the last was cut. */
 static enum pare_rc
-cut_layer(const struct neurons *j, struct edit *e, int l, struct pare_err *err)
+cut_layer(const struct neurons *j, struct edit *e, int l, struct repairs *r,
+    struct pare_err *err)
 {
 	int g = j->group[l];
 	int64_t ffn = j->m->layer[l].ffn, n = 0, *keep;
@@ -238,7 +247,8 @@ cut_layer(const struct neurons *j, struct edit *e, int l, struct pare_err *err)
 	for (int64_t i = 0; i < ffn; i++)
 		if (!j->drop[g][i])
 			keep[n++] = i;
-	rc = edit_keep_neurons(e, l, keep, n, err);
+	rc = r == NULL ? edit_keep_neurons(e, l, keep, n, err) : g != l ?
+	    PARE_OK : repair_group(r, j->group, l, keep, n, err);
 	free(keep);
 	return rc;
 }
@@ -248,7 +258,10 @@ run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
 	size_t n = (size_t)in->model->nlayers;
-	struct neurons j = { .in = in, .m = in->model };
+	struct neurons j = { .in = in, .m = in->model,
+		.estimate = e->ctx.estimate };
+	struct repairs r = { .how = repair_of(in->args), .in = in, .e = e,
+		.slot = SLOT_DOWN_W };
 	enum pare_rc rc;
 
 	j.pick = xcalloc(n, sizeof *j.pick);
@@ -260,15 +273,27 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 		if (!task_tick(in->task, l, (double)n, "layers"))
 			rc = task_error(err);
 		else
-			rc = cut_layer(&j, e, l, err);
+			rc = cut_layer(&j, e, l, NULL, err);
 	}
+	for (int l = 0; l < (int)n && rc == PARE_OK; l++)
+		rc = task_canceled(in->task) ? task_error(err) :
+		    cut_layer(&j, e, l, &r, err);
+	if (rc == PARE_OK)
+		repair_note(&r, note);
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	neurons_free(&j);
 	return rc;
 }
 
-static const char *const by[] = { "magnitude", "random", NULL };
+static unsigned
+needs(const struct arg_list *args)
+{
+	return score_needs(args) | repair_needs(args, SLOT_DOWN_W);
+}
+
+static const char *const by[] = { "magnitude", "random", "activation",
+    "gradient", "fisher", "lrp", "wanda", NULL };
 static const char *const scope[] = { "layer", "global", NULL };
 
 static const struct arg_spec args[] = {
@@ -285,6 +310,10 @@ static const struct arg_spec args[] = {
 	{ .name = "round", .type = ARG_INT, .min = 1, .max = 65536,
 	    .dflt = "1", .unit = "neurons",
 	    .text = "each layer keeps a multiple of it" },
+	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = repair_names,
+	    .text = "bias: what goes leaves its mean; refit: what stays is "
+	    "fitted to the old outputs by least squares" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -308,15 +337,20 @@ const struct op op_prune_neurons = {
 	    "and a column of the down matrix; all go, so parameters, bytes and "
 	    "multiply-adds shrink. The bias of the down matrix stays.\n"
 	    "by=magnitude takes first the smallest product of the norms of the "
-	    "row and the column; by=random draws from the seed. scope=layer "
+	    "row and the column; by=random draws from the seed; the others "
+	    "rank them as `importance neurons` does, on the calib samples. "
+	    "scope=layer "
 	    "takes the amount from each layer; scope=global takes it where the "
 	    "smallest are, so layers end up of unlike width. One neuron always "
 	    "stays: prune ffn removes the rest. Layers that share their FFN "
 	    "count once and are cut alike. round=N keeps a multiple of N "
 	    "neurons in each layer, rounding up, so that groups of N still "
-	    "divide its matrices when they are quantized.",
+	    "divide its matrices when they are quantized. repair= needs "
+	    "calib samples and reports the error of the outputs, relative "
+	    "to their squares, without it and with it.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
-	.run = run
+	.run = run,
+	.needs = needs
 };

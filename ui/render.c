@@ -31,6 +31,8 @@ const struct renderer render_table[] = {
 	{ "generate", render_generate },
 	{ "compare", render_compare },
 	{ "expect", render_expect },
+	{ "importance", render_importance },
+	{ "sweep", render_sweep },
 	{ "save", render_save },
 	{ "export", render_export },
 	{ "recipe", render_recipe },

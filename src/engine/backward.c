@@ -208,15 +208,18 @@ linear_back(const struct tape *t, int layer, enum slot w, enum slot b,
 	if (grads_of(t, layer, b))
 		elem_sum_rows(grads_of(t, layer, b), dy, n, a->rows);
 	if (!k->b) {
-		add_outer(dy, x, a->rows, a->cols, n, a->g);
+		if (a->g)
+			add_outer(dy, x, a->rows, a->cols, n, a->g);
 		if (dx)
 			times(dy, a->w, n, a->cols, a->rows, add, dx);
 		return;
 	}
 	times_transposed(x, k->b->w, n, a->cols, k->b->cols, t->low);
-	add_outer(dy, t->low, a->rows, a->cols, n, a->g);
+	if (a->g)
+		add_outer(dy, t->low, a->rows, a->cols, n, a->g);
 	times(dy, a->w, n, a->cols, a->rows, false, t->low2);
-	add_outer(t->low2, x, k->b->rows, k->b->cols, n, k->b->g);
+	if (k->b->g)
+		add_outer(t->low2, x, k->b->rows, k->b->cols, n, k->b->g);
 	if (dx)
 		times(t->low2, k->b->w, n, k->b->cols, a->cols, add, dx);
 }
@@ -246,8 +249,48 @@ norm_of(const struct tape *t, int layer, enum slot w, enum slot b,
 		.w = gain_of(t, layer, w),
 		.b = b < SLOT_COUNT ? weights_of(t, layer, b) : NULL,
 		.eps = (float)t->m->hp.norm_eps,
-		.rms = flag(t, ARCH_RMS_NORM), .mean = mean, .rstd = rstd
+		.rms = flag(t, ARCH_RMS_NORM), .mean = mean, .rstd = rstd,
+		.frozen = t->l->watch && t->l->watch->relevance
 	};
+}
+
+/* ==== watching ==== */
+
+static bool
+wants_relevance(const struct tape *t)
+{
+	return t->l->watch && t->l->watch->relevance;
+}
+
+static void
+show(const struct tape *t, int l, enum learner_place place, const float *x,
+    const float *minus, const float *dx, int64_t cols)
+{
+	const struct learner_watch *w = t->l->watch;
+
+	if (w)
+		w->see(w->ctx, l, place, x, minus, dx, cols);
+}
+
+/* d *= f(x) / x, which near 0 is what it tends to. */
+static void
+act_relevance(float *d, const float *x, enum act_kind act, int64_t n)
+{
+	const float tiny = 1e-4f, limit = act_apply(act, tiny) / tiny;
+
+	for (int64_t i = 0; i < n; i++)
+		d[i] *= fabsf(x[i]) < tiny ? limit :
+		    act_apply(act, x[i]) / x[i];
+}
+
+static void
+act_back(const struct tape *t, float *d, const float *x, enum act_kind act,
+    int64_t n)
+{
+	if (wants_relevance(t))
+		act_relevance(d, x, act, n);
+	else
+		elem_act_back(d, x, act, n);
 }
 
 /* Back through the norm n, whose input was x: d becomes the gradient of x. */
@@ -539,6 +582,7 @@ attention_part_back(struct tape *t, int l)
 		    t->tokens, h);
 	if (t->m->layer[l].heads == 0)
 		return;
+	show(t, l, LEARNER_ATTENTION, y->asum, y->in, t->d, h);
 	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
 	elem_drop(t->d2, t->tokens, h, &drop);
 	if (y->araw)
@@ -546,10 +590,15 @@ attention_part_back(struct tape *t, int l)
 		    t->d2, t->tokens, h);
 	linear_back(t, l, SLOT_O_W, SLOT_O_B, y->ctx, t->d2, t->tokens, dctx,
 	    false);
+	show(t, l, LEARNER_CONTEXT, y->ctx, NULL, dctx,
+	    (int64_t)a.a.heads * a.a.dim);
 	attention_back(&a, dctx, dq, dk, dv);
-	meet_back(t, l, in, false, dq, dx, !y->ain);
-	meet_back(t, l, in, true, dk, dx, true);
-	linear_back(t, l, SLOT_V_W, SLOT_V_B, in, dv, t->tokens, dx, true);
+	if (!wants_relevance(t)) {
+		meet_back(t, l, in, false, dq, dx, !y->ain);
+		meet_back(t, l, in, true, dk, dx, true);
+	}
+	linear_back(t, l, SLOT_V_W, SLOT_V_B, in, dv, t->tokens, dx,
+	    !y->ain || !wants_relevance(t));
 	if (!y->ain)
 		return;
 	norm_back(t, &n, l, SLOT_ANORM_W, SLOT_ANORM_B, y->in, dx, t->tokens,
@@ -587,7 +636,7 @@ widen_back(const struct tape *t, int l, const float *in, float *d, float *dx,
 	float *dgate = t->t2;
 
 	if (!y->gate) {
-		elem_act_back(d, y->pre, t->m->hp.act, t->tokens * w);
+		act_back(t, d, y->pre, t->m->hp.act, t->tokens * w);
 		linear_back(t, l, SLOT_UP_W, SLOT_UP_B, in, d, t->tokens, dx,
 		    add);
 		return;
@@ -595,6 +644,9 @@ widen_back(const struct tape *t, int l, const float *in, float *d, float *dx,
 	memcpy(dgate, d, (size_t)(t->tokens * w) * sizeof(*d));
 	elem_mul(d, y->gact, t->tokens, w);
 	linear_back(t, l, SLOT_UP_W, SLOT_UP_B, in, d, t->tokens, dx, add);
+	/* Of a product, relevance goes to the part that is linear. */
+	if (wants_relevance(t))
+		return;
 	elem_mul(dgate, y->pre, t->tokens, w);
 	elem_act_back(dgate, y->gate, t->m->hp.act, t->tokens * w);
 	linear_back(t, l, SLOT_GATE_W, SLOT_GATE_B, in, dgate, t->tokens, dx,
@@ -638,11 +690,13 @@ ffn_back(struct tape *t, int l)
 	const int64_t h = t->hidden;
 	float *dx = y->fin ? t->d2 : t->d;
 
+	show(t, l, LEARNER_LAYER, y->out, y->in, t->d, h);
 	if (!y->fin)
 		norm_back(t, &n, l, SLOT_FNORM_W, SLOT_FNORM_B, y->fsum, t->d,
 		    t->tokens, h);
 	if (t->m->layer[l].ffn == 0)
 		return;
+	show(t, l, LEARNER_FFN, y->fsum, y->mid, t->d, h);
 	memcpy(t->d2, t->d, (size_t)(t->tokens * h) * sizeof(*t->d));
 	elem_drop(t->d2, t->tokens, h, &drop);
 	if (y->fraw)
@@ -650,6 +704,8 @@ ffn_back(struct tape *t, int l)
 		    t->d2, t->tokens, h);
 	linear_back(t, l, SLOT_DOWN_W, SLOT_DOWN_B, y->act, t->d2, t->tokens,
 	    t->t1, false);
+	show(t, l, LEARNER_NEURONS, y->act, NULL, t->t1,
+	    t->m->layer[l].ffn);
 	widen_back(t, l, y->fin ? y->fin : y->mid, t->t1, dx, !y->fin);
 	if (!y->fin)
 		return;
@@ -735,14 +791,14 @@ head_back(struct tape *t)
 		    grads_of(t, 0, SLOT_HNORM_W),
 		    grads_of(t, 0, SLOT_HNORM_B), t->nseq, width);
 	if (mid) {
-		elem_act_back(d, t->dense_pre, t->m->hp.head_act,
+		act_back(t, d, t->dense_pre, t->m->hp.head_act,
 		    t->nseq * width);
 		linear_back(t, 0, SLOT_HDENSE_W, SLOT_HDENSE_B, pooled, d,
 		    t->nseq, t->t2, false);
 		d = t->t2;
 	}
 	if (pool) {
-		elem_act_back(d, t->pool_pre, ACT_TANH, t->nseq * h);
+		act_back(t, d, t->pool_pre, ACT_TANH, t->nseq * h);
 		linear_back(t, 0, SLOT_POOL_W, SLOT_POOL_B, t->first, d,
 		    t->nseq, t->t3, false);
 		d = t->t3;
@@ -773,6 +829,38 @@ cross_entropy(float *z, int64_t classes, int label, double smoothing,
 		z[c] = (float)((exp(log_p) - target) / (double)n);
 	}
 	return loss;
+}
+
+static int
+top_class(const float *z, int64_t classes)
+{
+	int top = 0;
+
+	for (int c = 1; c < classes; c++)
+		top = z[c] > z[top] ? c : top;
+	return top;
+}
+
+/* Of one sample: the logit to be explained, and 1 there for its gradient. */
+static double
+explained(float *z, int64_t classes)
+{
+	int top = top_class(z, classes);
+	double value = z[top];
+
+	memset(z, 0, (size_t)classes * sizeof(*z));
+	z[top] = 1.0f;
+	return value;
+}
+
+/* The class to learn; the one that is predicted where it is not known. */
+static int
+class_of(const struct train_data *d, int64_t sample, const float *z,
+    int64_t classes)
+{
+	int label = d->label[sample];
+
+	return label < 0 ? top_class(z, classes) : label;
 }
 
 /* ==== the teacher ==== */
@@ -841,7 +929,12 @@ loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
 	for (int s = 0; s < t->nseq; s++) {
 		float *z = t->logits + s * classes;
 
-		if (t->m->hp.head == HEAD_REGRESS) {
+		if (wants_relevance(t) || (t->l->watch &&
+		    t->m->hp.head == HEAD_REGRESS &&
+		    isnan(d->score[sample[s]]))) {
+			loss += explained(z, classes);
+			z[top_class(z, classes)] /= (float)t->nseq;
+		} else if (t->m->hp.head == HEAD_REGRESS) {
 			double e = (double)z[0] - d->score[sample[s]];
 
 			loss += e * e;
@@ -849,7 +942,8 @@ loss_of(struct tape *t, const struct train_data *d, const int64_t *sample)
 		} else {
 			memcpy(z + t->nseq * classes, z,
 			    (size_t)classes * sizeof(*z));
-			one = cross_entropy(z, classes, d->label[sample[s]],
+			one = cross_entropy(z, classes,
+			    class_of(d, sample[s], z, classes),
 			    t->l->smoothing, t->nseq);
 			loss += !t->soft ? one : mix_soft(t->l, one, z,
 			    z + t->nseq * classes, t->soft + s * classes,
@@ -929,6 +1023,11 @@ token_row(void *arg, int64_t i, int thread)
 		return;
 	}
 	cap_row(z, r->classes, cap);
+	if (wants_relevance(t)) {
+		t->row_loss[i] = explained(z, r->classes);
+		z[top_class(z, r->classes)] /= (float)t->targets;
+		return;
+	}
 	if (cap > 0.0f || t->soft)
 		memcpy(kept, z, bytes);
 	t->row_loss[i] = t->l->smoothing > 0 ?
@@ -1267,7 +1366,8 @@ learner_run(struct learner *l, const struct train_data *d,
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
-	embed_back(&t);
+	if (!l->watch)
+		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);
 out:

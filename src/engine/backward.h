@@ -23,6 +23,28 @@ struct link {
 	struct param *a, *b;	/* a NULL: empty slot; b NULL: a full matrix */
 };
 
+/* Places whose gradient can be watched: what gates could stand on. */
+enum learner_place {
+	LEARNER_CONTEXT,	/* of the heads, before the output matrix */
+	LEARNER_NEURONS,	/* before the down matrix */
+	LEARNER_ATTENTION, LEARNER_FFN,	/* what a sub-layer adds to the stream */
+	LEARNER_LAYER,		/* what a whole layer changes of it */
+	LEARNER_PLACES
+};
+
+/* Looks on as gradients come by. The value there is x - minus (minus may be
+ * NULL), dx the gradient of the batch's mean loss; (tokens, cols) all. */
+struct learner_watch {
+	void (*see)(void *ctx, int layer, enum learner_place place,
+	    const float *x, const float *minus, const float *dx, int64_t cols);
+	void *ctx;
+	/* Instead of the loss, each sample's logit of the class it predicts (of
+	 * a score the score itself), and instead of gradients relevance: norms'
+	 * deviations and attention probabilities are constants, activations
+	 * pass on f(x) / x. */
+	bool relevance;
+};
+
 struct learner {
 	const struct model *m;
 	const struct link *link;	/* by learner_link() */
@@ -34,17 +56,25 @@ struct learner {
 	struct engine *engine;		/* that runs it */
 	float share, temperature;
 	struct task *task;	/* asked between layers */
+	/* NULL: training. Then params have no g, and the way back ends at the
+	 * first layer. */
+	const struct learner_watch *watch;
 };
 
 const struct link *learner_link(const struct learner *l, int layer,
     enum slot s);
+
+/* Whether the passes can run m. */
+enum pare_rc learner_supports(const struct model *m, struct pare_err *err);
 
 /* Checks samples [0, n) of d against the model. */
 enum pare_rc learner_check(const struct model *m, const struct train_data *d,
     struct pare_err *err);
 
 /* Adds the gradients of the mean loss over n samples (of a language model: over
- * their tokens) to those of the params. */
+ * their tokens) to those of the params. When it is watched, a label below 0 or a
+ * score that is no number stands for what the model itself says (the gradient is
+ * then that of the score). */
 enum pare_rc learner_run(struct learner *l, const struct train_data *d,
     const int64_t *sample, int n, double *loss, struct pare_err *err);
 

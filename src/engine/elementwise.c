@@ -136,6 +136,21 @@ elem_norm(float *out, const float *x, const float *y, const float *bias,
 	return each_row(&r, norm_row);
 }
 
+/* dx = rstd (w dy - mean(w dy)); without the mean for RMS. */
+static void
+frozen_back(float *dx, const float *dy, const struct elem_norm *n, int64_t row,
+    int64_t cols)
+{
+	double sum = 0;
+	float mean;
+
+	for (int64_t c = 0; c < cols; c++)
+		sum += (double)n->w[c] * dy[c];
+	mean = n->rms ? 0.0f : (float)(sum / (double)cols);
+	for (int64_t c = 0; c < cols; c++)
+		dx[c] = n->rstd[row] * (n->w[c] * dy[c] - mean);
+}
+
 void
 elem_norm_back(float *dx, const float *dy, const float *x,
     const struct elem_norm *n, float *dw, float *db, int64_t rows,
@@ -144,13 +159,17 @@ elem_norm_back(float *dx, const float *dy, const float *x,
 	const int64_t step = 64;
 
 #pragma omp parallel for schedule(static) num_threads(threads_for(rows * cols))
-	for (int64_t c = 0; c < cols; c += step)
+	for (int64_t c = 0; c < (dw ? cols : 0); c += step)
 		lanes()->norm_back_columns(dw + c, db ? db + c : NULL, dy + c,
 		    x + c, n, rows, cols, cols - c < step ? cols - c : step);
 #pragma omp parallel for schedule(static) num_threads(threads_for(rows * cols))
-	for (int64_t r = 0; r < rows; r++)
-		lanes()->norm_back(dx + r * cols, dy + r * cols, x + r * cols,
-		    n, r, cols);
+	for (int64_t r = 0; r < rows; r++) {
+		if (n->frozen)
+			frozen_back(dx + r * cols, dy + r * cols, n, r, cols);
+		else
+			lanes()->norm_back(dx + r * cols, dy + r * cols,
+			    x + r * cols, n, r, cols);
+	}
 }
 
 static void

@@ -32,6 +32,7 @@ struct elem_norm {
 	const float *w, *b;	/* cols; b may be NULL */
 	float eps;
 	bool rms;		/* no mean is taken away */
+	bool frozen;		/* on the way back rstd counts as a constant */
 	float *mean, *rstd;
 };
 
@@ -40,7 +41,8 @@ struct elem_norm {
 bool elem_norm(float *out, const float *x, const float *y, const float *bias,
     const struct elem_norm *n, int64_t rows, int64_t cols);
 /* Gradient of the input, into dx (may be dy), from the input x of the norm and
- * what elem_norm() left in mean and rstd; adds to dw and db (db may be NULL). */
+ * what elem_norm() left in mean and rstd; adds to dw and db (both, or db alone,
+ * may be NULL). */
 void elem_norm_back(float *dx, const float *dy, const float *x,
     const struct elem_norm *n, float *dw, float *db, int64_t rows,
     int64_t cols);

@@ -29,6 +29,27 @@ struct engine_mask {
 	const uint8_t *drop_attention, *drop_ffn, *drop_layer;	/* per layer */
 };
 
+/* Where a pass can be watched. */
+enum engine_place {
+	/* What the products of a layer see: keys and values (queries too, where
+	 * the layer is not the one that narrows), output, up and gate, down. */
+	ENGINE_SEES_QKV, ENGINE_SEES_OUTPUT, ENGINE_SEES_FFN,
+	ENGINE_SEES_DOWN,
+	/* The stream (rows, hidden) around a sub-layer and what closes it: a
+	 * BEFORE comes right before its AFTER. */
+	ENGINE_BEFORE_ATTENTION, ENGINE_AFTER_ATTENTION,
+	ENGINE_BEFORE_FFN, ENGINE_AFTER_FFN,
+	ENGINE_PLACES
+};
+
+/* Is shown rows as they come by, a block at a time, those of one layer in order;
+ * in the thread of engine_forward(). They are not to be changed. */
+struct engine_watch {
+	void (*see)(void *ctx, int layer, enum engine_place place,
+	    const float *x, int64_t rows, int64_t cols);
+	void *ctx;
+};
+
 struct forward {
 	/* What to compute, set by the caller. Outputs are the caller's. */
 	float *logits;		/* CLASSIFY, REGRESS: (nseq, labels);
@@ -61,6 +82,7 @@ struct forward {
 	 * hidden) to when the pass comes by; NULL, or NULL entries: not. */
 	float *const *keep;
 	struct engine_times *times;	/* added to; NULL: not measured */
+	const struct engine_watch *watch;	/* NULL: nobody looks on */
 
 	/* The batch is one sequence that goes on where the cache ends; when the
 	 * pass succeeds the cache has its tokens too, else it is as before (or,

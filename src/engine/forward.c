@@ -69,6 +69,16 @@ charge_layer(struct pass *p, int l, enum engine_part part)
 		charge(p, &p->f->times->layer[l][part]);
 }
 
+static void
+show(const struct pass *p, int l, enum engine_place place, const float *x,
+    int64_t rows, int64_t cols)
+{
+	const struct engine_watch *w = p->f->watch;
+
+	if (w)
+		w->see(w->ctx, l, place, x, rows, cols);
+}
+
 /* ==== products ==== */
 
 /* y = act(x W^T + bias) for the slots of a set, which share x. */
@@ -118,7 +128,7 @@ gather_one(const struct pass *p, const float *x, int first, int end,
 /* The end of a sub-layer: y plus the residual x, in place. NULL y: a sub-layer
  * that was removed. */
 static bool
-close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
+add_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
     const float *bias, int64_t rows)
 {
 	struct elem_norm n;
@@ -140,6 +150,20 @@ close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
 	    pass_norm(p, l, SLOT_ANORM_W, SLOT_ANORM_B);
 	fine = elem_norm(x, x, y, y ? bias : NULL, &n, rows, p->hidden);
 	charge_layer(p, l, ENGINE_NORM);
+	return fine;
+}
+
+static bool
+close_sublayer(struct pass *p, int l, bool ffn, float *x, const float *y,
+    const float *bias, int64_t rows)
+{
+	bool fine;
+
+	show(p, l, ffn ? ENGINE_BEFORE_FFN : ENGINE_BEFORE_ATTENTION, x, rows,
+	    p->hidden);
+	fine = add_sublayer(p, l, ffn, x, y, bias, rows);
+	show(p, l, ffn ? ENGINE_AFTER_FFN : ENGINE_AFTER_ATTENTION, x, rows,
+	    p->hidden);
 	return fine;
 }
 
@@ -331,6 +355,7 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		a.want_seq = f->attention_seq - first;
 		a.want_head = head_index(y, f->attention_head);
 	}
+	show(p, l, ENGINE_SEES_QKV, in, n, p->hidden);
 	maps(p, l, set, q_in == in ? 3 : 2, in, n);
 	if (q_in != in)
 		maps(p, l, set + 2, 1, q_in, queries);
@@ -340,6 +365,7 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		use_cache(p, l, &a);
 	attention_run(&a);
 	mask_heads(p, l, ctx, queries);
+	show(p, l, ENGINE_SEES_OUTPUT, ctx, queries, qw);
 	kernel_matmul(pass_slot(p, l, SLOT_O_W), ctx, queries, p->y, false,
 	    p->scratch);
 }
@@ -420,10 +446,12 @@ ffn_block(struct pass *p, int l, float *x, int64_t rows)
 		charge_layer(p, l, ENGINE_NORM);
 		in = p->in;
 	}
+	show(p, l, ENGINE_SEES_FFN, in, rows, p->hidden);
 	maps(p, l, set, gated ? 2 : 1, in, rows);
 	if (gated)
 		elem_mul(h, gate, rows, w);
 	mask_neurons(p, l, h, rows);
+	show(p, l, ENGINE_SEES_DOWN, h, rows, w);
 	kernel_matmul(pass_slot(p, l, SLOT_DOWN_W), h, rows, p->y, false,
 	    p->scratch);
 	return close_sublayer(p, l, true, x, p->y,

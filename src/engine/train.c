@@ -54,8 +54,8 @@ link_of(const struct trainer *t, struct slot_ref ref)
 
 /* ==== what can be trained ==== */
 
-static enum pare_rc
-check_model(const struct model *m, struct pare_err *err)
+enum pare_rc
+learner_supports(const struct model *m, struct pare_err *err)
 {
 	enum pare_rc rc;
 
@@ -280,7 +280,7 @@ trainer_new(const struct model *m, const struct train_options *o,
 	struct trainer *t;
 
 	if (check_options(o, err) != PARE_OK ||
-	    check_model(m, err) != PARE_OK ||
+	    learner_supports(m, err) != PARE_OK ||
 	    check_teacher(m, o, err) != PARE_OK)
 		return NULL;
 	t = xcalloc(1, sizeof(*t));

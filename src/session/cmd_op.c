@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "measure/calibrate.h"
+#include "session/calibration.h"
 #include "session/work.h"
 
 static void
@@ -33,8 +35,34 @@ draws(const struct op *op, const struct arg_list *args)
 		return false;
 	for (int i = 0; i < args->n; i++)
 		if (strcmp(args->spec[i].name, "by") == 0)
-			return strcmp(arg_choice(args, "by"), "random") == 0;
+			return arg_get(args, "by")->has &&
+			    strcmp(arg_choice(args, "by"), "random") == 0;
 	return true;
+}
+
+/* What the line wants of the calib samples. A dry run does without where there
+ * are none. */
+static enum pare_rc
+gather(struct session *s, const struct op *op, const struct arg_list *args,
+    struct op_calib *c, const struct op_calib **out, struct notes *notes,
+    struct task *task, struct pare_err *err)
+{
+	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
+	char *what;
+	enum pare_rc rc;
+
+	*out = NULL;
+	if (needs == 0 || session_model(s)->ghost ||
+	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
+		return PARE_OK;
+	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
+	    op->method != NULL ? op->method : "");
+	rc = calibration_get(s, session_model(s), needs, CALIBRATE_SAMPLES,
+	    what, c, notes, task, err);
+	free(what);
+	if (rc == PARE_OK)
+		*out = c;
+	return rc;
 }
 
 /* A line that draws nothing gets the same seed whatever is set, so that it alone
@@ -51,10 +79,14 @@ cmd_op_run(struct session *s, const struct op *op,
 	};
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
+	struct op_calib calib;
 	struct op_result r;
 	enum pare_rc rc;
 	char *line;
 
+	rc = gather(s, op, args, &calib, &in.calib, notes, task, err);
+	if (rc != PARE_OK)
+		return rc;
 	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
 	    op_apply(op, &in, seq, &r, err);
 	if (rc != PARE_OK)

@@ -689,3 +689,18 @@ memory_keep_decode(struct memory *m, const struct latency_key *k,
 	kept->key = *k;
 	kept->value = *v;
 }
+
+/* ---- other bytes ---- */
+
+void *
+memory_load(struct memory *m, uint64_t key, size_t *n)
+{
+	return m->alone ? NULL : store_get(m->store, key, n);
+}
+
+void
+memory_save(struct memory *m, uint64_t key, const void *data, size_t n)
+{
+	if (n <= STORE_ONE)
+		store_put(m->store, key, data, n);
+}

@@ -65,4 +65,9 @@ const struct latency_parts *memory_parts(const struct memory *m,
 const struct latency_parts *memory_parts_of(const struct memory *m,
     uint64_t model);
 
+/* Bytes of another kind that outlive the sitting, under a key that tells all
+ * they hang on; whoever reads them checks them. malloc'ed; NULL: none. */
+void *memory_load(struct memory *m, uint64_t key, size_t *n);
+void memory_save(struct memory *m, uint64_t key, const void *data, size_t n);
+
 #endif

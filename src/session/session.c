@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "session/calibration.h"
 #include "session/work.h"
 
 void (*session_on_result)(const struct result *r, void *ctx);
@@ -35,6 +36,7 @@ session_new(void)
 	s->memory = memory_new();
 	s->engine = engine_new();
 	s->evaluator = evaluator_new();
+	s->calibration = calibration_new();
 	s->began_bytes = work_resident_bytes();
 	err_set(&s->tokenizer_why, PARE_EUSER, "no model is open");
 	return s;
@@ -56,6 +58,7 @@ session_free(struct session *s)
 	memory_free(s->memory);
 	engine_free(s->engine);
 	evaluator_free(s->evaluator);
+	calibration_free(s->calibration);
 	free(s->record);
 	free(s);
 }

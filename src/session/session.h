@@ -27,6 +27,7 @@ enum data_role { ROLE_EVAL, ROLE_CALIB, ROLE_COUNT };
 struct settings;	/* session/settings.h */
 struct memory;		/* remembered results by model hash */
 struct journal;
+struct calibration;	/* session/calibration.h */
 
 /* Where a sample set came from, so that it can be read again for another model.
  * path NULL: none was asked for. All owned. */
@@ -46,6 +47,7 @@ struct session {
 	struct journal *journal;	/* NULL: not kept */
 	struct engine *engine;	/* of predict */
 	struct evaluator *evaluator;
+	struct calibration *calibration;
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */

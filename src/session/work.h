@@ -104,6 +104,7 @@ extern const struct command command_undo, command_redo, command_history,
 extern const struct command command_eval, command_compare, command_expect;
 extern const struct command command_latency, command_predict,
     command_generate;
+extern const struct command command_importance, command_sweep;
 extern const struct command command_save, command_recipe, command_source,
     command_resume, command_export;
 extern const struct command command_recover;

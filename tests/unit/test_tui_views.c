@@ -448,6 +448,23 @@ test_toggle_refuses(void **state)
 }
 
 /* Cursor, selection and toggle through the keys of the view. */
+/* Shaded by the importance that was shown last, of this model alone. */
+static void
+test_heads_importance(void **state)
+{
+	app_push(app, VIEW_HEADS);
+	type_line("importance heads by=random seed=3");
+	app_push(app, VIEW_HEADS);
+	expect_drawn(view_heads.draw, ", random 0.");
+	app_key(app, 's');
+	app_key(app, 's');
+	expect_drawn(view_heads.draw, "importance, as `importance heads`");
+	type_line("prune heads L1.h1");
+	type_line("importance heads by=random seed=3");
+	type_line("undo");
+	assert_null(app->snap.heads.v);
+}
+
 static void
 test_heads_keys(void **state)
 {
@@ -717,6 +734,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_toggle_parts, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_toggle_refuses, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_heads_importance, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_heads_keys, setup,
 		    teardown),

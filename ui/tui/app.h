@@ -14,6 +14,7 @@
 #include "measure/evaluate.h"
 #include "measure/latency.h"
 #include "model/account.h"
+#include "session/calibration.h"
 #include "session/session.h"
 #include "ui/look.h"
 #include "ui/tui/cell.h"
@@ -72,6 +73,8 @@ struct snapshot {
 	/* What the parts of the current state took in the latency measured
 	 * last, owned; NULL: none was. */
 	struct latency_parts *parts;
+	/* The importance of its heads shown last, owned; v NULL: none was. */
+	struct head_scores heads;
 	/* Current against original, where both were evaluated. */
 	bool compared;
 	struct comparison comparison;

@@ -42,6 +42,7 @@ snapshot_free(struct snapshot *s)
 	free(s->state);
 	free(s->data_path);
 	free(s->parts);
+	head_scores_free(&s->heads);
 	memset(s, 0, sizeof(*s));
 	s->partial.state = -1;
 }
@@ -89,6 +90,17 @@ take_parts(struct snapshot *snap, const struct session *s)
 	free(snap->parts);
 	snap->parts = hash == 0 ? NULL :
 	    latency_parts_copy(memory_parts_of(s->memory, hash));
+}
+
+static void
+take_heads(struct snapshot *snap, const struct session *s)
+{
+	const struct head_scores *h = calibration_heads(s->calibration,
+	    atomic_load(&session_model(s)->hash));
+
+	head_scores_free(&snap->heads);
+	if (h != NULL)
+		head_scores_copy(&snap->heads, h);
 }
 
 static void
@@ -191,6 +203,7 @@ snapshot_take(struct app *app)
 		return;
 	take_states(snap, s);
 	take_parts(snap, s);
+	take_heads(snap, s);
 	take_data(snap, s);
 	snap->open = true;
 	snap->ghost = m->ghost;

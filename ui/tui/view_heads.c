@@ -9,10 +9,11 @@
 #include "ui/tui/map_view.h"
 #include "ui/tui/score.h"
 
-enum shade { SHADE_RELATIVE, SHADE_NORM };
+enum shade { SHADE_RELATIVE, SHADE_NORM, SHADE_IMPORTANCE };
 static const char *const shades[] = {
 	"L2 norm of a head, against its layer's mean",
 	"L2 norm of a head",
+	"importance, as `importance heads` showed it last",
 	NULL
 };
 
@@ -66,11 +67,24 @@ column_of(const struct target *t)
 	return t->kind == TARGET_HEAD ? t->head : -1;
 }
 
+/* NAN: not shown of this model yet, or no such head. */
+static double
+importance(const struct app *app, int layer, int head)
+{
+	const struct head_scores *h = &app->snap.heads;
+
+	return h->v != NULL && layer < h->layers && head < h->width ?
+	    h->v[layer * h->width + head] : NAN;
+}
+
 static double
 value(const struct app *app, int shade, int layer, int column)
 {
-	double v[MODEL_HEADS_MAX];
-	double mean = scores_heads(scores_of(app), app_model(app), layer, v);
+	double v[MODEL_HEADS_MAX], mean;
+
+	if (shade == SHADE_IMPORTANCE)
+		return importance(app, layer, column);
+	mean = scores_heads(scores_of(app), app_model(app), layer, v);
 
 	if (shade == SHADE_NORM)
 		return v[column];
@@ -105,6 +119,11 @@ say(const struct app *app, const struct target *t, struct str *out)
 		    relative);
 	else if (app->snap.ghost)
 		str_add(out, ": sizes only, no weights");
+	if (isfinite(importance(app, t->layer, t->head))) {
+		number_plain(text, importance(app, t->layer, t->head));
+		str_addf(out, ", %s %s",
+		    score_table[app->snap.heads.kind].name, text);
+	}
 }
 
 static const struct map_face face = {

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * score: by what parts are ranked when some of them are to go. One row of
+ * score_table[] a kind; `importance` shows the scores, the ops take the lowest
+ * first.
+ *
+ * Kinds that look at more than weights get what the calibration samples say
+ * through struct op_calib: ops run no model.
+ */
+#ifndef PARE_OPS_SCORE_H
+#define PARE_OPS_SCORE_H
+
+#include "engine/gates.h"
+#include "engine/moments.h"
+#include "ops/op.h"
+
+enum score_unit { SCORE_HEADS, SCORE_NEURONS, SCORE_SUBLAYERS, SCORE_LAYERS,
+	SCORE_WEIGHTS, SCORE_UNITS };
+
+enum score_kind { SCORE_MAGNITUDE, SCORE_ACTIVATION, SCORE_GRADIENT,
+	SCORE_FISHER, SCORE_LRP, SCORE_WANDA, SCORE_SIMILARITY, SCORE_RANDOM,
+	SCORE_KINDS };
+
+/* What has to be gathered from the calibration samples. */
+enum op_need {
+	OP_NEED_STATISTICS = 1,	/* moments without X'X */
+	OP_NEED_GRAM_OUTPUT = 2,	/* with X'X of what the output matrix
+					 * sees */
+	OP_NEED_GRAM_DOWN = 4,	/* of what the down matrix sees */
+	OP_NEED_GRAM_ALL = 8,
+	OP_NEED_GATES = 16,
+	OP_NEED_RELEVANCE = 32
+};
+
+/* What was gathered; parts that were not asked for may be NULL. Borrowed. */
+struct op_calib {
+	const struct statistics *statistics;
+	const struct gates_means *gates, *relevance;
+};
+
+struct score_facts {
+	const char *name;	/* as typed: by=NAME */
+	const char *text;	/* one clause, no period */
+	unsigned units;		/* bit per enum score_unit that it can rank */
+	unsigned needs;		/* enum op_need */
+};
+extern const struct score_facts score_table[SCORE_KINDS + 1];
+extern const char *const score_unit_names[SCORE_UNITS + 1];
+
+bool score_find(const char *name, enum score_kind *out);
+/* "magnitude, gradient, ...": the kinds that rank a unit; malloc'ed. */
+char *score_names(enum score_unit u);
+
+/* Units of a layer: heads that are there, neurons, 2 sub-layers (attention,
+ * FFN), 1 layer. Not for SCORE_WEIGHTS. */
+int64_t score_count(const struct model *m, int layer, enum score_unit u);
+
+/*
+ * The scores of a layer's units into out[score_count()]; the higher the more
+ * important; NAN for a sub-layer that is not there. PARE_EUSER when the kind
+ * cannot rank the unit, or what it needs was not gathered.
+ */
+enum pare_rc score_layer(enum score_kind k, enum score_unit u,
+    const struct model *m, const struct op_calib *c, uint64_t seed, int layer,
+    double *out, struct pare_err *err);
+
+/* The norms behind by=magnitude: of KV heads with all that read them, relative
+ * to the layer's mean, into out[kv_heads]; of neurons, ||up row|| * ||down
+ * column||, into out[ffn]. */
+enum pare_rc score_head_norms(const struct layer *y, double *out,
+    struct pare_err *err);
+enum pare_rc score_neuron_norms(const struct layer *y, double *out,
+    struct pare_err *err);
+
+/* The mean score of the weights of one matrix: |w|, or |w| times the root mean
+ * square of its input (wanda). NAN where its input was not seen. */
+enum pare_rc score_matrix(enum score_kind k, const struct model *m,
+    const struct op_calib *c, uint64_t seed, struct slot_ref ref, double *out,
+    struct pare_err *err);
+
+/* The needs of a line's by=. */
+unsigned score_needs(const struct arg_list *args);
+/* The kind of a line's by= (which has one), for u; in an estimate that has not
+ * what it needs, magnitude, for any order counts the same. */
+enum pare_rc score_kind_of(const struct op_input *in, enum score_unit u,
+    bool estimate, enum score_kind *out, struct pare_err *err);
+
+/* "by=gradient needs ... ", with what to type. */
+enum pare_rc score_missing(const char *what, struct pare_err *err);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * calibrate: what methods have to know of a model at work, from the samples of
+ * the calib role: statistics of activations, and gradients by gates. One pass
+ * over the samples each.
+ *
+ * Samples come in the order of measure/order.h, so that fewer than all are a
+ * stratified draw, the same one every time.
+ */
+#ifndef PARE_MEASURE_CALIBRATE_H
+#define PARE_MEASURE_CALIBRATE_H
+
+#include "engine/gates.h"
+#include "engine/moments.h"
+#include "text/dataset.h"
+
+/* Samples that are enough for most: more change the order of heads little. */
+enum { CALIBRATE_SAMPLES = 512 };
+
+/*
+ * At most `samples` samples (0: all); gram as in statistics_new(). *out is the
+ * caller's. PARE_EUSER: the set is not tokenized or empty, a moment is not
+ * finite; else as engine_forward().
+ */
+enum pare_rc calibrate_statistics(const struct model *m,
+    const struct dataset *d, int64_t samples, const bool *gram,
+    struct statistics **out, struct task *task, struct pare_err *err);
+
+/* Means over samples; relevance as in gates_run(). Where a sample has no label of
+ * the model's, the model's own prediction stands for it. PARE_EUSER also where
+ * the model cannot be differentiated. */
+enum pare_rc calibrate_gates(const struct model *m, const struct dataset *d,
+    int64_t samples, bool relevance, struct gates_means *out,
+    struct task *task, struct pare_err *err);
+
+/* The most columns of an input that was seen on fewer than four rows a column:
+ * X'X of it says little; 0: all were seen often enough. */
+int64_t calibrate_short(const struct statistics *s, int64_t *rows);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "session/calibration.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "measure/calibrate.h"
+#include "session/work.h"
+
+enum { KEPT = 3 };
+
+struct kept {
+	uint64_t model, data;
+	int64_t samples, used;
+	unsigned have;		/* enum op_need */
+	struct statistics *statistics;
+	struct gates_means gates, relevance;
+};
+
+struct calibration {
+	struct kept kept[KEPT];
+	struct head_scores heads;
+	int64_t clock;
+};
+
+struct calibration *
+calibration_new(void)
+{
+	return xcalloc(1, sizeof(struct calibration));
+}
+
+static void
+drop(struct kept *k)
+{
+	statistics_free(k->statistics);
+	gates_means_free(&k->gates);
+	gates_means_free(&k->relevance);
+	memset(k, 0, sizeof(*k));
+}
+
+void
+calibration_clear(struct calibration *c)
+{
+	for (int i = 0; i < KEPT; i++)
+		drop(&c->kept[i]);
+	head_scores_free(&c->heads);
+}
+
+void
+head_scores_free(struct head_scores *h)
+{
+	free(h->v);
+	memset(h, 0, sizeof(*h));
+}
+
+void
+head_scores_copy(struct head_scores *to, const struct head_scores *from)
+{
+	size_t n = (size_t)from->layers * (size_t)from->width;
+
+	*to = *from;
+	to->v = xcalloc(n + 1, sizeof(*to->v));
+	memcpy(to->v, from->v, n * sizeof(*to->v));
+}
+
+void
+calibration_keep_heads(struct calibration *c, const struct head_scores *h)
+{
+	head_scores_free(&c->heads);
+	c->heads = *h;
+}
+
+const struct head_scores *
+calibration_heads(const struct calibration *c, uint64_t model)
+{
+	return c->heads.v != NULL && model != 0 && c->heads.model == model ?
+	    &c->heads : NULL;
+}
+
+void
+calibration_free(struct calibration *c)
+{
+	if (c != NULL)
+		calibration_clear(c);
+	free(c);
+}
+
+/* The place of a model, emptied if it is a new one. */
+static struct kept *
+find(struct calibration *c, uint64_t model, uint64_t data, int64_t samples)
+{
+	struct kept *place = &c->kept[0];
+
+	c->clock++;
+	for (int i = 0; i < KEPT; i++) {
+		struct kept *k = &c->kept[i];
+
+		if (k->used > 0 && k->model == model && k->data == data &&
+		    k->samples == samples) {
+			k->used = c->clock;
+			return k;
+		}
+		if (k->used < place->used)
+			place = k;
+	}
+	drop(place);
+	*place = (struct kept){ .model = model, .data = data,
+		.samples = samples, .used = c->clock };
+	return place;
+}
+
+enum pare_rc
+calibration_check(const struct session *s, const char *what, struct pare_err *err)
+{
+	if (s->data[ROLE_CALIB] != NULL)
+		return PARE_OK;
+	if (s->source[ROLE_CALIB].path != NULL && s->tokenizer == NULL)
+		return err_set(err, PARE_EUSER, "the calib samples cannot be "
+		    "tokenized for this model: %s", s->tokenizer_why.msg);
+	return score_missing(what, err);
+}
+
+enum { GRAMS = OP_NEED_GRAM_OUTPUT | OP_NEED_GRAM_DOWN | OP_NEED_GRAM_ALL };
+
+static enum pare_rc
+get_statistics(struct kept *k, const struct model *m, const struct dataset *d,
+    unsigned needs, struct task *task, struct pare_err *err)
+{
+	bool *gram = xcalloc((size_t)m->nlayers * MOMENTS_PLACES + 1,
+	    sizeof(*gram));
+	unsigned all = (needs | k->have) & (GRAMS | OP_NEED_STATISTICS);
+	struct statistics *s = NULL;
+	enum pare_rc rc;
+
+	for (int i = 0; i < m->nlayers * MOMENTS_PLACES; i++) {
+		int place = i % MOMENTS_PLACES;
+
+		gram[i] = (all & OP_NEED_GRAM_ALL) != 0 ||
+		    (place == ENGINE_SEES_OUTPUT &&
+		    (all & OP_NEED_GRAM_OUTPUT) != 0) ||
+		    (place == ENGINE_SEES_DOWN &&
+		    (all & OP_NEED_GRAM_DOWN) != 0);
+	}
+	rc = calibrate_statistics(m, d, k->samples, gram, &s, task, err);
+	free(gram);
+	if (rc != PARE_OK)
+		return rc;
+	statistics_free(k->statistics);
+	k->statistics = s;
+	k->have |= all | OP_NEED_STATISTICS;
+	if ((all & OP_NEED_GRAM_ALL) != 0)
+		k->have |= GRAMS;
+	return PARE_OK;
+}
+
+static enum pare_rc
+get_gates(struct kept *k, const struct model *m, const struct dataset *d,
+    bool relevance, struct task *task, struct pare_err *err)
+{
+	struct gates_means *to = relevance ? &k->relevance : &k->gates;
+	enum pare_rc rc = calibrate_gates(m, d, k->samples, relevance, to,
+	    task, err);
+
+	if (rc == PARE_OK)
+		k->have |= relevance ? OP_NEED_RELEVANCE : OP_NEED_GATES;
+	return rc;
+}
+
+static void
+add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
+{
+	int64_t rows = 0, cols = (needs & GRAMS) == 0 ? 0 :
+	    calibrate_short(k->statistics, &rows);
+
+	if (cols > 0)
+		notes_add(notes, "few tokens for what is asked of them: an "
+		    "input of %lld values was seen %lld times", (long long)cols,
+		    (long long)rows);
+	if ((needs & OP_NEED_GATES) != 0 &&
+	    k->gates.labelled < k->gates.samples)
+		notes_add(notes, "%lld of %lld samples have no label: what "
+		    "the model predicts stands for it",
+		    (long long)(k->gates.samples - k->gates.labelled),
+		    (long long)k->gates.samples);
+}
+
+enum pare_rc
+calibration_get(struct session *s, const struct model *m, unsigned needs,
+    int64_t samples, const char *what, struct op_calib *out,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	const struct dataset *d = s->data[ROLE_CALIB];
+	unsigned lacking;
+	struct kept *k;
+	enum pare_rc rc;
+
+	memset(out, 0, sizeof(*out));
+	if ((rc = calibration_check(s, what, err)) != PARE_OK)
+		return rc;
+	k = find(s->calibration, model_hash(m), d->hash, samples);
+	if ((needs & GRAMS) != 0)
+		needs |= OP_NEED_STATISTICS;
+	lacking = needs & ~k->have;
+	if ((lacking & (GRAMS | OP_NEED_STATISTICS)) != 0)
+		rc = get_statistics(k, m, d, needs, task, err);
+	if (rc == PARE_OK && (lacking & OP_NEED_GATES) != 0)
+		rc = get_gates(k, m, d, false, task, err);
+	if (rc == PARE_OK && (lacking & OP_NEED_RELEVANCE) != 0)
+		rc = get_gates(k, m, d, true, task, err);
+	if (rc == PARE_OK)
+		rc = work_damage(err);
+	if (rc != PARE_OK)
+		return rc;
+	add_warnings(k, needs, notes);
+	*out = (struct op_calib){ k->statistics,
+		(k->have & OP_NEED_GATES) != 0 ? &k->gates : NULL,
+		(k->have & OP_NEED_RELEVANCE) != 0 ? &k->relevance : NULL };
+	return PARE_OK;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * calibration: what was gathered from the calib samples, for the models looked at
+ * last, so that commands and ops that follow each other gather it once. It
+ * belongs to a model and a sample set by their hashes and to the number of
+ * samples; nothing is kept of what was stopped.
+ */
+#ifndef PARE_SESSION_CALIBRATION_H
+#define PARE_SESSION_CALIBRATION_H
+
+#include "ops/score.h"
+#include "session/session.h"
+
+struct calibration;
+struct calibration *calibration_new(void);
+void calibration_free(struct calibration *c);	/* NULL is fine */
+void calibration_clear(struct calibration *c);
+
+/*
+ * What the needs (enum op_need) ask of m on the calib samples, at most `samples`
+ * of them (0: all). *out is borrowed until the next call. PARE_EUSER where no
+ * calib samples are loaded, with what to type; `what` begins that message.
+ * Warns in notes when too few tokens were seen, or labels are missing.
+ */
+enum pare_rc calibration_get(struct session *s, const struct model *m,
+    unsigned needs, int64_t samples, const char *what, struct op_calib *out,
+    struct notes *notes, struct task *task, struct pare_err *err);
+
+/* Whether there are calib samples: that error alone. */
+enum pare_rc calibration_check(const struct session *s, const char *what,
+    struct pare_err *err);
+
+/* The importance of heads that was shown last, of a model. */
+struct head_scores {
+	uint64_t model;
+	enum score_kind kind;
+	int layers, width;
+	double *v;	/* (layers, width) by original number; NAN: not there */
+};
+void head_scores_free(struct head_scores *h);	/* not h itself */
+void head_scores_copy(struct head_scores *to, const struct head_scores *from);
+/* Keeps h, whose v it takes over. */
+void calibration_keep_heads(struct calibration *c, const struct head_scores *h);
+/* NULL: another model's, or none. */
+const struct head_scores *calibration_heads(const struct calibration *c,
+    uint64_t model);
+
+#endif

@@ -1,0 +1,90 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# importance, sweep and pruning by importance on the sample: rankings that are
+# complete and the same on any number of threads, a sweep that recalls what it
+# measured, clear words without calib samples, and nothing of the eval samples.
+set -eu
+: "${PARE:?names the program to test}"
+: "${PARE_SOURCE:=$(cd "$(dirname "$0")/../.." && pwd)}"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+HOME=$dir/home XDG_STATE_HOME=$dir/state LC_ALL=C.UTF-8
+export HOME XDG_STATE_HOME LC_ALL
+unset NO_COLOR COLUMNS PAGER
+ln -s "$PARE_SOURCE/samples" samples
+bad=0
+
+say() {
+	echo "$1"
+	bad=1
+}
+
+model=samples/reviews
+if [ ! -f samples/reviews/model.safetensors ]; then
+	"$PARE" -c 'open samples/reviews/config.json weights=random seed=1' \
+	    -c 'save drawn' >/dev/null
+	model=drawn
+fi
+head -n 81 samples/reviews.train.tsv >calib.tsv
+
+timeless() {
+	sed -E 's/"(evaluation_)?seconds":[^,]*,//g'
+}
+
+# All kinds on all units, by threads.
+for t in 1 3; do
+	set --
+	for by in magnitude activation gradient fisher lrp wanda random; do
+		set -- "$@" -c "importance heads by=$by" \
+		    -c "importance neurons by=$by"
+	done
+	"$PARE" --no-state --threads $t $model --json \
+	    --data calib=calib.tsv "$@" -c 'importance layers by=similarity' \
+	    -c 'importance sublayers by=similarity' \
+	    -c 'importance weights by=wanda' -c 'sweep heads compare=on' \
+	    -c 'prune heads 4 by=gradient' -c 'prune neurons 10% by=fisher' \
+	    -c 'prune layers least 1 by=similarity' </dev/null | timeless >"on$t"
+done
+# Moments are sums over blocks of products, which threads may cut otherwise.
+for f in on1 on3; do
+	grep -E '"by":"(gradient|fisher|lrp|magnitude|random)"' $f >$f.exact
+	[ "$(wc -l <$f.exact)" = 10 ] || say "$f has $(wc -l <$f.exact) rankings"
+done
+cmp on1.exact on3.exact || say 'threads make a difference'
+grep -c '"path":"L[0-3].h[0-3]"' on1 >/dev/null || say 'no heads were ranked'
+[ "$(head -n 1 on1 | grep -o '"rank":' | wc -l)" = 16 ] ||
+    say 'not all 16 heads are ranked'
+grep -q '"spearman":{"magnitude":{"kl":' on1 || say 'no correlations'
+[ "$(grep -c '"ok":true' on1)" = 21 ] || say "$(grep '"ok":false' on1)"
+
+# A sweep is recalled, and is the same table then.
+for i in 1 2; do
+	"$PARE" $model --json --data calib=calib.tsv -c 'sweep layers' \
+	    </dev/null | timeless >"sweep$i"
+done
+grep -q '"recalled":0,' sweep1 || say "$(cat sweep1)"
+grep -q '"recalled":4,' sweep2 || say "$(cat sweep2)"
+sed 's/.*"rows"//' sweep1 >a
+sed 's/.*"rows"//' sweep2 >b
+cmp a b || say 'a recalled sweep is another one'
+
+# What is missing, and what to type.
+for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
+    'prune layers least 1 by=similarity'; do
+	status=0
+	"$PARE" --no-state $model -d calib.tsv -c "$line" </dev/null \
+	    >/dev/null 2>err || status=$?
+	{ [ $status = 1 ] && grep -q 'data FILE role=calib' err; } ||
+	    say "$line: $status $(cat err)"
+done
+for line in 'importance heads by=similarity' 'sweep bits bits=9' \
+    'prune layers least 1' 'prune layers L0 by=random' \
+    'sweep kept compare=on'; do
+	status=0
+	"$PARE" --no-state $model --data calib=calib.tsv -c "$line" \
+	    </dev/null >/dev/null 2>err || status=$?
+	{ [ $status = 1 ] && [ "$(wc -l <err)" = 1 ]; } ||
+	    say "$line: $status $(cat err)"
+done
+exit $bad

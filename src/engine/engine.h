@@ -116,8 +116,9 @@ void engine_free(struct engine *e);
 /*
  * Runs the batch. PARE_EUSER when the model has no weights, has no head and
  * logits are wanted, or an id, a type or a length is outside its tables, or
- * `from` is no layer to begin with, or the cache is another model's or has no room;
- * PARE_ENOMEM; PARE_ECANCELED; PARE_EFORMAT "non-finite values after layer k".
+ * `from` is no layer to begin with, or the cache is another model's or has no
+ * room; PARE_ENOMEM; PARE_ECANCELED; PARE_EFORMAT "non-finite values after layer
+ * k".
  * Outputs are undefined on error.
  */
 enum pare_rc engine_forward(struct engine *e, const struct model *m,

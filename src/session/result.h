@@ -37,7 +37,8 @@
  *          bytes, bits_per_param, macs_per_token, ms (null unless measured),
  *          form, tied_to, heads, ffn, shape[] and file_name by=tensor}, total
  *          {the same}; kv_bytes of decoders (keys and values of seq tokens) in
- *          rows of layers and attention, and in total; latency: what ms is of, or null {batch, seq, threads,
+ *          rows of layers and attention, and in total; latency: what ms is of,
+ *          or null {batch, seq, threads,
  *          whole_ms, embed_ms}
  * inspect  targets[] {path, shape[], form, params, nonzero, bytes, min, max, mean,
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,

@@ -953,18 +953,18 @@ test_holes(void **state)
 
 /* One tokenizer of each kind, in files as people have them. */
 static const char *const kinds[] = {
-	"{\"normalizer\":{\"type\":\"BertNormalizer\"},\"pre_tokenizer\":"
+	("{\"normalizer\":{\"type\":\"BertNormalizer\"},\"pre_tokenizer\":"
 	    "{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\","
 	    "\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0,\"a\":1,"
-	    "\"##a\":2}}}",
-	"{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false"
+	    "\"##a\":2}}}"),
+	("{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false"
 	    "},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\xc4\xa0\":1,"
-	    "\"\xc3\xaf\":2,\"\xc2\xbf\":3,\"\xc2\xbd\":4},\"merges\":[]}}",
-	"{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":"
+	    "\"\xc3\xaf\":2,\"\xc2\xbf\":3,\"\xc2\xbd\":4},\"merges\":[]}}"),
+	("{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":"
 	    "\"<unk>\",\"vocab\":{\"<unk>\":0,\"a\":1,\"<0xEF>\":2,"
-	    "\"<0xBF>\":3,\"<0xBD>\":4},\"merges\":[]}}",
-	"{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":"
-	    "[[\"<unk>\",0],[\"a\",-1]]}}",
+	    "\"<0xBF>\":3,\"<0xBD>\":4},\"merges\":[]}}"),
+	("{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":"
+	    "[[\"<unk>\",0],[\"a\",-1]]}}"),
 };
 
 static void

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +42,8 @@ struct evaluator {
 	struct blocks *blocks;
 	uint64_t blas;		/* the hash of its name */
 	struct reference *reference;	/* of models of tokens; NULL */
+	_Atomic int64_t kept;	/* its bytes: asked for while another thread
+				 * evaluates */
 };
 
 struct lane {
@@ -130,8 +133,7 @@ evaluator_scratch(const struct evaluator *e)
 int64_t
 evaluator_cached(const struct evaluator *e)
 {
-	return blocks_bytes(e->blocks) + (e->reference != NULL ?
-	    e->reference->bytes : 0);
+	return blocks_bytes(e->blocks) + atomic_load(&e->kept);
 }
 
 bool
@@ -844,6 +846,7 @@ run_all(struct run *r, struct evaluator *e, struct pare_err *err)
 		r->reference->data = r->d->hash;
 		reference_free(e->reference);
 		e->reference = r->reference;
+		atomic_store(&e->kept, r->reference->bytes);
 		r->keeps = false;
 	}
 	return PARE_OK;

@@ -13,6 +13,7 @@
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
+	AHEAD = 3,			/* rows that are asked for */
 	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
@@ -128,8 +129,8 @@ fill_strip(const struct tensor *t, const struct block_level *v, int64_t r,
 		for (int i = 0; i < CODE_HALF; i++)
 			v->unpack((enum block_kind)t->code.block,
 			    p + lesser(r + h + i, last) * line,
-			    cols / f->values, to->rows + i * to->ld,
-			    step + h + i, base != NULL ? base + h + i : NULL);
+			    cols / f->values, AHEAD * line, to->rows + i *
+			    to->ld, step + h + i, base != NULL ? base + h + i : NULL);
 		v->turn(to->rows, to->ld, cols / CODE_UNIT,
 		    strip + h * CODE_UNIT);
 	}
@@ -227,7 +228,7 @@ block_run(const struct block_level *v, const struct tensor *t,
 
 static void
 unpack_plain(enum block_kind kind, const uint8_t *block, int64_t n,
-    uint8_t *code, float *step, float *base)
+    int64_t ahead, uint8_t *code, float *step, float *base)
 {
 	const struct block_facts *f = &block_table[kind];
 	float steps[BLOCK_GROUPS_MAX], bases[BLOCK_GROUPS_MAX];

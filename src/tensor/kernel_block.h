@@ -28,7 +28,7 @@ enum {
 	BLOCK_X = 32,		/* columns of x that share a scale */
 	BLOCK_TOKENS = 6,	/* most rows of x of one piece() */
 	BLOCK_FEW = 4,
-	BLOCK_CHUNK = 2048	/* most columns of a strip */
+	BLOCK_CHUNK = 1024	/* most columns of a strip */
 };
 
 /* A strip against up to BLOCK_TOKENS rows of x. */
@@ -57,9 +57,10 @@ struct block_level {
 	/* What piece() takes off bytes where run is 0: 0 or 128. */
 	int lift;
 	/* A row of n blocks as bytes, and the step and base of group g at
-	 * [g * CODE_STRIP]; base may be NULL. */
+	 * [g * CODE_STRIP]; base may be NULL. What lies `ahead` bytes on is
+	 * wanted soon. */
 	void (*unpack)(enum block_kind kind, const uint8_t *block, int64_t n,
-	    uint8_t *code, float *step, float *base);
+	    int64_t ahead, uint8_t *code, float *step, float *base);
 	/* As in struct code_level. */
 	void (*turn)(const uint8_t *rows, int64_t ld, int64_t units,
 	    uint8_t *strip);
@@ -72,7 +73,7 @@ extern const struct block_level block_level_scalar, block_level_avx2,
 
 #if CPU_X86
 void block_unpack_avx2(enum block_kind kind, const uint8_t *block, int64_t n,
-    uint8_t *code, float *step, float *base);
+    int64_t ahead, uint8_t *code, float *step, float *base);
 #endif
 
 /*

@@ -34,7 +34,7 @@ scatter(const __m256 *v, int n, float *out)
 
 AVX2 INLINE void
 unpack_of(const enum block_kind kind, const uint8_t *block, int64_t n,
-    uint8_t *code, float *step, float *base)
+    int64_t ahead, uint8_t *code, float *step, float *base)
 {
 	const int values = BLOCK_IS_LARGE(kind) ? 256 : 32;
 	const int groups = BLOCK_IS_SHORT(kind) ? 16 : values / 32;
@@ -43,6 +43,9 @@ unpack_of(const enum block_kind kind, const uint8_t *block, int64_t n,
 	for (; n > 0; n--, block += parts_bytes(kind)) {
 		struct parts_scales s;
 
+		for (int at = 0; at < parts_bytes(kind); at += 64)
+			_mm_prefetch((const char *)block + ahead + at,
+			    _MM_HINT_T0);
 		parts_scales(kind, block, &s);
 		scatter(s.step, groups, step);
 		step += groups * CODE_STRIP;
@@ -63,9 +66,9 @@ unpack_of(const enum block_kind kind, const uint8_t *block, int64_t n,
 
 #define UNPACK(kind) \
 	AVX2 static void unpack_##kind(const uint8_t *block, int64_t n, \
-	    uint8_t *code, float *step, float *base) \
+	    int64_t ahead, uint8_t *code, float *step, float *base) \
 	{ \
-		unpack_of(BLOCK_##kind, block, n, code, step, base); \
+		unpack_of(BLOCK_##kind, block, n, ahead, code, step, base); \
 	}
 UNPACK(Q4_0)
 UNPACK(Q4_1)
@@ -86,18 +89,19 @@ UNPACK(IQ3_S)
 
 void
 block_unpack_avx2(enum block_kind kind, const uint8_t *block, int64_t n,
-    uint8_t *code, float *step, float *base)
+    int64_t ahead, uint8_t *code, float *step, float *base)
 {
 	static void (*const of[BLOCK_KINDS])(const uint8_t *, int64_t,
-	    uint8_t *, float *, float *) = { ROW(Q4_0), ROW(Q4_1), ROW(Q5_0),
+	    int64_t, uint8_t *, float *, float *) = { ROW(Q4_0), ROW(Q4_1), ROW(Q5_0),
 		ROW(Q5_1), ROW(Q8_0), ROW(Q2_K), ROW(Q3_K), ROW(Q4_K),
 		ROW(Q5_K), ROW(Q6_K), ROW(IQ4_NL), ROW(IQ4_XS), ROW(MXFP4),
 		ROW(IQ3_S) };
 
 	if (of[kind] != NULL)
-		of[kind](block, n, code, step, base);
+		of[kind](block, n, ahead, code, step, base);
 	else
-		block_level_scalar.unpack(kind, block, n, code, step, base);
+		block_level_scalar.unpack(kind, block, n, ahead, code, step,
+		    base);
 }
 
 /* ---- products ---- */

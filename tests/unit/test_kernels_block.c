@@ -150,7 +150,7 @@ run_one(const struct kernel *k, const struct tensor *t, const float *x,
     int64_t n, float *y)
 {
 	struct kernel_x kx = { .f = x, .n = n, .cols = t->cols };
-	void *scratch, *prep;
+	void *scratch = NULL, *prep = NULL;
 
 	assert_int_equal(posix_memalign(&scratch, 64, k->scratch(t, n)), 0);
 	assert_int_equal(posix_memalign(&prep, 64,
@@ -290,9 +290,9 @@ unpacking_agrees(void **state)
 
 		for (int i = 0; i < BLOCKS; i++)
 			fill_block((enum block_kind)k, &rng, p + i * f->bytes);
-		block_level_scalar.unpack((enum block_kind)k, p, BLOCKS, a,
+		block_level_scalar.unpack((enum block_kind)k, p, BLOCKS, 0, a,
 		    step[0], base[0]);
-		block_unpack_avx2((enum block_kind)k, p, BLOCKS, b, step[1],
+		block_unpack_avx2((enum block_kind)k, p, BLOCKS, 0, b, step[1],
 		    base[1]);
 		assert_memory_equal(a, b, (size_t)values);
 		for (int i = 0; i < values; i++)

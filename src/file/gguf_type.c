@@ -319,7 +319,7 @@ gguf_type_tensor(const struct model *m, struct slot_ref r,
 	tensor_unref(exact);
 	count->lossy = true;
 	if (count->weigh != NULL)
-		weight = count->weigh(count->weigh_ctx, r);
+		weight = count->weigh(count->weigh_ctx, r, t->cols);
 	count->weighed += weight != NULL;
 	return encode(t, kind, weight, task, err);
 }

@@ -29,10 +29,9 @@ enum gguf_want { GGUF_KEEP, GGUF_AS_F32, GGUF_AS_F16, GGUF_AS_BF16,
 /* As users type them; ends with NULL. */
 extern const char *const gguf_wants[];
 
-/* What an error in each column of slot r counts, as block_encode() takes it: as
- * many numbers as the tensor has columns, borrowed until the next call; NULL:
- * nothing is known. */
-typedef const float *gguf_weigh(void *ctx, struct slot_ref r);
+/* What an error in each column of slot r counts, as block_encode() takes it: cols
+ * numbers, borrowed until the next call; NULL: nothing is known of so many. */
+typedef const float *gguf_weigh(void *ctx, struct slot_ref r, int64_t cols);
 
 /* What became of tensors on the way, and what they were rounded by. */
 struct gguf_count {

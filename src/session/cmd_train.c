@@ -355,11 +355,11 @@ out:
 const struct command command_recover = {
 	.name = "recover",
 	.group = GROUP_CHANGE,
-	.help = "Train on the calib samples: on their labels, or a causal "
-	    "language model on their text.\n"
-	    "AdamW with linear warm-up and decay. Pruned weights stay pruned, "
-	    "ties stay tied; packed tensors cannot be trained, so recover "
-	    "before quantizing. The eval samples are never seen.",
+	.help = "Train on the calib samples.\n"
+	    "A classifier learns their labels, a causal language model their "
+	    "text. AdamW with linear warm-up and decay. Pruned weights stay "
+	    "pruned, ties stay tied; packed tensors cannot be trained, so "
+	    "recover before quantizing. The eval samples are never seen.",
 	.examples = recover_examples,
 	.args = recover_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_CHANGES | CMD_LONG,

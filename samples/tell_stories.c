@@ -19,6 +19,11 @@
  * and "a" becomes "an" where it has to.
  *
  * usage: tell_stories FOLDER       (writes stories.{train,calib,test}.txt there)
+ *        tell_stories --first FILE (writes a first reader)
+ *
+ * The first reader is for training only: little scenes in which names and things
+ * come again every few words, so that looking back pays off at once. From stories
+ * alone, where most words follow from their neighbours, that is learnt late.
  *
  * One story a line, no story twice. The same bytes on every machine: the only
  * source of chance is base/rng.h with a fixed seed. Printed is how many bits the
@@ -37,7 +42,7 @@
 #include "base/str.h"
 
 enum { SEED = 20261121, TRAIN = 2200, CALIB = 160, TEST = 200,
-	STORIES = TRAIN + CALIB + TEST };
+	STORIES = TRAIN + CALIB + TEST, FIRST = 2000 };
 enum { BOUND_MAX = 64, DEPTH_MAX = 8, KEY_MAX = 32 };
 
 /* ==== the words ==== */
@@ -449,6 +454,24 @@ LIST(feast, "{H} and {F} made soup and invited everyone {place.p/1}.",
     "\"now I know how to wait,\" {said} {H}.",
     "they sold the {seed.s/1} at the market and bought a {food.a}.");
 
+/* The first reader. */
+LIST(pair, "there was a {kind.h} named {H} and a {kind.f} named {F}.",
+    "{H} was a {kind.h}, and {F} was a {kind.f}.",
+    "a {kind.h} called {H} met a {kind.f} called {F}.");
+LIST(scene, "{H} saw {F}.", "{F} ran after {H}.",
+    "\"good morning, {F},\" {said} {H}.", "\"come, {H},\" {said} {F}.",
+    "{H} gave {F} the {colour.a} {thing.a}.",
+    "{F} looked at the {colour.a} {thing.a}.",
+    "\"where is the {thing.a}?\" asked {H}.", "{F} had the {thing.a}.",
+    "{H} and {F} {walked} to the {place.p}.", "{F} was sitting {place.p/1}.",
+    "{H} sat down, and {F} sat down beside {him}.",
+    "{F} the {kind.f} and {H} the {kind.h} were friends.",
+    "\"{H}!\" cried {F}.", "\"^here I am, {F},\" {said} {H}.",
+    "the {thing.a} was {colour.a}.", "the {kind.h} thanked {F}.",
+    "{F} told {H} about the {place.p}.", "the {kind.f} laughed, and {H} "
+    "laughed.", "\"it is my {colour.a} {thing.a},\" {said} {F}.",
+    "{H} took {his} {thing.a} and {walked} off.");
+
 #define ROW(id) { #id, words_##id }
 static const struct list lists[] = {
 	ROW(name), ROW(kind), ROW(trait), ROW(home), ROW(relative), ROW(place),
@@ -474,6 +497,7 @@ static const struct list lists[] = {
 	ROW(lesson),
 	ROW(plant), ROW(wait), ROW(patience), ROW(sprout), ROW(danger),
 	ROW(harvest), ROW(feast),
+	ROW(pair), ROW(scene),
 	{ NULL, NULL }
 };
 
@@ -493,6 +517,12 @@ static const char *const plots[] = {
 	"intro plant wait aside patience sprout danger aside harvest feast end",
 };
 enum { PLOTS = sizeof plots / sizeof *plots };
+
+static const char *const first_plots[] = {
+	"pair scene scene scene scene scene scene scene scene",
+	"pair scene scene scene scene scene scene scene scene scene scene scene",
+};
+enum { FIRST_PLOTS = sizeof first_plots / sizeof *first_plots };
 
 static const char *const shorts[][2] = {
 	{ "H", "name.h" }, { "he", "name.h/1" }, { "him", "name.h/2" },
@@ -517,6 +547,15 @@ struct teller {
 	bool capital;		/* the next letter is one */
 	double bits;		/* of the choices so far */
 };
+
+/* What to tell: the stories, or a first reader. */
+struct book {
+	const char *const *plot;
+	int plots;
+	uint64_t seed;
+};
+static const struct book story_book = { plots, PLOTS, SEED };
+static const struct book first_book = { first_plots, FIRST_PLOTS, SEED + 1 };
 
 /* The grammar above is part of the program: what is wrong with it ends it. */
 static void
@@ -667,16 +706,17 @@ tell(struct teller *t, const char *s, size_t n, int depth)
 }
 
 static void
-tell_story(struct teller *t, uint64_t seed, struct str *out)
+tell_story(struct teller *t, const struct book *book, uint64_t number,
+    struct str *out)
 {
 	const char *plot, *next;
 	size_t before;
 
 	memset(t, 0, sizeof(*t));
-	rng_seed(&t->rng, seed);
+	rng_seed(&t->rng, rng_derive(book->seed, number));
 	t->out = out;
 	str_clear(out);
-	plot = plots[draw(t, PLOTS)];
+	plot = book->plot[draw(t, book->plots)];
 	for (; *plot != '\0'; plot = next) {
 		char beat[KEY_MAX];
 		size_t n = strcspn(plot, " ");
@@ -697,7 +737,7 @@ tell_story(struct teller *t, uint64_t seed, struct str *out)
 struct told {
 	uint64_t *seen;		/* hashes of the stories so far */
 	int n;
-	uint64_t seed;
+	uint64_t number;	/* of the next one */
 };
 
 static bool
@@ -713,18 +753,17 @@ is_new(struct told *d, const struct str *story)
 }
 
 static bool
-write_set(struct told *d, const char *folder, const char *name, int count,
-    double *bits, size_t *bytes)
+write_set(struct told *d, const struct book *book, const char *path,
+    int count, double *bits, size_t *bytes)
 {
 	struct str text = STR_INIT, story = STR_INIT;
-	char *path = io_join(folder, name);
 	struct pare_err err = { 0 };
 	struct teller t;
 	bool fine;
 
 	*bits = 0;
 	for (int i = 0; i < count;) {
-		tell_story(&t, rng_derive(SEED, d->seed++), &story);
+		tell_story(&t, book, d->number++, &story);
 		if (!is_new(d, &story))
 			continue;
 		str_addn(&text, story.s, story.n);
@@ -737,30 +776,49 @@ write_set(struct told *d, const char *folder, const char *name, int count,
 		fprintf(stderr, "tell_stories: %s\n", err.msg);
 	str_free(&text);
 	str_free(&story);
-	free(path);
+	return fine;
+}
+
+static bool
+write_stories(struct told *d, const char *folder)
+{
+	static const struct { const char *name; int count; } sets[] = {
+		{ "stories.train.txt", TRAIN }, { "stories.calib.txt", CALIB },
+		{ "stories.test.txt", TEST }
+	};
+	bool fine = true;
+	size_t bytes = 0;
+	double bits = 0;
+
+	for (int i = 0; i < 3 && fine; i++) {
+		char *path = io_join(folder, sets[i].name);
+
+		fine = write_set(d, &story_book, path, sets[i].count, &bits,
+		    &bytes);
+		free(path);
+	}
+	if (fine)
+		printf("the choices of the test stories: %.3f bits a byte\n",
+		    bits / (double)bytes);
 	return fine;
 }
 
 int
 main(int argc, char **argv)
 {
+	bool first = argc == 3 && strcmp(argv[1], "--first") == 0, fine;
 	struct told d = { 0 };
-	size_t bytes = 0;
-	double bits = 0;
-	bool fine;
+	size_t bytes;
+	double bits;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: tell_stories FOLDER\n");
+	if (argc != 2 && !first) {
+		fprintf(stderr, "usage: tell_stories FOLDER, or "
+		    "tell_stories --first FILE\n");
 		return 2;
 	}
 	d.seen = xcalloc(STORIES, sizeof(*d.seen));
-	fine = write_set(&d, argv[1], "stories.train.txt", TRAIN, &bits,
-	    &bytes) &&
-	    write_set(&d, argv[1], "stories.calib.txt", CALIB, &bits, &bytes) &&
-	    write_set(&d, argv[1], "stories.test.txt", TEST, &bits, &bytes);
-	if (fine)
-		printf("the choices of the test stories: %.3f bits a byte\n",
-		    bits / (double)bytes);
+	fine = first ? write_set(&d, &first_book, argv[2], FIRST, &bits,
+	    &bytes) : write_stories(&d, argv[1]);
 	free(d.seen);
 	return fine ? 0 : 1;
 }

@@ -356,10 +356,10 @@ const struct command command_recover = {
 	.name = "recover",
 	.group = GROUP_CHANGE,
 	.help = "Train on the calib samples.\n"
-	    "A classifier learns from their labels, a causal language model from "
-	    "their text. AdamW with linear warm-up and decay. Pruned weights stay pruned, "
-	    "ties stay tied; packed tensors cannot be trained, so recover "
-	    "before quantizing. The eval samples are never seen.",
+	    "A classifier learns their labels, a causal language model their "
+	    "text. AdamW with linear warm-up and decay. Pruned weights stay "
+	    "pruned, ties stay tied; packed tensors cannot be trained, so "
+	    "recover before quantizing. The eval samples are never seen.",
 	.examples = recover_examples,
 	.args = recover_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_CHANGES | CMD_LONG,

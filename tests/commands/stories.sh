@@ -55,9 +55,12 @@ if [ "$trained" = 1 ]; then
 	    -c 'expect perplexity < 2.0' \
 	    -c 'generate "Once upon a time" n=200'
 	has out '^perplexity '
+	# Who it begins with comes again, and the story ends.
 	"$PARE" --json $model >doc </dev/null \
 	    -c 'generate "Once upon a time there was a shy fox named Mina." n=240'
 	has doc '"stop"'
+	grep -o 'Mina' doc | wc -l | awk '{ exit !($1 > 2) }' ||
+	    say 'the story forgets who it is about'
 fi
 
 # ---- cut, and taught again by text and by the original ----

@@ -24,6 +24,9 @@ grep -qF "$bits" samples/README.md ||
 for f in stories.train.txt stories.calib.txt stories.test.txt; do
 	cmp "samples/$f" "$dir/$f" || say "$f is not what tell_stories writes"
 done
+"$build/samples/tell_stories" --first "$dir/first.txt"
+[ "$(wc -l <"$dir/first.txt")" -eq 2000 ] ||
+    say "the first reader has not 2000 scenes"
 twice=$(sort "$dir"/stories.*.txt | uniq -d)
 [ -z "$twice" ] || say "in the sets twice: $twice"
 

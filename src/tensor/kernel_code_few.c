@@ -40,8 +40,8 @@ struct few {
 	__m512i table[QUAD][4];
 	const int8_t *q[FEW];		/* at the chunk's first column */
 	int64_t stride;			/* spans of a token in D */
-	const char *scale, *low;	/* of the strip's rows, and of one row */
-	int64_t scale_bytes;
+	const char *scale, *low;	/* of the rows of the strip */
+	int64_t scale_bytes;		/* of a row */
 };
 
 /* How codes become bytes; the number is the most bits. */
@@ -359,7 +359,8 @@ VBMI INLINE void
 nibble_quad(const struct few *f, const uint8_t *const row[QUAD], int64_t r,
     int32_t *d, const int tokens, const int spans)
 {
-	const int64_t step = QUAD * WIDE * f->scale_bytes / (f->cut.c1 - f->cut.c0);
+	const int64_t step = QUAD * WIDE * f->scale_bytes /
+	    (f->cut.c1 - f->cut.c0);
 	const int64_t cols = f->cut.c1 - f->cut.c0;
 	const int64_t stride = f->stride * CODE_STRIP;
 	const char *fetch = (const char *)row[0] + f->ahead;

@@ -39,8 +39,9 @@ struct kernel_x {
 	const int16_t *sum;	/* both PREP_INT8: (n, ldq / 16), of 16 q each */
 	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
 				 * aligned to 64; rows past n are 0 */
-	const char *next;	/* packed weights that this thread is likely to */
-	int64_t next_bytes;	/* read after this piece, to bring near; 0: none */
+	const char *next;	/* packed weights that this thread will likely read
+				 * after this piece, to bring near */
+	int64_t next_bytes;	/* 0: none are known */
 };
 
 struct kernel {

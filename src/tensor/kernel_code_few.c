@@ -22,7 +22,8 @@ enum {
 	QUAD = 4,	/* rows of W at a time */
 	BLOCK = 64,	/* columns at a time */
 	OVER = BLOCK / 16,	/* spans that a block may have too many */
-	AHEAD = 4096,	/* bytes, in time for memory and early for L1 */
+	AHEAD = 16384,	/* bytes, to L2: in time for memory */
+	AHEAD_SCALES = AHEAD / 8,
 	PIECE = 1 << 17	/* weights of a piece, about */
 };
 
@@ -39,6 +40,8 @@ struct few {
 	__m512i table[QUAD][4];
 	const int8_t *q[FEW];		/* at the chunk's first column */
 	int64_t stride;			/* spans of a token in D */
+	const char *scale, *low;	/* of the rows of the strip */
+	int64_t scale_bytes;		/* of a row */
 };
 
 /* How codes become bytes; the number is the most bits. */
@@ -147,12 +150,12 @@ fetch(const struct unpack *u, int64_t c, int64_t step, const enum kind kind)
 {
 	const char *p = u->fetch + c / BLOCK * step * QUAD;
 
-	_mm_prefetch(p, _MM_HINT_T0);
-	_mm_prefetch(p + 64, _MM_HINT_T0);
+	_mm_prefetch(p, _MM_HINT_T1);
+	_mm_prefetch(p + 64, _MM_HINT_T1);
 	if (kind == CODES4 || kind == TABLE4)
 		return;
-	_mm_prefetch(p + 128, _MM_HINT_T0);
-	_mm_prefetch(p + 192, _MM_HINT_T0);
+	_mm_prefetch(p + 128, _MM_HINT_T1);
+	_mm_prefetch(p + 192, _MM_HINT_T1);
 }
 
 /* One block of a quad, bytes m of whose rows are there. */
@@ -280,6 +283,142 @@ DOTS_FEW(TABLE6, LONG)
 DOTS_FEW(TABLE7, LONG)
 DOTS_FEW(TABLE8, LONG)
 
+/* ---- nibbles ---- */
+
+/*
+ * Four bits and wide blocks: 64 bytes of a row are 128 columns, the even ones
+ * low, the odd ones high; x has its even and odd ones apart. So unpacking is two
+ * masks and a shift, and each quarter of the sums is 32 columns next to each
+ * other.
+ */
+enum { WIDE = 2 * BLOCK };
+
+/* Spans of a block of a cut that has whole ones only; 0: not of this kind. */
+static int
+nibble_spans(const struct tensor *t, const struct code_cut *cut)
+{
+	int64_t width = cut->width;
+
+	if (t->values != FORM_INT || t->code.bits != 4 ||
+	    (cut->c1 - cut->c0) % WIDE != 0)
+		return 0;
+	return width == 32 ? 4 : width == 64 ? 2 : width % WIDE == 0;
+}
+
+/* n rows of x with even and odd columns apart, and where they are. */
+VBMI static void
+part_columns(int8_t *to, int64_t n, struct few *f)
+{
+	const int64_t cols = f->cut.c1 - f->cut.c0;
+	const uint64_t count = UINT64_C(0x0e0c0a0806040200);
+	const __m512i even = _mm512_add_epi64(_mm512_set1_epi64(
+	    (int64_t)count), _mm512_mullo_epi64(_mm512_setr_epi64(0, 1, 2, 3,
+	    4, 5, 6, 7), _mm512_set1_epi64(0x1010101010101010)));
+	const __m512i odd = _mm512_add_epi8(even, _mm512_set1_epi8(1));
+
+	for (int64_t k = 0; k < FEW; k++) {
+		const int8_t *q = f->q[k];
+
+		f->q[k] = k < n ? to : f->q[n - 1];
+		for (int64_t c = 0; c < cols && k < n; c += WIDE, to += WIDE) {
+			__m512i a = _mm512_loadu_si512(q + c);
+			__m512i b = _mm512_loadu_si512(q + c + BLOCK);
+
+			_mm512_storeu_si512(to, _mm512_permutex2var_epi8(a,
+			    even, b));
+			_mm512_storeu_si512(to + BLOCK,
+			    _mm512_permutex2var_epi8(a, odd, b));
+		}
+	}
+}
+
+VBMI INLINE void
+nibble_block(const uint8_t *const row[QUAD], int64_t at,
+    const int8_t *const q[FEW], int64_t c, __m512i acc[FEW][QUAD],
+    const int tokens)
+{
+	const __m512i low = _mm512_set1_epi8(15);
+
+	KERNEL_UNROLL
+	for (int i = 0; i < QUAD; i++) {
+		__m512i v = _mm512_loadu_si512(row[i] + at);
+		__m512i even = _mm512_and_si512(v, low);
+		__m512i odd = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+
+		KERNEL_UNROLL
+		for (int k = 0; k < tokens; k++) {
+			acc[k][i] = _mm512_dpbusd_epi32(acc[k][i], even,
+			    _mm512_loadu_si512(q[k] + c));
+			acc[k][i] = _mm512_dpbusd_epi32(acc[k][i], odd,
+			    _mm512_loadu_si512(q[k] + c + BLOCK));
+		}
+	}
+}
+
+VBMI INLINE void
+nibble_quad(const struct few *f, const uint8_t *const row[QUAD], int64_t r,
+    int32_t *d, const int tokens, const int spans)
+{
+	const int64_t step = QUAD * WIDE * f->scale_bytes /
+	    (f->cut.c1 - f->cut.c0);
+	const int64_t cols = f->cut.c1 - f->cut.c0;
+	const int64_t stride = f->stride * CODE_STRIP;
+	const char *fetch = (const char *)row[0] + f->ahead;
+	int64_t scale = r * f->scale_bytes + AHEAD_SCALES;
+	int64_t left = f->cut.width;
+	__m512i acc[FEW][QUAD];
+
+	clear(acc, tokens);
+	for (int64_t c = 0; c < cols; c += WIDE) {
+		for (int i = 0; i < QUAD; i++, fetch += 64)
+			_mm_prefetch(fetch, _MM_HINT_T1);
+		_mm_prefetch(f->scale + scale, _MM_HINT_T1);
+		_mm_prefetch(f->low + scale, _MM_HINT_T1);
+		scale += step;
+		nibble_block(row, f->at + c / 2, f->q, c, acc, tokens);
+		left -= WIDE;
+		if (spans == 1 && left > 0 && c + WIDE < cols)
+			continue;
+		left = f->cut.width;
+		/* A quarter is 32 columns, not 16. */
+		end_spans(acc, BLOCK / spans, stride, d, tokens);
+		d += spans * CODE_STRIP;
+	}
+}
+
+VBMI INLINE void
+nibbles_of(const struct few *f, const uint8_t *first, int64_t last, int rows,
+    int32_t *d, const int tokens, const int spans)
+{
+	for (int r = 0; r < rows; r += QUAD, d += QUAD) {
+		const uint8_t *row[QUAD];
+
+		KERNEL_UNROLL
+		for (int i = 0; i < QUAD; i++)
+			row[i] = first + f->row_bytes *
+			    (r + i < last ? r + i : last);
+		nibble_quad(f, row, r, d, tokens, spans);
+	}
+}
+
+#define NIBBLES(tokens, spans) \
+	VBMI static void nibbles##tokens##_##spans(const struct few *f, \
+	    const uint8_t *first, int64_t last, int rows, int32_t *d) \
+	{ \
+		nibbles_of(f, first, last, rows, d, tokens, spans); \
+	}
+#define NIBBLES_FEW(spans) \
+	NIBBLES(1, spans) \
+	NIBBLES(2, spans) \
+	NIBBLES(4, spans) \
+	static dots_fn *const nibbles_##spans[FEW] = { nibbles1_##spans, \
+		nibbles2_##spans, nibbles4_##spans, nibbles4_##spans };
+NIBBLES_FEW(1)
+NIBBLES_FEW(2)
+NIBBLES_FEW(4)
+
+/* ---- the rest ---- */
+
 static dots_fn *
 dots_for(const struct tensor *t, int64_t tokens)
 {
@@ -298,8 +437,6 @@ dots_for(const struct tensor *t, int64_t tokens)
 
 	return of[row][t->code.bits - 1][tokens - 1];
 }
-
-/* ---- the rest ---- */
 
 VBMI static void
 set_unpack(struct few *f, int bits, int times)
@@ -346,6 +483,7 @@ struct room {
 	int64_t stride;		/* spans, and room for what a block exceeds */
 	int32_t *d, *init;
 	float *sum, *step, *base;
+	int8_t *q;		/* rows of x, even and odd columns apart */
 	size_t bytes;
 };
 
@@ -362,8 +500,9 @@ room_make(const struct tensor *t, int64_t n, char *at)
 	m.d = (int32_t *)(m.base + spans * CODE_STRIP);
 	m.init = m.d + n * spans * CODE_STRIP;
 	m.sum = (float *)(m.init + spans * CODE_TOKENS);
+	m.q = (int8_t *)(m.sum + spans * CODE_TOKENS);
 	m.bytes = (size_t)(spans * (CODE_STRIP * (2 + n) + 2 * CODE_TOKENS)) *
-	    4;
+	    4 + (size_t)(n * CODE_CHUNK);
 	return m;
 }
 
@@ -371,6 +510,21 @@ static int64_t
 lesser(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+/* Where the scales of the rows from r on are, a ninth of all that is read where
+ * groups are narrow; where there are none, anywhere. */
+static void
+set_scales(struct few *f, const struct code_plan *p, int64_t r)
+{
+	int64_t at = value_group_of(p->t, r, f->cut.c0) * 2;
+	bool has = p->t->values == FORM_INT && p->t->code.group != 0;
+
+	f->scale = has ? (const char *)p->t->part[PART_SCALE].p + at :
+	    p->t->part[PART_DATA].p;
+	f->low = has && p->affine ? (const char *)p->t->part[PART_MIN].p + at :
+	    f->scale;
+	f->scale_bytes = has ? p->t->cols / p->t->code.group * 2 : 0;
 }
 
 /* D of the rows of a strip that begins at r; last is the last of the piece. */
@@ -382,6 +536,7 @@ strip_dots(const struct code_plan *p, struct few *f, dots_fn *dots, int64_t r,
 	    r * f->row_bytes;
 	int rows = (int)lesser(CODE_STRIP, last - r + 1);
 
+	set_scales(f, p, r);
 	if (p->t->values != FORM_TABLE || p->t->code.group == 0) {
 		dots(f, row, last - r, rows, m->d);
 		return;
@@ -460,7 +615,7 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 	struct code_plan p = code_plan_make(t);
 	struct room m = room_make(t, x->n, scratch);
 	struct few f = { .row_bytes = value_row_bytes(t), .stride = m.stride };
-	dots_fn *dots = dots_for(t, x->n);
+	dots_fn *const usual = dots_for(t, x->n), *dots;
 
 	set_unpack(&f, t->code.bits, p.times);
 	if (t->values == FORM_TABLE && t->code.group == 0) {
@@ -475,6 +630,20 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 		for (int64_t k = 0; k < FEW; k++)
 			f.q[k] = x->q + lesser(k, x->n - 1) * x->ldq + c;
 		code_sums(&f.cut, p.minus, x, 0, (int)x->n, m.init, m.sum);
+		dots = usual;
+		switch (nibble_spans(t, &f.cut)) {
+		case 1:
+			dots = nibbles_1[x->n - 1];
+			break;
+		case 2:
+			dots = nibbles_2[x->n - 1];
+			break;
+		case 4:
+			dots = nibbles_4[x->n - 1];
+			break;
+		}
+		if (dots != usual)
+			part_columns(m.q, x->n, &f);
 		for (int64_t r = r0; r < r1; r += CODE_STRIP)
 			run_strip(&p, &f, dots, x, r, r1, &m, y + (r - r0),
 			    ldy, accumulate);

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/task.h"
+#include "bench.h"
 #include "tensor/kernel.h"
 #include "tensor/transform.h"
 
@@ -138,6 +139,8 @@ bench_hash(const struct weights *w)
 
 /* ---- SVD ---- */
 
+enum { SVD_RUNS = 5 };
+
 /* LAPACK's full SVD of the column-major view of the same numbers. */
 static double
 full_svd(const struct tensor *t)
@@ -174,15 +177,20 @@ static void
 bench_svd(int64_t rows, int64_t cols, int64_t rank)
 {
 	struct tensor *t = random_matrix(rows, cols, 7);
-	double ours = 1e9, full = 1e9;
+	double ours[SVD_RUNS], ratio[SVD_RUNS];
+	char name[96];
 
-	for (int run = 0; run < 3; run++) {
-		ours = best(ours, our_svd(t, rank));
-		full = best(full, full_svd(t));
+	for (int run = 0; run < SVD_RUNS; run++) {
+		ours[run] = our_svd(t, rank);
+		ratio[run] = ours[run] / full_svd(t);
 	}
-	printf("SVD %5lld x %-5lld to rank %-4lld     %8.1f ms, full sgesdd "
-	    "%8.1f ms, ratio %.3f\n", (long long)rows, (long long)cols,
-	    (long long)rank, 1e3 * ours, 1e3 * full, ours / full);
+	snprintf(name, sizeof name, "SVD of %lld x %lld to rank %lld",
+	    (long long)rows, (long long)cols, (long long)rank);
+	bench_timed(name, ours, SVD_RUNS, 1e3, "ms", BENCH_NONE, 0);
+	snprintf(name, sizeof name, "SVD of %lld x %lld to rank %lld / the "
+	    "full one of LAPACK", (long long)rows, (long long)cols,
+	    (long long)rank);
+	bench_timed(name, ratio, SVD_RUNS, 1, "share", BENCH_AT_MOST, 0.1);
 	tensor_unref(t);
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/gptq.h"
 #include "ops/table.h"
 
 enum group_kind { GROUP_MATRIX, GROUP_ROW, GROUP_SIZE };
@@ -31,6 +32,8 @@ struct quant {
 	int opened;		/* blocks of GGUF that became floats */
 	int other;		/* given other activations only */
 	char first_kept[64];
+	bool solve;		/* method=gptq */
+	struct gptq gptq;
 };
 
 static struct quant_spec
@@ -121,8 +124,8 @@ quantize_one(const struct tensor *t, void *arg,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
 	struct transform_ctx look = *ctx;
-	const struct quant *q = arg;
-	struct tensor *ghost;
+	struct quant *q = arg;
+	struct tensor *ghost, *made;
 	bool stays;
 
 	if (has_codes(q, t))
@@ -137,7 +140,11 @@ quantize_one(const struct tensor *t, void *arg,
 	if (!stays && (ctx->estimate || t->ghost))
 		return ghost;
 	tensor_unref(ghost);
-	return stays ? tensor_ref(t) : convert(q, t, ctx, err);
+	if (stays)
+		return tensor_ref(t);
+	made = convert(q, t, ctx, err);
+	return made != NULL && q->solve ? gptq_code(&q->gptq, t, made, err) :
+	    made;
 }
 
 /* "1, 2, 4, 8": divisors of cols, the largest that fit, ascending. */
@@ -204,6 +211,29 @@ read_group(struct quant *q, struct pare_err *err)
 		    "a scale of their own");
 	}
 	return PARE_OK;
+}
+
+/* What method=gptq does not take. */
+static enum pare_rc
+check_solve(struct quant *q, bool estimate, struct pare_err *err)
+{
+	const struct arg_list *a = q->in->args;
+
+	q->solve = strcmp(arg_choice(a, "method"), "gptq") == 0;
+	q->gptq.in = q->in;
+	if (!q->solve)
+		return PARE_OK;
+	if (q->bits == 16 || q->scheme == QUANT_KMEANS ||
+	    q->scheme == QUANT_BINARY) {
+		err_set(err, PARE_EUSER, "method: gptq is for codes on an even "
+		    "grid: bits=1 to 8 with scheme=symmetric or affine");
+		return err_hint(err, "quantize %s bits=4 method=gptq",
+		    q->what.target);
+	}
+	if (estimate || (q->in->calib != NULL &&
+	    q->in->calib->statistics != NULL))
+		return PARE_OK;
+	return score_missing("method=gptq", err);
 }
 
 /* What a cast does not take. */
@@ -276,12 +306,14 @@ list_slots(struct quant *q, struct pare_err *err)
 }
 
 static enum pare_rc
-decide(struct quant *q, struct pare_err *err)
+decide(struct quant *q, bool estimate, struct pare_err *err)
 {
 	enum pare_rc rc = ops_what_read(q->in, &q->what, err);
 
 	if (rc == PARE_OK)
 		rc = read_numbers(q, err);
+	if (rc == PARE_OK)
+		rc = check_solve(q, estimate, err);
 	if (rc == PARE_OK)
 		rc = list_slots(q, err);
 	for (int i = 0; i < q->slots.n && rc == PARE_OK; i++)
@@ -354,7 +386,7 @@ run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
 	struct quant q = { .in = in };
-	enum pare_rc rc = decide(&q, err);
+	enum pare_rc rc = decide(&q, e->ctx.estimate, err);
 
 	for (int i = 0; i < q.slots.n && rc == PARE_OK; i++) {
 		if (!task_tick(in->task, i, q.slots.n, "matrices"))
@@ -364,6 +396,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	}
 	if (rc == PARE_OK)
 		rc = check_change(&q, note, err);
+	if (rc == PARE_OK && q.solve)
+		gptq_note(&q.gptq, note);
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	ops_what_free(&q.what);
@@ -374,7 +408,14 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 /* In the order of enum quant_scheme. */
 static const char *const scheme[] = { "symmetric", "affine", "kmeans",
     "binary", NULL };
-static const char *const method[] = { "rtn", NULL };
+static const char *const method[] = { "rtn", "gptq", NULL };
+
+static unsigned
+needs(const struct arg_list *args_of)
+{
+	return strcmp(arg_choice(args_of, "method"), "gptq") == 0 ?
+	    OP_NEED_GRAM_ALL : 0;
+}
 static const char *const floats[] = { "f16", "bf16", NULL };
 static const char *const activations[] = { "int8", "float", NULL };
 
@@ -417,7 +458,11 @@ const struct op op_quantize = {
 	    "affine: w = min + step * code, step = (max - min) / (2^bits - 1). "
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
 	    "one of two means. Each row has its own step unless group says "
-	    "otherwise; method=rtn rounds each weight to the nearest value.\n"
+	    "otherwise; method=rtn rounds each weight to the nearest value, "
+	    "method=gptq lets the weights still to be coded make up for those "
+	    "that are, by what the calib samples show of the inputs (columns "
+	    "of the largest inputs first; each matrix by the inputs it has "
+	    "now), and reports the error of the outputs both ways.\n"
 	    "With activations=int8 the inputs of a product are rounded to int8 "
 	    "as well, with a scale for each token, and multiplied in integer "
 	    "arithmetic; tables are rounded to 8 bits there. "
@@ -436,5 +481,6 @@ const struct op op_quantize = {
 	.examples = examples,
 	.args = args,
 	.flags = 0,
-	.run = run
+	.run = run,
+	.needs = needs
 };

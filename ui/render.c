@@ -28,6 +28,7 @@ const struct renderer render_table[] = {
 	{ "eval", render_eval },
 	{ "latency", render_latency },
 	{ "predict", render_predict },
+	{ "attend", render_attend },
 	{ "generate", render_generate },
 	{ "compare", render_compare },
 	{ "expect", render_expect },

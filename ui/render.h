@@ -35,15 +35,15 @@ void render_latency_line(struct str *b, const struct look *l,
     const json_t *doc);
 
 /* The renderers, by file. */
-render_fn render_open, render_data, render_info, render_show, render_inspect;
+render_fn render_open, render_data, render_info, render_show, render_inspect,
+    render_attend;
 render_fn render_op, render_travel, render_resume, render_history, render_diff,
     render_recover;
 render_fn render_eval, render_latency, render_predict, render_compare,
     render_expect, render_generate;
 render_fn render_importance, render_sweep;
 render_fn render_save, render_export, render_recipe, render_source, render_set,
-    render_help,
-    render_quiet, render_keys;
+    render_help, render_quiet, render_keys;
 
 /* Shared by the renderers: "name  value" lines through a table of two columns,
  * values wrapped; lines without a value are left out. */

@@ -74,7 +74,12 @@ pass_title(struct str *b, const struct look *l, const json_t *doc)
 	str_addf(&line, " (batch %lld, %lld tokens, %lld runs",
 	    (long long)doc_int(doc, "batch"), (long long)doc_int(doc, "seq"),
 	    (long long)doc_int(doc, "runs"));
+	if (doc_has(doc, "warm_up"))
+		str_addf(&line, " after %lld to warm up",
+		    (long long)doc_int(doc, "warm_up"));
 	add_threads(&line, doc);
+	if (*doc_text(doc, "blas") != '\0')
+		str_addf(&line, ", %s", doc_text(doc, "blas"));
 	str_addf(&line, ")%s", doc_true(doc, "cached") ? ", recalled" : "");
 	look_paint(b, l, PAINT_TITLE, "latency");
 	str_addc(b, ' ');

@@ -54,7 +54,7 @@ struct cell {
 	int64_t seq;
 	int64_t *start;
 	int32_t *ids;
-	int runs;
+	int runs, warm;		/* turns that count; those before, that do not */
 	double spent;		/* seconds of its turns */
 	double waited;		/* of those, by all threads; see crew_waited() */
 	double *ms[2];		/* per side and turn */
@@ -360,6 +360,7 @@ warm_cell(struct bench *b, struct cell *c, struct pare_err *err)
 			c->twice[k] = b->sides * b->cells > 1 &&
 			    seconds < short_pass;
 		}
+		c->warm += rc == PARE_OK;
 	}
 	return rc;
 }
@@ -528,6 +529,7 @@ summarise(struct bench *b, struct cell *c, uint64_t seed, struct latency *l)
 	l->batch = c->batch.nseq;
 	l->seq = c->seq;
 	l->runs = c->runs;
+	l->warm = c->warm;
 	l->threads = b->threads;
 	if (c->runs == 0)
 		return;

@@ -28,6 +28,7 @@ struct latency_options {
 struct latency {
 	int64_t batch, seq;
 	int runs, threads;	/* runs: counted pairs */
+	int warm;		/* pairs before them, to warm up */
 	double p50_ms, p95_ms;
 	double p25_ms, p75_ms;	/* quartiles */
 	double original_p50_ms, original_p25_ms, original_p75_ms;

@@ -279,6 +279,7 @@ void
 work_put_latency(json_t *doc, const struct latency *l, bool cached)
 {
 	put_times(doc, l);
+	result_put_int(doc, "warm_up", l->warm);
 	result_put_int(doc, "threads", l->threads);
 	result_put_bool(doc, "pinned", l->pinned);
 	result_put_bool(doc, "cached", cached);

@@ -137,9 +137,8 @@ need_tokenizer(const struct session *s, struct pare_err *err)
 	return err_hint(err, "predict ids=1,2,3 works without one");
 }
 
-/* The tokens of text= or ids=, into *t, which the caller frees in any case. */
-static enum pare_rc
-read_line_tokens(const struct session *s, const struct arg_list *args,
+enum pare_rc
+work_line_tokens(const struct session *s, const struct arg_list *args,
     struct tokens *t, struct pare_err *err)
 {
 	const struct model *m = session_model(s);
@@ -659,7 +658,7 @@ prepare(struct predict *p, const struct arg_list *args, struct tokens *t,
 	}
 	if (!line)
 		return list_samples(p, err);
-	rc = read_line_tokens(p->s, args, t, err);
+	rc = work_line_tokens(p->s, args, t, err);
 	if (rc != PARE_OK)
 		return rc;
 	p->nitems = 1;

@@ -19,7 +19,7 @@ const char *const command_group_titles[GROUP_COUNT] = {
 /* In the order help and manuals show them. */
 const struct command *const command_table[] = {
 	&command_open, &command_data, &command_info, &command_show,
-	&command_inspect,
+	&command_inspect, &command_attend,
 	&command_recover,
 	&command_undo, &command_redo, &command_history, &command_goto,
 	&command_mark, &command_diff,

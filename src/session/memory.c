@@ -106,7 +106,7 @@ struct evaluation_file {
 };
 
 /* To be changed when results of the same inputs change. */
-enum { RESULTS = 2 };
+enum { RESULTS = 3 };
 
 static uint64_t
 evaluation_key(uint64_t model, uint64_t data, enum metric metric)
@@ -391,7 +391,7 @@ last_latency(const struct memory *m, uint64_t model)
 
 /* What is in a file before the parts. Bools are numbers here. */
 struct latency_file {
-	int64_t batch, seq, runs, threads, has_ratio, pinned;
+	int64_t batch, seq, runs, warm, threads, has_ratio, pinned;
 	double ms[8];		/* latency_numbers() */
 	double ratio, ratio_low, ratio_high, waited;
 };
@@ -463,7 +463,7 @@ store_latency(struct memory *m, const struct kept_latency *kept)
 {
 	struct latency l = kept->value;
 	struct latency_file f = { .batch = l.batch, .seq = l.seq,
-		.runs = l.runs, .threads = l.threads,
+		.runs = l.runs, .warm = l.warm, .threads = l.threads,
 		.has_ratio = l.has_ratio, .pinned = l.pinned,
 		.ratio = l.ratio, .ratio_low = l.ratio_low,
 		.ratio_high = l.ratio_high, .waited = l.waited };
@@ -493,7 +493,8 @@ take_latency(const struct latency_file *f, const struct latency_key *k,
 	double *ms[8];
 
 	*l = (struct latency){ .batch = f->batch, .seq = f->seq,
-		.runs = (int)f->runs, .threads = (int)f->threads,
+		.runs = (int)f->runs, .warm = (int)f->warm,
+		.threads = (int)f->threads,
 		.has_ratio = f->has_ratio != 0, .pinned = f->pinned != 0,
 		.ratio = f->ratio, .ratio_low = f->ratio_low,
 		.ratio_high = f->ratio_high, .waited = f->waited };
@@ -505,6 +506,7 @@ take_latency(const struct latency_file *f, const struct latency_key *k,
 	}
 	return f->batch == k->batch && f->seq == k->seq &&
 	    f->threads == k->threads && f->runs >= 1 && f->runs < INT_MAX &&
+	    f->warm >= 0 && f->warm < INT_MAX &&
 	    is_time(f->ratio) && is_time(f->ratio_low) &&
 	    is_time(f->ratio_high) && !isinf(f->waited);
 }

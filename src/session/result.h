@@ -44,6 +44,8 @@
  *          deviation, skewness, kurtosis, abs_mean, l2, zeros, nans, infs,
  *          subnormals, histogram {low, high, counts[]}, spectrum {values[],
  *          break_even_rank, rank_for_energy[] {energy, rank}}}
+ * attend   layer, head, sample (or null), tokens[], attention[][] (a row for each
+ *          token, a column for each it looks at)
  * OPS      (kind "op") op, before and after {params, nonzero, bytes,
  *          macs_per_token, tensors}, seq, seconds, note, dry_run
  * undo, redo, goto, mark     command_of_state, mark, bytes, params, metric,
@@ -72,10 +74,10 @@
  *          ((p75 - p25) / p50, of the worse side), waited (share of the time
  *          that threads had no processor, or null), noise (what makes the
  *          numbers doubtful, or null), original_p50_ms, ratio_to_original
- *          {median, low, high}, threads, pinned, cached, blas; breakdown and
- *          original_breakdown {passes, whole_ms, sum_ms, embed_ms, attention_ms,
- *          ffn_ms, norm_ms, head_ms, layers[] {layer, ms, attention_ms, ffn_ms,
- *          norm_ms}}: means of the middle half of the passes; list_layers;
+ *          {median, low, high}, warm_up (runs before those), threads, pinned,
+ *          cached, blas; breakdown and original_breakdown {passes, whole_ms,
+ *          sum_ms, embed_ms, attention_ms, ffn_ms, norm_ms, head_ms, layers[]
+ *          {layer, ms, attention_ms, ffn_ms, norm_ms}}: means of the middle half of the passes; list_layers;
  *          decode (null for models that write no text) {prompt, tokens, runs,
  *          first_p50_ms and first_p95_ms (from the prompt to the first token),
  *          p50_ms and p95_ms (of a token), tokens_per_second, kv_bytes, waited,

@@ -56,6 +56,11 @@ extern const char *const cut_custom_names[];	/* by enum cut_custom */
 /* Longest input of a model in tokens. */
 int work_max_tokens(const struct model *m, const struct tokenizer *t);
 
+/* The tokens of the arguments text= and pair=, or ids= and types=, into *t, which
+ * the caller frees in any case. */
+enum pare_rc work_line_tokens(const struct session *s,
+    const struct arg_list *args, struct tokens *t, struct pare_err *err);
+
 /* The metric a model is judged by. */
 enum metric work_metric(const struct model *m);
 /*
@@ -98,7 +103,8 @@ enum pare_rc cmd_op_run(struct session *s, const struct op *op,
 
 /* The rows of command_table[], by file. */
 extern const struct command command_open, command_data;
-extern const struct command command_info, command_show, command_inspect;
+extern const struct command command_info, command_show, command_inspect,
+    command_attend;
 extern const struct command command_undo, command_redo, command_history,
     command_goto, command_mark, command_diff;
 extern const struct command command_eval, command_compare, command_expect;

@@ -136,6 +136,7 @@ await '^pare> show by=kind$'
 [ "$(screen | grep -c '^pare> show by=kind$')" -eq 1 ] ||
 	fail 'the line is there more than once after a resize'
 enter C-c
+await_prompt
 type quit
 await 'shell\$$'
 rm "$HOME/.inputrc"

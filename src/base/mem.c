@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 static void (*die_hook)(void);
 static atomic_long fail_at;
@@ -145,12 +142,4 @@ bool
 mem_add(int64_t a, int64_t b, int64_t *r)
 {
 	return a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, r);
-}
-
-void
-mem_release(void)
-{
-#ifdef __GLIBC__
-	malloc_trim(0);
-#endif
 }

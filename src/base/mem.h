@@ -35,9 +35,6 @@ void mem_set_die_hook(void (*hook)(void));
 void *mem_big(size_t n, size_t size, struct pare_err *err);
 void *mem_big_zero(size_t n, size_t size, struct pare_err *err);
 
-/* Gives memory that was freed back to the system, where that is known how. */
-void mem_release(void);
-
 /* Tests: the n-th call of mem_big() from now fails once (0 switches it off). */
 void mem_fail_at(long n);
 

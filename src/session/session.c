@@ -408,9 +408,6 @@ run_words(struct session *s, const struct arg_words *w, struct result *out,
 	if (rc == PARE_EUSER && err->hint[0] == '\0')
 		err_hint(err, "help %s%s%s", w->word[0], t.words > 1 ? " " :
 		    "", t.words > 1 ? w->word[1] : "");
-	/* Threads that factorized leave arenas of tens of megabytes. */
-	if (rc == PARE_ECANCELED)
-		mem_release();
 	/* A file that broke meanwhile is the better reason. */
 	if (rc != PARE_EEXPECT && rc != PARE_ECANCELED) {
 		struct pare_err damage;

@@ -12,6 +12,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "file/export.h"
+#include "measure/calibrate.h"
+#include "session/calibration.h"
 #include "session/check.h"
 #include "session/work.h"
 #include "text/tokenizer_write.h"
@@ -30,6 +32,8 @@ static const struct arg_spec export_args[] = {
 	    "zeros for what layers lack, where the format wants them alike" },
 	{ "body", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
 	    "leave out the head" },
+	{ "calib", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
+	    "gguf: errors count by what the calib samples say of columns" },
 	{ "force", ARG_BOOL, 0, 0, 0, "off", NULL, NULL,
 	    "write over what is there" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
@@ -205,12 +209,58 @@ put_export(const struct export *x, const struct model *m,
 	put_kinds(x, doc);
 	result_put_bool(doc, "padded", x->padded);
 	result_put_bool(doc, "lossy", x->lossy);
+	result_put_int(doc, "weighed", x->weighed);
 	result_put_bool(doc, "checked", true);
 	result_put_int(doc, "sequences", c->sequences);
 	result_put_real(doc, "max_logit_difference", c->most);
 	result_put_real(doc, "largest_logit", c->largest);
 	result_put_int(doc, "rows", c->rows);
 	result_put_int(doc, "same_top", c->same_top);
+}
+
+/* ---- what errors count ---- */
+
+struct weighing {
+	const struct statistics *of;
+	float *column;
+};
+
+/* The mean square of each input that slot r multiplies. */
+static const float *
+weigh(void *ctx, struct slot_ref r, int64_t cols)
+{
+	struct weighing *w = ctx;
+	const struct moments *seen = statistics_of(w->of, r);
+
+	if (seen == NULL || seen->cols != cols || seen->rows < 1)
+		return NULL;
+	w->column = xrealloc(w->column, (size_t)cols * sizeof(*w->column));
+	for (int64_t c = 0; c < cols; c++)
+		w->column[c] = (float)(seen->square[c] / (double)seen->rows);
+	return w->column;
+}
+
+static enum pare_rc
+ask_calib(struct session *s, const struct model *m, struct export_ask *ask,
+    struct weighing *w, struct notes *notes, struct task *task,
+    struct pare_err *err)
+{
+	struct op_calib calib;
+	enum pare_rc rc;
+
+	if (ask->format != EXPORT_GGUF || ask->want < GGUF_AS_Q8_0) {
+		err_set(err, PARE_EUSER, "calib=on says how values are rounded "
+		    "to blocks, and none are asked for");
+		return err_hint(err, "export gguf FILE.gguf type=Q4_K calib=on");
+	}
+	rc = calibration_get(s, m, OP_NEED_STATISTICS, CALIBRATE_SAMPLES,
+	    "export calib=on", &calib, notes, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	w->of = calib.statistics;
+	ask->weigh = weigh;
+	ask->weigh_ctx = w;
+	return PARE_OK;
 }
 
 static enum pare_rc
@@ -228,6 +278,7 @@ run_export(struct session *s, const struct arg_list *args, json_t *doc,
 		.force = arg_int(args, "force") != 0,
 	};
 	struct output_check c = { 0 };
+	struct weighing w = { .of = NULL };
 	struct export *x;
 	enum pare_rc rc;
 
@@ -238,6 +289,9 @@ run_export(struct session *s, const struct arg_list *args, json_t *doc,
 		return err_hint(err, "export gguf FILE.gguf type=%s",
 		    gguf_wants[ask.want]);
 	}
+	if (arg_int(args, "calib") != 0 &&
+	    (rc = ask_calib(s, m, &ask, &w, notes, task, err)) != PARE_OK)
+		return rc;
 	if (ask.format == EXPORT_GGUF)
 		file_words(s, m, &words, notes);
 	else
@@ -247,6 +301,7 @@ run_export(struct session *s, const struct arg_list *args, json_t *doc,
 	ask.keys = words.keys;
 	x = export_begin(m, &ask, task, err);
 	words_free(&words);
+	free(w.column);
 	if (x == NULL)
 		return err->rc;
 	rc = read_back(s, m, x, ask.body, &c, task, err);
@@ -279,7 +334,9 @@ const struct command command_export = {
 	    "type= names another type: mixed is Q4_K with Q6_K for the output "
 	    "and for v and down of the first and last eighth of the layers "
 	    "and every third between. Rows that are no whole blocks take a "
-	    "type of smaller blocks, and vectors stay F32. What was written "
+	    "type of smaller blocks, and vectors stay F32. calib=on weighs "
+	    "the errors of rounding by the mean square of what each column "
+	    "multiplies, over the calib samples. What was written "
 	    "is opened, compared with the state on a few inputs and samples "
 	    "of the eval set, and only then put in place.",
 	.examples = export_examples,

@@ -117,7 +117,8 @@
  *          max_logit_difference
  * export   format, path, bytes (of tensors), model_bytes (of the state's), types[]
  *          {type, tensors, bytes}, padded, lossy (some tensors have other
- *          values), checked, sequences (inputs that were compared), rows (of
+ *          values), weighed (tensors rounded by what the calib samples say),
+ *          checked, sequences (inputs that were compared), rows (of
  *          outputs), same_top (rows whose largest output is the same),
  *          max_logit_difference (from the state), largest_logit
  * recipe   path, lines        source  path, lines

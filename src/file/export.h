@@ -14,12 +14,6 @@
 enum export_format { EXPORT_HF, EXPORT_GGUF, EXPORT_GPTQ, EXPORT_FORMATS };
 extern const char *const export_formats[];	/* ends with NULL */
 
-/* A file of the tokenizer, written as it is. name is static. */
-struct export_file {
-	const char *name, *data;
-	size_t n;
-};
-
 struct export_ask {
 	enum export_format format;
 	const char *path;	/* a folder; GGUF: a file */

@@ -35,6 +35,12 @@ struct open_options {
 enum pare_rc file_open_model(const char *path, const struct open_options *o,
     struct model **out, struct notes *notes, struct pare_err *err);
 
+/* A file of the tokenizer, written as it is. name is static. */
+struct export_file {
+	const char *name, *data;
+	size_t n;
+};
+
 /*
  * Writes m into directory dir (made when missing; refused when it holds files
  * that are not a model's, or when it is where the model's own weights are mapped
@@ -48,6 +54,11 @@ enum pare_rc file_open_model(const char *path, const struct open_options *o,
 enum pare_rc file_save_model(const struct model *m, const char *dir,
     const char *recipe, bool force, int64_t *bytes, bool *plain,
     struct task *task, struct pare_err *err);
+/* The same with these files in place of the origin's tokenizer, where nfiles is
+ * not 0: of a GGUF file, whose tokenizer lies in its keys. */
+enum pare_rc file_save_with(const struct model *m, const char *dir,
+    const char *recipe, const struct export_file *file, int nfiles, bool force,
+    int64_t *bytes, bool *plain, struct task *task, struct pare_err *err);
 
 /* True once after a mapped file was found shorter than it was; *path (borrowed,
  * static) names it. */

@@ -58,6 +58,8 @@ struct saver {
 	bool joins;		/* parts are joined and turned as others have
 				 * them */
 	struct hf_joined joined;
+	const struct export_file *file;	/* the tokenizer's */
+	int nfiles;
 	struct pare_err *err;
 };
 
@@ -579,6 +581,22 @@ write_config(const struct saver *s, struct stage *g, bool *plain)
 }
 
 static enum pare_rc
+write_tokenizer(const struct saver *s, struct stage *g, const char *dir)
+{
+	enum pare_rc rc = PARE_OK;
+
+	if (s->nfiles == 0)
+		return target_copy_tokenizer(s->m, g, dir, s->err);
+	for (int i = 0; i < s->nfiles && rc == PARE_OK; i++) {
+		char *path = stage_path(g, s->file[i].name);
+
+		rc = io_write(path, s->file[i].data, s->file[i].n, s->err);
+		free(path);
+	}
+	return rc;
+}
+
+static enum pare_rc
 write_all(struct saver *s, struct stage *g, const char *dir,
     const char *recipe, bool *plain, struct task *task)
 {
@@ -596,7 +614,7 @@ write_all(struct saver *s, struct stage *g, const char *dir,
 		rc = st_writer_write(s->w, path, NULL, task, s->err);
 	free(path);
 	if (rc == PARE_OK)
-		rc = target_copy_tokenizer(s->m, g, dir, s->err);
+		rc = write_tokenizer(s, g, dir);
 	if (rc == PARE_OK && recipe != NULL)
 		rc = write_text(s, g, RECIPE, recipe);
 	else if (rc == PARE_OK)
@@ -656,11 +674,12 @@ saver_free(struct saver *s)
 }
 
 enum pare_rc
-file_save_model(const struct model *m, const char *dir, const char *recipe,
-    bool force, int64_t *bytes, bool *plain, struct task *task,
-    struct pare_err *err)
+file_save_with(const struct model *m, const char *dir, const char *recipe,
+    const struct export_file *file, int nfiles, bool force, int64_t *bytes,
+    bool *plain, struct task *task, struct pare_err *err)
 {
-	struct saver s = { .m = m, .err = err };
+	struct saver s = { .m = m, .file = file, .nfiles = nfiles,
+		.err = err };
 	enum pare_rc rc;
 	bool is_hf = false;
 
@@ -680,4 +699,13 @@ file_save_model(const struct model *m, const char *dir, const char *recipe,
 		*plain = is_hf;
 	saver_free(&s);
 	return rc;
+}
+
+enum pare_rc
+file_save_model(const struct model *m, const char *dir, const char *recipe,
+    bool force, int64_t *bytes, bool *plain, struct task *task,
+    struct pare_err *err)
+{
+	return file_save_with(m, dir, recipe, NULL, 0, force, bytes, plain,
+	    task, err);
 }

@@ -53,18 +53,20 @@ struct words {
 	struct gguf_writer *keys;
 };
 
-/* Folders take the files of the model's own folder; of a GGUF file its keys are
- * made into files. */
-static void
-folder_words(const struct session *s, const struct model *m, struct words *w)
+int
+work_tokenizer_files(const struct session *s, const struct model *m,
+    struct tokenizer_file *file, struct export_file *entry)
 {
+	int n;
+
 	if (s->tokenizer == NULL || m->origin->dir == NULL ||
 	    !io_is_file(m->origin->dir))
-		return;
-	w->n = tokenizer_make_files(s->tokenizer, w->file);
-	for (int i = 0; i < w->n; i++)
-		w->entry[i] = (struct export_file){ w->file[i].name,
-			w->file[i].data, w->file[i].n };
+		return 0;
+	n = tokenizer_make_files(s->tokenizer, file);
+	for (int i = 0; i < n; i++)
+		entry[i] = (struct export_file){ file[i].name, file[i].data,
+			file[i].n };
+	return n;
 }
 
 static bool
@@ -295,7 +297,7 @@ run_export(struct session *s, const struct arg_list *args, json_t *doc,
 	if (ask.format == EXPORT_GGUF)
 		file_words(s, m, &words, notes);
 	else
-		folder_words(s, m, &words);
+		words.n = work_tokenizer_files(s, m, words.file, words.entry);
 	ask.file = words.entry;
 	ask.nfiles = words.n;
 	ask.keys = words.keys;

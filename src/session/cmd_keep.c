@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "session/check.h"
 #include "session/work.h"
+#include "text/tokenizer_write.h"
 
 enum { SCRIPT_BYTES_MAX = 16 << 20, SOURCE_DEPTH_MAX = 16 };
 
@@ -321,14 +322,19 @@ run_save(struct session *s, const struct arg_list *args, json_t *doc,
 {
 	const struct model *m = session_model(s);
 	const char *dir = arg_text(args, "dir");
+	struct tokenizer_file file[TOKENIZER_FILES];
+	struct export_file entry[TOKENIZER_FILES];
 	char *recipe = whole_recipe(s);
 	int64_t bytes = 0;
+	int n;
 	bool plain = false;
 	double most;
 	enum pare_rc rc;
 
-	rc = file_save_model(m, dir, recipe, arg_int(args, "force") != 0,
-	    &bytes, &plain, task, err);
+	n = work_tokenizer_files(s, m, file, entry);
+	rc = file_save_with(m, dir, recipe, entry, n,
+	    arg_int(args, "force") != 0, &bytes, &plain, task, err);
+	tokenizer_files_free(file, n);
 	free(recipe);
 	if (rc == PARE_OK)
 		rc = check_saved(s, m, dir, &most, task, err);

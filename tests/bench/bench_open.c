@@ -2,8 +2,8 @@
 /*
  * bench_open: how long the program takes to say its first word about a
  * directory of BERT-base size (440 MB, random weights), how much memory it holds
- * then, and how long the full screen takes to be painted. The
- * first word also of the headers of a Llama of 70 billion parameters.
+ * then, and how long the full screen takes to be painted. The first word also of
+ * the headers of a Llama of 70 billion parameters.
  *
  * The directory is made by a child, for the high-water mark of memory that
  * wait4() gives begins with what the parent of an exec held.
@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "base/mem.h"
 #include "file/file.h"
 #include "pty.h"
+#include "tests/big_llama.h"
 
 extern char **environ;
 

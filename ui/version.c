@@ -13,12 +13,6 @@
 #define PACKAGE_VERSION "0.1.0"
 #endif
 
-const char *
-version_number(void)
-{
-	return PACKAGE_VERSION;
-}
-
 void
 version_text(struct str *b)
 {

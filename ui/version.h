@@ -5,7 +5,6 @@
 
 #include "base/str.h"
 
-const char *version_number(void);
 /* The text of --version: pare, then the libraries it runs on. */
 void version_text(struct str *b);
 

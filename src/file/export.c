@@ -17,6 +17,8 @@
 #include "file/saved.h"
 #include "file/target.h"
 
+#define WEIGHTS "model.safetensors"
+
 const char *const export_formats[] = { [EXPORT_HF] = "hf",
 	[EXPORT_GGUF] = "gguf", [EXPORT_GPTQ] = "gptq",
 	[EXPORT_FORMATS] = NULL };
@@ -40,35 +42,39 @@ export_count(struct export *x, const char *type, int64_t bytes)
 	x->bytes += bytes;
 }
 
-static enum pare_rc
-write_file(struct export *x, const char *name, const char *data, size_t n,
-    struct pare_err *err)
-{
-	char *path = stage_path(x->stage, name);
-	enum pare_rc rc = io_write(path, data, n, err);
-
-	free(path);
-	return rc;
-}
-
 enum pare_rc
 export_text(struct export *x, const char *name, const char *text,
     struct pare_err *err)
 {
-	return write_file(x, name, text, strlen(text), err);
+	return stage_write(x->stage, name, text, strlen(text), err);
 }
 
 enum pare_rc
 export_tokenizer(struct export *x, const struct model *m,
     const struct export_ask *ask, struct pare_err *err)
 {
-	enum pare_rc rc = PARE_OK;
+	return target_put_tokenizer(m, x->stage, ask->path, ask->file,
+	    ask->nfiles, err);
+}
 
-	if (ask->nfiles == 0)
-		return target_copy_tokenizer(m, x->stage, ask->path, err);
-	for (int i = 0; rc == PARE_OK && i < ask->nfiles; i++)
-		rc = write_file(x, ask->file[i].name, ask->file[i].data,
-		    ask->file[i].n, err);
+enum pare_rc
+export_weights(struct export *x, const struct arch_layout *l,
+    struct hf_joined *joined, struct task *task, struct pare_err *err)
+{
+	struct st_writer *w = st_writer_new();
+	char *path = stage_path(x->stage, WEIGHTS);
+	enum pare_rc rc = hf_add_tensors(x->model, l, w, joined, err);
+
+	for (int i = 0; i < st_writer_count(w); i++) {
+		const char *dtype;
+		int64_t bytes = st_writer_item(w, i, &dtype);
+
+		export_count(x, dtype, bytes);
+	}
+	if (rc == PARE_OK)
+		rc = st_writer_write(w, path, NULL, task, err);
+	st_writer_free(w);
+	free(path);
 	return rc;
 }
 

@@ -12,11 +12,8 @@
 #include "file/export_private.h"
 #include "file/fit.h"
 #include "file/gptq.h"
-#include "file/hf_write.h"
 #include "model/edit.h"
 #include "tensor/form.h"
-
-#define WEIGHTS "model.safetensors"
 
 /* What is common to all packed matrices. */
 struct packed {
@@ -236,24 +233,12 @@ write_weights(struct export *x, const struct arch_layout *l,
 {
 	struct writing wr = { NULL, 0 };
 	struct hf_joined joined = { .packed = add_packed, .ctx = &wr };
-	struct st_writer *w = st_writer_new();
-	char *path = stage_path(x->stage, WEIGHTS);
-	enum pare_rc rc = hf_add_tensors(x->model, l, w, &joined, err);
+	enum pare_rc rc = export_weights(x, l, &joined, task, err);
 
-	for (int i = 0; i < st_writer_count(w); i++) {
-		const char *dtype;
-		int64_t bytes = st_writer_item(w, i, &dtype);
-
-		export_count(x, dtype, bytes);
-	}
-	if (rc == PARE_OK)
-		rc = st_writer_write(w, path, NULL, task, err);
 	for (int i = 0; i < wr.n; i++)
 		gptq_arrays_free(&wr.a[i]);
 	free(wr.a);
 	hf_joined_free(&joined);
-	st_writer_free(w);
-	free(path);
 	return rc;
 }
 

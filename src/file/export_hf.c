@@ -8,11 +8,8 @@
 
 #include "file/export_private.h"
 #include "file/fit.h"
-#include "file/hf_write.h"
 #include "model/edit.h"
 #include "tensor/form.h"
-
-#define WEIGHTS "model.safetensors"
 
 static enum form_kind
 form_of(enum gguf_want want)
@@ -149,21 +146,9 @@ write_weights(struct export *x, const struct arch_layout *l,
     struct task *task, struct pare_err *err)
 {
 	struct hf_joined joined = { .n = 0 };
-	struct st_writer *w = st_writer_new();
-	char *path = stage_path(x->stage, WEIGHTS);
-	enum pare_rc rc = hf_add_tensors(x->model, l, w, &joined, err);
+	enum pare_rc rc = export_weights(x, l, &joined, task, err);
 
-	for (int i = 0; i < st_writer_count(w); i++) {
-		const char *dtype;
-		int64_t bytes = st_writer_item(w, i, &dtype);
-
-		export_count(x, dtype, bytes);
-	}
-	if (rc == PARE_OK)
-		rc = st_writer_write(w, path, NULL, task, err);
 	hf_joined_free(&joined);
-	st_writer_free(w);
-	free(path);
 	return rc;
 }
 

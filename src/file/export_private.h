@@ -4,6 +4,7 @@
 #define PARE_FILE_EXPORT_PRIVATE_H
 
 #include "file/export.h"
+#include "file/hf_write.h"
 #include "file/stage.h"
 
 /* Each fills model, bytes, kind, lossy and notes of x and writes into the
@@ -17,6 +18,10 @@ enum pare_rc export_gptq(struct export *x, const struct model *m,
 
 /* Adds a tensor to the sums of x. */
 void export_count(struct export *x, const char *type, int64_t bytes);
+/* Writes and counts the tensors of x->model as a reader of l expects them. What
+ * joined borrows must outlive the call; it is the caller's to free. */
+enum pare_rc export_weights(struct export *x, const struct arch_layout *l,
+    struct hf_joined *joined, struct task *task, struct pare_err *err);
 /* Writes text as a file of the stage, or the tokenizer. */
 enum pare_rc export_text(struct export *x, const char *name,
     const char *text, struct pare_err *err);

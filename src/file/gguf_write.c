@@ -177,14 +177,6 @@ gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v,
 }
 
 void
-gguf_put_bytes(struct gguf_writer *w, const char *key, const void *v,
-    int64_t n)
-{
-	if (begin_array(w, key, GGUF_U8, n))
-		str_addn(&w->keys, v, (size_t)n);
-}
-
-void
 gguf_put_value(struct gguf_writer *w, const struct gguf_value *v)
 {
 	bool fine = v->array ? begin_array(w, v->key, v->type, v->count) :

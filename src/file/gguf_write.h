@@ -26,8 +26,6 @@ void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v,
     int64_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v,
     int64_t n);
-void gguf_put_bytes(struct gguf_writer *w, const char *key, const void *v,
-    int64_t n);	/* an array of u8 */
 /* A key of another file, as it is. */
 void gguf_put_value(struct gguf_writer *w, const struct gguf_value *v);
 /* All keys of that file that begin with prefix. */

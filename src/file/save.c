@@ -548,17 +548,6 @@ mark_config(json_t *config, bool plain)
 /* ---- writing --------------------------------------------------------- */
 
 static enum pare_rc
-write_text(const struct saver *s, struct stage *g, const char *name,
-    const char *text)
-{
-	char *path = stage_path(g, name);
-	enum pare_rc rc = io_write(path, text, strlen(text), s->err);
-
-	free(path);
-	return rc;
-}
-
-static enum pare_rc
 write_config(const struct saver *s, struct stage *g, bool *plain)
 {
 	json_t *config = hf_config(s->m, widest_form(s));
@@ -575,24 +564,8 @@ write_config(const struct saver *s, struct stage *g, bool *plain)
 	if (text == NULL)
 		return err_set(s->err, PARE_EWRITE,
 		    "config.json cannot be written as JSON");
-	rc = write_text(s, g, "config.json", text);
+	rc = stage_write(g, "config.json", text, strlen(text), s->err);
 	free(text);
-	return rc;
-}
-
-static enum pare_rc
-write_tokenizer(const struct saver *s, struct stage *g, const char *dir)
-{
-	enum pare_rc rc = PARE_OK;
-
-	if (s->nfiles == 0)
-		return target_copy_tokenizer(s->m, g, dir, s->err);
-	for (int i = 0; i < s->nfiles && rc == PARE_OK; i++) {
-		char *path = stage_path(g, s->file[i].name);
-
-		rc = io_write(path, s->file[i].data, s->file[i].n, s->err);
-		free(path);
-	}
 	return rc;
 }
 
@@ -614,14 +587,16 @@ write_all(struct saver *s, struct stage *g, const char *dir,
 		rc = st_writer_write(s->w, path, NULL, task, s->err);
 	free(path);
 	if (rc == PARE_OK)
-		rc = write_tokenizer(s, g, dir);
+		rc = target_put_tokenizer(s->m, g, dir, s->file, s->nfiles,
+		    s->err);
 	if (rc == PARE_OK && recipe != NULL)
-		rc = write_text(s, g, RECIPE, recipe);
+		rc = stage_write(g, RECIPE, recipe, strlen(recipe),
+		    s->err);
 	else if (rc == PARE_OK)
 		stage_remove(g, RECIPE);
 	if (rc == PARE_OK) {
 		describe(s, &text);
-		rc = write_text(s, g, SAVED_NAME, text.s);
+		rc = stage_write(g, SAVED_NAME, text.s, text.n, s->err);
 	}
 	str_free(&text);
 	return rc;

@@ -120,6 +120,17 @@ stage_path(struct stage *s, const char *name)
 	return io_join(s->temp, name);
 }
 
+enum pare_rc
+stage_write(struct stage *s, const char *name, const void *data, size_t n,
+    struct pare_err *err)
+{
+	char *path = stage_path(s, name);
+	enum pare_rc rc = io_write(path, data, n, err);
+
+	free(path);
+	return rc;
+}
+
 const char *
 stage_folder(const struct stage *s)
 {

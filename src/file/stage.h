@@ -9,6 +9,8 @@
 #ifndef PARE_FILE_STAGE_H
 #define PARE_FILE_STAGE_H
 
+#include <stddef.h>
+
 #include "base/err.h"
 
 struct stage;
@@ -18,6 +20,9 @@ struct stage *stage_begin(const char *dir, struct pare_err *err);
 /* Where the file called name (static) is to be written; malloc'ed. Remembers
  * the name. */
 char *stage_path(struct stage *s, const char *name);
+/* Writes that file. */
+enum pare_rc stage_write(struct stage *s, const char *name, const void *data,
+    size_t n, struct pare_err *err);
 /* The temporary folder, for opening what was written before it is in place. */
 const char *stage_folder(const struct stage *s);
 /* A file that is to be gone from dir at the end; name is static. */

@@ -139,8 +139,8 @@ target_check(const struct model *m, const char *dir, bool force,
 	    "choose a new or empty folder, or say force=on");
 }
 
-enum pare_rc
-target_copy_tokenizer(const struct model *m, struct stage *g,
+static enum pare_rc
+copy_tokenizer(const struct model *m, struct stage *g,
     const char *target, struct pare_err *err)
 {
 	const char *dir = m->origin != NULL ? m->origin->dir : NULL;
@@ -151,19 +151,33 @@ target_copy_tokenizer(const struct model *m, struct stage *g,
 	    a.st_dev == b.st_dev && a.st_ino == b.st_ino))
 		return PARE_OK;
 	for (int i = 0; tokenizer_files[i] != NULL && rc == PARE_OK; i++) {
-		char *from = io_join(dir, tokenizer_files[i]), *to, *data;
+		char *from = io_join(dir, tokenizer_files[i]), *data;
 		size_t n;
 
 		if (io_is_file(from)) {
 			rc = io_read(from, TOKENIZER_MAX, &data, &n, err);
 			if (rc == PARE_OK) {
-				to = stage_path(g, tokenizer_files[i]);
-				rc = io_write(to, data, n, err);
-				free(to);
+				rc = stage_write(g, tokenizer_files[i], data,
+				    n, err);
 				free(data);
 			}
 		}
 		free(from);
 	}
+	return rc;
+}
+
+enum pare_rc
+target_put_tokenizer(const struct model *m, struct stage *g,
+    const char *target, const struct export_file *file, int nfiles,
+    struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+
+	if (nfiles == 0)
+		return copy_tokenizer(m, g, target, err);
+	for (int i = 0; i < nfiles && rc == PARE_OK; i++)
+		rc = stage_write(g, file[i].name, file[i].data, file[i].n,
+		    err);
 	return rc;
 }

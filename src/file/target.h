@@ -6,8 +6,8 @@
 #ifndef PARE_FILE_TARGET_H
 #define PARE_FILE_TARGET_H
 
+#include "file/file.h"
 #include "file/stage.h"
-#include "model/model.h"
 
 /*
  * Refuses dir where m's own weights are mapped from it, where it holds files
@@ -19,9 +19,10 @@ enum pare_rc target_check(const struct model *m, const char *dir, bool force,
 /* Whether m's weights are mapped from the file or folder at path. */
 bool target_is_source(const struct model *m, const char *path);
 
-/* Writes the tokenizer files of m's origin into the stage of folder target;
- * nothing where they are there already. */
-enum pare_rc target_copy_tokenizer(const struct model *m, struct stage *g,
-    const char *target, struct pare_err *err);
+/* Writes a tokenizer into the stage of folder target: these files or, when there
+ * are none, those of m's origin, but where they are there already. */
+enum pare_rc target_put_tokenizer(const struct model *m, struct stage *g,
+    const char *target, const struct export_file *file, int nfiles,
+    struct pare_err *err);
 
 #endif

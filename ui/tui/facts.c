@@ -34,12 +34,6 @@ facts_row(struct facts *f)
 }
 
 void
-facts_gap(struct facts *f)
-{
-	facts_row(f);
-}
-
-void
 facts_title(struct facts *f, const char *name, const char *fmt, ...)
 {
 	char text[256];

@@ -25,7 +25,6 @@ int facts_row(struct facts *f);
 void facts_title(struct facts *f, const char *name, const char *fmt, ...)
     PARE_PRINTF(3, 4);
 void facts_rule(struct facts *f, const char *title);
-void facts_gap(struct facts *f);
 /* "name  value". */
 void facts_put(struct facts *f, const char *name, const char *fmt, ...)
     PARE_PRINTF(3, 4);

@@ -500,12 +500,6 @@ screen_resize(void)
 	cells_free(&scr.shown);
 }
 
-void
-screen_beep(void)
-{
-	beep();
-}
-
 /* Maybe in the background: touching the terminal then stops the process once
  * more, which is right. */
 void

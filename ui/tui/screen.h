@@ -34,7 +34,6 @@ void screen_theme(enum screen_theme theme, enum look_color color);
 void screen_mouse(bool on);
 /* Shows what changed; all: everything, for the terminal may hold anything. */
 void screen_show(const struct cells *c, bool all);
-void screen_beep(void);
 /* Stops the process as Ctrl-Z does, and comes back. */
 void screen_suspend(void);
 /* After SIGCONT: the terminal as we want it again. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Products with every form against decoding and multiplying in double
  * precision, within the tolerance its row of kernel_table[] names. */
-#include "tensor_fix.h"
+#include "kernel_fix.h"
 
 static const int64_t counts[] = { 1, 2, 3, 4, 5, 33, 70 };
 enum { COUNTS = sizeof(counts) / sizeof(counts[0]) };
@@ -17,38 +17,6 @@ random_floats(int64_t n, uint64_t seed)
 	for (int64_t i = 0; i < n; i++)
 		p[i] = rng_normal(&rng);
 	return p;
-}
-
-/* y = x W^T as tensor/kernel.h defines it. */
-static double *
-naive_matmul(const struct tensor *t, const float *w, const float *x, int64_t n)
-{
-	double *y = malloc((size_t)(n * t->rows) * sizeof(*y));
-
-	assert_non_null(y);
-	for (int64_t i = 0; i < n; i++)
-		for (int64_t r = 0; r < t->rows; r++) {
-			double s = 0;
-
-			for (int64_t c = 0; c < t->cols; c++)
-				s += (double)x[i * t->cols + c] *
-				    w[r * t->cols + c];
-			y[i * t->rows + r] = s;
-		}
-	return y;
-}
-
-/* Scratch of exactly the size asked for, so that a sanitizer sees more. */
-static void
-multiply(const struct tensor *t, const float *x, int64_t n, float *y, bool add)
-{
-	size_t bytes = kernel_scratch(t, n);
-	void *scratch = NULL;
-
-	if (bytes > 0)
-		assert_int_equal(posix_memalign(&scratch, 64, bytes), 0);
-	kernel_matmul(t, x, n, y, add, scratch);
-	free(scratch);
 }
 
 /* Both ways of putting a product, with the level of instructions of now. */

@@ -6,7 +6,7 @@
  * exact x within the tolerance of the table; and with float activations.
  */
 #include "tensor/kernel_block.h"
-#include "tensor_fix.h"
+#include "kernel_fix.h"
 
 /* Of the largest |y|: sums of floats in another order. */
 static const double tight = 2e-5;
@@ -114,36 +114,6 @@ naive_round(const float *x, int64_t n)
 	return out;
 }
 
-static double *
-naive_matmul(const struct tensor *t, const float *w, const float *x, int64_t n)
-{
-	double *y = malloc((size_t)(n * t->rows) * sizeof(*y));
-
-	for (int64_t i = 0; i < n; i++)
-		for (int64_t r = 0; r < t->rows; r++) {
-			double s = 0;
-
-			for (int64_t c = 0; c < t->cols; c++)
-				s += (double)x[i * t->cols + c] *
-				    w[r * t->cols + c];
-			y[i * t->rows + r] = s;
-		}
-	return y;
-}
-
-/* Through the dispatcher, with scratch of exactly the size asked for. */
-static void
-multiply(const struct tensor *t, const float *x, int64_t n, float *y, bool add)
-{
-	size_t bytes = kernel_scratch(t, n);
-	void *scratch = NULL;
-
-	if (bytes > 0)
-		assert_int_equal(posix_memalign(&scratch, 64, bytes), 0);
-	kernel_matmul(t, x, n, y, add, scratch);
-	free(scratch);
-}
-
 /* One kernel by itself, whatever would be chosen. */
 static void
 run_one(const struct kernel *k, const struct tensor *t, const float *x,
@@ -160,27 +130,6 @@ run_one(const struct kernel *k, const struct tensor *t, const float *x,
 	k->run(t, &kx, 0, t->rows, y, t->rows, false, scratch);
 	free(scratch);
 	free(prep);
-}
-
-static void
-close_to(const struct tensor *t, const double *want, const float *old,
-    const float *y, int64_t n, double tolerance, const char *what)
-{
-	double most = old != NULL ? 4 : 0;
-	char text[64];
-
-	tensor_describe(t, text, sizeof(text));
-	for (int64_t i = 0; i < n * t->rows; i++)
-		most = fmax(most, fabs(want[i]));
-	for (int64_t i = 0; i < n * t->rows; i++) {
-		double d = want[i] + (old != NULL ? old[i] : 0) - y[i];
-
-		if (!(fabs(d) <= tolerance * most))
-			fail_msg("%s of %lld x %lld, n %lld, %s: off by %g of "
-			    "%g at %lld", text, (long long)t->rows,
-			    (long long)t->cols, (long long)n, what, d, most,
-			    (long long)i);
-	}
 }
 
 /* One tensor with n rows of x on every level. */

@@ -4,28 +4,10 @@
 # threads, with the cache of layers and without; and it recalls across runs what
 # it measured, unless told not to.
 set -eu
-: "${PARE:?names the program to test}"
-: "${PARE_SOURCE:=$(cd "$(dirname "$0")/../.." && pwd)}"
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-HOME=$dir/home XDG_STATE_HOME=$dir/state LC_ALL=C.UTF-8
-export HOME XDG_STATE_HOME LC_ALL
-unset NO_COLOR COLUMNS PAGER
-ln -s "$PARE_SOURCE/samples" samples
-bad=0
+# shellcheck source=tests/commands/lib
+. "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/commands/lib"
 
-say() {
-	echo "$1"
-	bad=1
-}
-
-model=samples/reviews
-if [ ! -f samples/reviews/model.safetensors ]; then
-	"$PARE" -c 'open samples/reviews/config.json weights=random seed=1' \
-	    -c 'save drawn' >/dev/null
-	model=drawn
-fi
+find_reviews
 head -n 121 samples/reviews.dev.tsv >few.tsv
 
 # What does not hang on the clock.

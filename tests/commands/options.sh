@@ -2,23 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The command line: options, streams, exit statuses, signals, environment.
 set -eu
-: "${PARE:?names the program to test}"
-: "${PARE_SOURCE:=$(cd "$(dirname "$0")/../.." && pwd)}"
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-HOME=$dir/home XDG_STATE_HOME=$dir/state LC_ALL=C.UTF-8
-export HOME XDG_STATE_HOME LC_ALL
+# shellcheck source=tests/commands/lib
+. "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/commands/lib"
 mkdir home
-unset NO_COLOR COLUMNS PAGER
 cp "$PARE_SOURCE/tests/commands/tiny.json" .
-ln -s "$PARE_SOURCE/samples" samples
-bad=0
-
-say() {
-	echo "$1"
-	bad=1
-}
 
 # run STATUS WORD...: pare gives that status; its text is in out and err.
 run() {
@@ -29,13 +16,6 @@ run() {
 	[ $got -eq "$want" ] || {
 		say "pare $*: exit status $got, not $want"
 		cat err
-	}
-}
-
-has() {
-	grep -Eq -e "$2" "$1" || {
-		say "$1 has no line like $2:"
-		cat "$1"
 	}
 }
 

@@ -5,28 +5,8 @@
 # does, tells one itself, is cut, learns again from text and from its original,
 # and what training cannot do it says.
 set -eu
-: "${PARE:?names the program to test}"
-: "${PARE_SOURCE:=$(cd "$(dirname "$0")/../.." && pwd)}"
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-HOME=$dir/home XDG_STATE_HOME=$dir/state LC_ALL=C.UTF-8
-export HOME XDG_STATE_HOME LC_ALL
-unset NO_COLOR COLUMNS PAGER
-ln -s "$PARE_SOURCE/samples" samples
-bad=0
-
-say() {
-	echo "$1"
-	bad=1
-}
-
-has() {
-	grep -Eq -e "$2" "$1" || {
-		say "$1 has no line like $2:"
-		cat "$1"
-	}
-}
+# shellcheck source=tests/commands/lib
+. "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/commands/lib"
 
 less() {
 	awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" &&

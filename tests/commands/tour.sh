@@ -3,28 +3,8 @@
 # The main job from end to end on the sample model (without its weights, on
 # weights drawn at random): see, cut, undo, measure, save, open again, replay.
 set -eu
-: "${PARE:?names the program to test}"
-: "${PARE_SOURCE:=$(cd "$(dirname "$0")/../.." && pwd)}"
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-HOME=$dir/home XDG_STATE_HOME=$dir/state LC_ALL=C.UTF-8
-export HOME XDG_STATE_HOME LC_ALL
-unset NO_COLOR COLUMNS PAGER
-ln -s "$PARE_SOURCE/samples" samples
-bad=0
-
-say() {
-	echo "$1"
-	bad=1
-}
-
-has() {
-	grep -Eq -e "$2" "$1" || {
-		say "$1 has no line like $2:"
-		cat "$1"
-	}
-}
+# shellcheck source=tests/commands/lib
+. "${PARE_SOURCE:-$(dirname "$0")/../..}/tests/commands/lib"
 
 # The hash in the document of the last line.
 hash_of() {
@@ -35,12 +15,7 @@ same() {
 	[ -n "$1" ] && [ "$1" = "$2" ] || say "$3: '$1' and '$2'"
 }
 
-model=samples/reviews
-if [ ! -f samples/reviews/model.safetensors ]; then
-	"$PARE" -c 'open samples/reviews/config.json weights=random seed=1' \
-	    -c 'save drawn' >/dev/null
-	model=drawn
-fi
+find_reviews
 head -n 121 samples/reviews.dev.tsv >few.tsv
 
 "$PARE" $model -d few.tsv >out 2>err </dev/null -c eval \

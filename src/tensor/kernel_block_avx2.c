@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Blocks to strips, and strips times int8 with AVX2. As in kernel_code_avx2.c:
- * products of bytes are added in pairs to 16 bits, of small ones several such
- * pairs; bytes above 127 are taken less 128, and q gets their sign.
+ * Blocks to strips, and strips times int8 with AVX2 (kernel_dot8.h).
  */
 #include "tensor/kernel_block_parts.h"
+#include "tensor/kernel_dot8.h"
 
 #if CPU_X86
 
-#define AVX2 CPU_TARGET(CPU_FEATURES_AVX2)
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE DOT8_INLINE
 
-enum { LANES = 8, PARTS_OF = CODE_STRIP / LANES, PAIR = 2 };
+enum { LANES = DOT8_LANES, PARTS_OF = DOT8_PARTS, PAIR = DOT8_PAIR };
 
 /* ---- rows of blocks to bytes ---- */
 
@@ -106,78 +104,6 @@ block_unpack_avx2(enum block_kind kind, const uint8_t *block, int64_t n,
 
 /* ---- products ---- */
 
-AVX2 INLINE __m256i
-broadcast(const int8_t *q)
-{
-	int32_t four;
-
-	memcpy(&four, q, 4);
-	return _mm256_set1_epi32(four);
-}
-
-AVX2 INLINE void
-dot_wide(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
-    __m256i acc[PAIR][PARTS_OF], const int tokens)
-{
-	const __m256i half = _mm256_set1_epi8((char)128);
-	const __m256i ones = _mm256_set1_epi16(1);
-
-	for (int64_t u = 0; u < units; u++, q += CODE_UNIT) {
-		KERNEL_UNROLL
-		for (int k = 0; k < PARTS_OF; k++, w += 32) {
-			__m256i v = _mm256_xor_si256(half, load32(w));
-			__m256i size = _mm256_abs_epi8(v);
-
-			KERNEL_UNROLL
-			for (int i = 0; i < tokens; i++)
-				acc[i][k] = _mm256_add_epi32(acc[i][k],
-				    _mm256_madd_epi16(ones,
-				    _mm256_maddubs_epi16(size,
-				    _mm256_sign_epi8(broadcast(q + i * ldq),
-				    v))));
-		}
-	}
-}
-
-/* Runs of units whose sums of products stay in 16 bits. */
-AVX2 INLINE void
-dot_runs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
-    int64_t run, __m256i acc[PAIR][PARTS_OF], const int tokens)
-{
-	const __m256i ones = _mm256_set1_epi16(1);
-
-	for (int64_t u = 0; u < units; u += run) {
-		int64_t end = units - u < run ? units - u : run;
-		__m256i s[PAIR][PARTS_OF];
-
-		KERNEL_UNROLL
-		for (int i = 0; i < tokens; i++) {
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS_OF; k++)
-				s[i][k] = _mm256_setzero_si256();
-		}
-		for (; end > 0; end--, q += CODE_UNIT, w += CODE_UNIT_BYTES) {
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS_OF; k++) {
-				__m256i v = load32(w + 32 * k);
-
-				KERNEL_UNROLL
-				for (int i = 0; i < tokens; i++)
-					s[i][k] = _mm256_add_epi16(s[i][k],
-					    _mm256_maddubs_epi16(v,
-					    broadcast(q + i * ldq)));
-			}
-		}
-		KERNEL_UNROLL
-		for (int i = 0; i < tokens; i++) {
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS_OF; k++)
-				acc[i][k] = _mm256_add_epi32(acc[i][k],
-				    _mm256_madd_epi16(ones, s[i][k]));
-		}
-	}
-}
-
 /* f += scale * (step * D) (+ base * (scale * X)) of token i. */
 AVX2 INLINE void
 add_group(const struct block_piece *p, int64_t g, int i,
@@ -232,10 +158,10 @@ piece_of(const struct block_piece *p, int i0, const int tokens,
 				acc[i][k] = _mm256_set1_epi32(init[i]);
 		}
 		if (wide)
-			dot_wide(p->strip + g * bytes, q, p->ldq, p->units,
+			dot8_wide(p->strip + g * bytes, q, p->ldq, p->units,
 			    acc, tokens);
 		else
-			dot_runs(p->strip + g * bytes, q, p->ldq, p->units,
+			dot8_runs(p->strip + g * bytes, q, p->ldq, p->units,
 			    p->run, acc, tokens);
 		for (int i = 0; i < tokens; i++)
 			add_group(p, g, i0 + i, acc[i], f[i]);

@@ -1,108 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Packed codes times int8 with AVX2, which has no instruction for it: products
- * of bytes are added in pairs to 16 bits, with saturation, then in pairs to 32.
- *
- * Two products of bytes up to 127 with q stay below 2^15, and so do the sums of
- * several such pairs where the bytes are smaller: those are added up in 16 bits
- * first. Bytes above 127 are taken less 128: their absolute value, up to 128,
- * meets q with their sign.
+ * Packed codes times int8 with AVX2, which has no instruction for it: see
+ * kernel_dot8.h.
  */
-#include "tensor/kernel_code.h"
+#include "tensor/kernel_dot8.h"
 
 #if CPU_X86
 
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 CPU_TARGET(CPU_FEATURES_AVX2)
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE DOT8_INLINE
 
-enum { LANES = 8, PARTS = CODE_STRIP / LANES, PAIR = 2 };
+enum { LANES = DOT8_LANES, PARTS = DOT8_PARTS, PAIR = DOT8_PAIR };
 
 /* ---- products ---- */
-
-AVX2 INLINE __m256i
-broadcast(const int8_t *q)
-{
-	int32_t four;
-
-	memcpy(&four, q, 4);
-	return _mm256_set1_epi32(four);
-}
-
-AVX2 INLINE void
-dot_wide(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
-    __m256i acc[PAIR][PARTS], const int tokens)
-{
-	const __m256i half = _mm256_set1_epi8((char)128);
-	const __m256i ones = _mm256_set1_epi16(1);
-
-	for (int64_t u = 0; u < units; u++, q += CODE_UNIT) {
-		__m256i x[PAIR];
-
-		KERNEL_UNROLL
-		for (int i = 0; i < tokens; i++)
-			x[i] = broadcast(q + i * ldq);
-		KERNEL_UNROLL
-		for (int k = 0; k < PARTS; k++, w += 32) {
-			__m256i v = _mm256_xor_si256(half,
-			    _mm256_loadu_si256((const __m256i *)w));
-			__m256i size = _mm256_abs_epi8(v);
-
-			KERNEL_UNROLL
-			for (int i = 0; i < tokens; i++)
-				acc[i][k] = _mm256_add_epi32(acc[i][k],
-				    _mm256_madd_epi16(ones,
-				    _mm256_maddubs_epi16(size,
-				    _mm256_sign_epi8(x[i], v))));
-		}
-	}
-}
-
-/* Runs of units whose sums of products stay in 16 bits. */
-AVX2 INLINE void
-dot_runs(const uint8_t *w, const int8_t *q, int64_t ldq, int64_t units,
-    int64_t run, __m256i acc[PAIR][PARTS], const int tokens)
-{
-	const __m256i ones = _mm256_set1_epi16(1);
-
-	for (int64_t u = 0; u < units; u += run) {
-		int64_t end = units - u < run ? units - u : run;
-		__m256i s[PAIR][PARTS];
-
-		KERNEL_UNROLL
-		for (int i = 0; i < tokens; i++) {
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS; k++)
-				s[i][k] = _mm256_setzero_si256();
-		}
-		for (; end > 0; end--, q += CODE_UNIT, w += CODE_UNIT_BYTES) {
-			__m256i x[PAIR];
-
-			KERNEL_UNROLL
-			for (int i = 0; i < tokens; i++)
-				x[i] = broadcast(q + i * ldq);
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS; k++) {
-				__m256i v = _mm256_loadu_si256(
-				    (const __m256i *)(w + 32 * k));
-
-				KERNEL_UNROLL
-				for (int i = 0; i < tokens; i++)
-					s[i][k] = _mm256_add_epi16(s[i][k],
-					    _mm256_maddubs_epi16(v, x[i]));
-			}
-		}
-		KERNEL_UNROLL
-		for (int i = 0; i < tokens; i++) {
-			KERNEL_UNROLL
-			for (int k = 0; k < PARTS; k++)
-				acc[i][k] = _mm256_add_epi32(acc[i][k],
-				    _mm256_madd_epi16(ones, s[i][k]));
-		}
-	}
-}
 
 /* f += step * D (+ base * X) of token i. */
 AVX2 INLINE void
@@ -166,9 +78,9 @@ block_of(const struct code_block *b, int i0, const int tokens, const bool wide)
 				    b->init[(i0 + i) * b->cut.spans + s]);
 		}
 		if (wide)
-			dot_wide(w, q, b->ldq, n, acc, tokens);
+			dot8_wide(w, q, b->ldq, n, acc, tokens);
 		else
-			dot_runs(w, q, b->ldq, n, b->run, acc, tokens);
+			dot8_runs(w, q, b->ldq, n, b->run, acc, tokens);
 		for (int i = 0; i < tokens; i++)
 			add_span(b, s, i0 + i, acc[i], f[i]);
 		w += n * CODE_UNIT_BYTES;

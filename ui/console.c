@@ -273,12 +273,6 @@ console_run(struct console *c, const char *line)
 	return run(c, line, true);
 }
 
-enum pare_rc
-console_run_quietly(struct console *c, const char *line)
-{
-	return run(c, line, false);
-}
-
 void
 console_summary(struct console *c)
 {

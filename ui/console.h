@@ -34,8 +34,6 @@ void console_free(struct console *c);
 
 /* Runs a line and shows what comes of it. */
 enum pare_rc console_run(struct console *c, const char *line);
-/* The same without showing the result of a success. */
-enum pare_rc console_run_quietly(struct console *c, const char *line);
 
 /* Leaving now would lose a change. */
 bool console_unsaved(const struct console *c);

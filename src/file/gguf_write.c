@@ -82,8 +82,8 @@ add_float(struct str *b, float v)
 	add_little(b, u, 4);
 }
 
-bool
-gguf_has(const struct gguf_writer *w, const char *key)
+static bool
+has_key(const struct gguf_writer *w, const char *key)
 {
 	for (uint64_t i = 0; i < w->nkeys; i++)
 		if (strcmp(w->key[i], key) == 0)
@@ -95,7 +95,7 @@ gguf_has(const struct gguf_writer *w, const char *key)
 static bool
 begin(struct gguf_writer *w, const char *key, enum gguf_type type)
 {
-	if (gguf_has(w, key))
+	if (has_key(w, key))
 		return false;
 	w->key = xrealloc(w->key, (size_t)(w->nkeys + 1) * sizeof(*w->key));
 	w->at = xrealloc(w->at, (size_t)(w->nkeys + 1) * sizeof(*w->at));

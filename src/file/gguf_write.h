@@ -33,7 +33,6 @@ void gguf_put_values(struct gguf_writer *w, const struct gguf *from,
     const char *prefix);
 /* All keys of another writer that are not there. */
 void gguf_put_all(struct gguf_writer *w, const struct gguf_writer *from);
-bool gguf_has(const struct gguf_writer *w, const char *key);
 
 /* type as in gguf_type_table[]; dim[0] is the contiguous one; data stays the
  * caller's until it was written. */

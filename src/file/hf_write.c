@@ -41,6 +41,19 @@ set_real(json_t *config, const char *key, double value)
 		json_object_set_new(config, key, json_real(value));
 }
 
+/* A number that other readers want as an integer where it is one; the float32
+ * that it was kept in may have moved it a little. */
+static void
+set_whole(json_t *config, const char *key, double value)
+{
+	const double near = nearbyint(value);
+
+	if (fabs(value - near) <= 1e-5 * near)
+		set_int(config, key, (int64_t)near);
+	else
+		set_real(config, key, value);
+}
+
 static void
 set_pruned_heads(json_t *config, const struct model *m)
 {
@@ -310,7 +323,7 @@ tell_decoder(json_t *config, const struct model *m)
 	}
 	if (strcmp(m->arch->model_type, "gemma2") != 0)
 		return;
-	set_real(config, "query_pre_attn_scalar", m->hp.attn_scale > 0.0 ?
+	set_whole(config, "query_pre_attn_scalar", m->hp.attn_scale > 0.0 ?
 	    1.0 / (m->hp.attn_scale * m->hp.attn_scale) : y->head_dim);
 	json_object_set_new(config, "attn_logit_softcapping",
 	    m->hp.attn_cap > 0.0 ? json_real(m->hp.attn_cap) : json_null());

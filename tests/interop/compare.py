@@ -186,9 +186,17 @@ def difference(mine, other):
     return max(abs(a - b) for a, b in zip(mine, other)), scale
 
 
+def question(ids):
+    return "predict ids=%s what=logits" % ",".join(map(str, ids))
+
+
+def predict(model, ids):
+    return pare(model, question(ids))[-1]["rows"][0]["logits"]
+
+
 def export(model, ops, fmt, target, more, ids):
-    what = "predict ids=%s" % ",".join(map(str, ids))
-    docs = pare(model, *ops, what, "export %s %s %s" % (fmt, target, more))
+    docs = pare(model, *ops, question(ids),
+                "export %s %s %s" % (fmt, target, more))
     return docs[-2]["rows"][0]["logits"], docs[-1]
 
 
@@ -215,6 +223,9 @@ def with_transformers(tf, torch, case, work):
     if bad:
         raise RuntimeError("keys: %s" % bad)
     m.eval()
+    # pare multiplies blocks with rounded activations; the folder has floats.
+    if name.startswith("gguf:"):
+        mine = predict(target, ids)
     with torch.no_grad():
         out = m(input_ids=torch.tensor([ids])).logits
     other = out[0].tolist()
@@ -290,8 +301,7 @@ def with_llama(llama, case, work):
         os.unlink(target)
     mine, doc = export(model, ops, "gguf", target, more, IDS)
     # What the file holds, run by pare, is what llama.cpp must give.
-    mine = pare(target, "predict ids=" + ",".join(map(str, IDS)))[-1]
-    mine = mine["rows"][0]["logits"]
+    mine = predict(target, IDS)
     # A row a token of a language model, or one of a classifier.
     labels = 0 if isinstance(mine[0], list) else len(mine)
     mine = mine if labels else log_softmax(mine[-1])

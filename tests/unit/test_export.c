@@ -181,6 +181,37 @@ test_hf(void **state)
 	free(path);
 }
 
+/* Transformers 5 wants an integer there, and a scale kept in float32 must not
+ * make it 8.0 or 7.9999998. */
+static void
+test_whole_numbers(void **state)
+{
+	char *path, *file;
+	struct export_ask ask = ask_for(EXPORT_HF, &path);
+	struct pare_err err = { 0 };
+	const json_t *v;
+	json_t *config;
+
+	for (int i = 0; i < FAMILIES; i++) {
+		struct model *m;
+
+		if (strcmp(families[i].name, "gemma2") != 0)
+			continue;
+		m = sample_real(&families[i]);
+		model_unref(round_trip("gemma2", m, &ask, 0.0f));
+		file = io_join(path, "config.json");
+		config = json_read(file, 1 << 20, 0, &err);
+		assert_non_null(config);
+		v = json_object_get(config, "query_pre_attn_scalar");
+		assert_true(json_is_integer(v));
+		assert_int_equal(json_integer_value(v), 8);
+		json_decref(config);
+		free(file);
+		model_unref(m);
+	}
+	free(path);
+}
+
 /* Each line is an op; the model must be refused without zeros, naming the word,
  * and equal with them. word NULL: it can be said as it is. */
 static const struct {
@@ -1025,7 +1056,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hf), cmocka_unit_test(test_shapes),
+		cmocka_unit_test(test_hf), cmocka_unit_test(test_whole_numbers),
+		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_gguf),
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_body), cmocka_unit_test(test_types),

@@ -3,7 +3,8 @@
  * A Llama-shaped model of 0.13 G random parameters (12 layers of 768, FFN 2048,
  * 32,000 words) that writes: prompt and decode tokens a second, resident memory,
  * and what share of the memory's speed decoding reaches. One process a form, so
- * that each holds its own model alone.
+ * that each holds its own model alone. Where PARE_RIVAL has llama.cpp it decodes
+ * in turn, after the same prompt.
  *
  * BENCH_FORMS, a list with commas, chooses forms.
  */
@@ -20,6 +21,7 @@
 #include "measure/latency_decode.h"
 #include "model/arch.h"
 #include "model/edit.h"
+#include "rival.h"
 #include "tensor/block.h"
 #include "tensor/kernel.h"
 #include "tensor/transform.h"
@@ -41,8 +43,9 @@ static const struct form {
 	enum form_kind cast;
 	int bits, group, act;
 	enum block_kind block;
-	double rival;		/* decode tokens/s of llama.cpp, as noted in the
-				 * reference of rivals; 0: none */
+	double rival;		/* decode tokens/s of llama.cpp elsewhere: the
+				 * limit where there is no rival to ask; 0: the
+				 * rival has no such form */
 } forms[] = {
 	{ .name = "F32", .kind = PLAIN, .rival = 55 },
 	{ .name = "F16", .kind = CAST, .cast = FORM_F16, .rival = 83 },
@@ -242,38 +245,99 @@ figure(const struct form *f, const char *what, double *v, int n,
 	    BENCH_NONE, limit);
 }
 
+/* One of n rounds; the rival's rates are negative without one. */
+struct round {
+	double prompt, decode, share, rival_prompt, rival_decode;
+};
+
 static void
-measure(const struct form *f)
+run_round(const struct form *f, const struct model *m, struct rival *r,
+    struct round *out)
 {
-	struct model *m = random_model(f);
 	struct decode_options o = { .prompt = PROMPT, .tokens = TOKENS,
 		.runs = 1, .seed = 1 };
+	struct decode_latency l;
+	struct pare_err err = { 0 };
+	double took = read_all(m);
+
+	if (decode_latency_run(m, NULL, &o, &l, NULL, &err) != PARE_OK)
+		give_up(err.msg);
+	took = fmin(took, read_all(m));
+	out->prompt = 1e3 * PROMPT / l.first_p50_ms;
+	out->decode = 1e3 / l.p50_ms;
+	out->share = took / (1e-3 * l.p50_ms);
+	out->rival_prompt = out->rival_decode = -1;
+	if (f->rival > 0 && r->to != NULL) {
+		out->rival_prompt = rival_ask(r, "prompt %s %d", f->name,
+		    PROMPT);
+		out->rival_decode = rival_ask(r, "decode %s %d %d", f->name,
+		    PROMPT, TOKENS);
+	}
+}
+
+/* A figure of what each round gives, where it gives something. */
+static void
+figure_of(const struct form *f, const char *what, const struct round *r, int n,
+    double (*get)(const struct round *), const char *unit, double limit)
+{
+	double v[BENCH_MOST];
+
+	for (int i = 0; i < n; i++)
+		if (!((v[i] = get(&r[i])) > 0))
+			return;
+	figure(f, what, v, n, unit, limit);
+}
+
+static double get_prompt(const struct round *r) { return r->prompt; }
+static double get_decode(const struct round *r) { return r->decode; }
+static double get_share(const struct round *r) { return r->share; }
+static double
+get_rival_decode(const struct round *r)
+{
+	return r->rival_decode;
+}
+static double
+get_prompt_ratio(const struct round *r)
+{
+	return r->prompt / r->rival_prompt;
+}
+static double
+get_decode_ratio(const struct round *r)
+{
+	return r->decode / r->rival_decode;
+}
+
+static void
+measure(const struct form *f, struct rival *rival)
+{
+	struct model *m = random_model(f);
 	const double bytes = token_bytes(m);
-	double prompt[BENCH_MOST], decode[BENCH_MOST], share[BENCH_MOST];
-	double memory;
+	struct round r[BENCH_MOST];
 	const int n = bench_rounds(7);
+	double memory, theirs;
 
 	for (int i = 0; i < n; i++) {
-		struct pare_err err = { 0 };
-		struct decode_latency l;
-		double took = read_all(m);
-
-		if (decode_latency_run(m, NULL, &o, &l, NULL, &err) != PARE_OK)
-			give_up(err.msg);
-		took = fmin(took, read_all(m));
-		prompt[i] = 1e3 * PROMPT / l.first_p50_ms;
-		decode[i] = 1e3 / l.p50_ms;
-		share[i] = took / (1e-3 * l.p50_ms);
+		run_round(f, m, rival, &r[i]);
 		if (i == 0)
 			memory = resident_mib();
 	}
-	figure(f, "prompt of 128", prompt, n, "token/s", 0);
-	figure(f, "decode", decode, n, "token/s", f->rival);
-	figure(f, "decode of the time that reading takes", share, n, "share",
+	figure_of(f, "prompt of 128", r, n, get_prompt, "token/s", 0);
+	figure_of(f, "decode", r, n, get_decode, "token/s",
+	    r[0].rival_decode > 0 ? 0 : f->rival);
+	figure_of(f, "decode of the time that reading takes", r, n, get_share,
+	    "share", 0);
+	figure_of(f, "prompt, of the rival's rate", r, n, get_prompt_ratio,
+	    "x", 1);
+	figure_of(f, "decode of the rival", r, n, get_rival_decode, "token/s",
 	    0);
+	figure_of(f, "decode, of the rival's rate", r, n, get_decode_ratio,
+	    "x", 1);
 	figure(f, "bytes of a token", &(double){ bytes / (1 << 20) }, 1, "MiB",
 	    0);
 	figure(f, "resident", &memory, 1, "MiB", 0);
+	if ((theirs = f->rival > 0 ? rival_ask(rival, "memory %s", f->name) :
+	    -1) > 0)
+		figure(f, "resident, the rival", &theirs, 1, "MiB", 0);
 	model_unref(m);
 }
 
@@ -294,6 +358,9 @@ is_chosen(const char *name)
 int
 main(void)
 {
+	struct rival rival;
+
+	rival_start(&rival, "llama_cpp.py", kernel_threads());
 	for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
 		int status = 0;
 		pid_t pid;
@@ -302,12 +369,13 @@ main(void)
 			continue;
 		fflush(stdout);
 		if ((pid = fork()) == 0) {
-			measure(&forms[i]);
+			measure(&forms[i], &rival);
 			fflush(stdout);
 			_exit(0);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 			return 1;
 	}
+	rival_stop(&rival);
 	return 0;
 }

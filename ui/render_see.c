@@ -180,6 +180,8 @@ info_forms(struct str *b, const struct look *l, const json_t *doc)
 		if (strcmp(doc_text(f, "one"), doc_text(f, "kernel")) != 0)
 			str_addf(&v, ", one token by %s", doc_text(f, "one"));
 	}
+	if (strcmp(doc_text(doc, "precision"), "exact") == 0)
+		str_add(&v, "; exact");
 	render_field(b, l, "kernels", v.s);
 	str_free(&v);
 }

@@ -708,7 +708,7 @@ open_result(struct run *r, struct pare_err *err)
 static uint64_t
 batches_key(const struct evaluator *e, const struct order *o)
 {
-	uint64_t h = hash_mix(e->blas, (uint64_t)cpu_level());
+	uint64_t h = hash_mix(e->blas, kernel_ways());
 	size_t tokens = (size_t)o->token[o->n];
 
 	h = hash_bytes(o->ids, tokens * sizeof(*o->ids), h);

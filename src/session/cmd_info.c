@@ -106,9 +106,16 @@ put_kernels(const struct model *m, int64_t seq, json_t *doc)
 	for (int k = (int)cpu_detected() + 1; k < CPU_LEVELS; k++)
 		json_array_append_new(lacking, json_string(cpu_level_name(
 		    (enum cpu_level)k)));
+	for (int k = 0; k < CPU_EXTRAS; k++)
+		if (cpu_detected() >= CPU_AVX512 && k != CPU_BF16_FAST &&
+		    !cpu_extra_detected((enum cpu_extra)k))
+			json_array_append_new(lacking, json_string(
+			    cpu_extra_name((enum cpu_extra)k)));
 	result_put_text(doc, "instructions", cpu_level_name(cpu_level()));
 	result_put_text(doc, "processor", cpu_level_name(cpu_detected()));
 	json_object_set_new(doc, "lacking", lacking);
+	result_put_text(doc, "precision", kernel_precision() == KERNEL_EXACT ?
+	    "exact" : "fast");
 	json_object_set_new(doc, "kernels", kernels);
 }
 

@@ -37,7 +37,7 @@ key_of(const struct asked *a, const struct model *m, const struct dataset *d)
 {
 	uint64_t v[] = { FILE_VERSION, model_hash(m), d->hash,
 		(uint64_t)a->o.samples, (uint64_t)a->o.what,
-		(uint64_t)a->o.block, (uint64_t)cpu_level() };
+		(uint64_t)a->o.block, kernel_ways() };
 
 	return hash_bytes(a->bits, sizeof(a->bits), hash_bytes(v, sizeof(v),
 	    hash_text(kernel_blas_name(), 21)));

@@ -112,7 +112,7 @@ static uint64_t
 evaluation_key(uint64_t model, uint64_t data, enum metric metric)
 {
 	uint64_t v[] = { RESULTS, model, data, (uint64_t)metric,
-		(uint64_t)cpu_level() };
+		kernel_ways() };
 
 	return hash_bytes(v, sizeof(v), hash_text(kernel_blas_name(), 11));
 }
@@ -417,7 +417,7 @@ latency_numbers(struct latency *l, double *ms[8])
 static uint64_t
 machine_hash(struct memory *m)
 {
-	uint64_t h = hash_text(kernel_blas_name(), (uint64_t)cpu_level());
+	uint64_t h = hash_text(kernel_blas_name(), kernel_ways());
 	FILE *f = m->machine == 0 ? fopen("/proc/cpuinfo", "re") : NULL;
 	char line[512];
 

@@ -25,7 +25,8 @@
  *          values of a text of seq tokens), tensors, tied,
  *          data {eval, calib: null or {path, n, columns}}, threads, blas,
  *          instructions (the level in use), processor (the level it has),
- *          lacking[] (the levels it has not),
+ *          lacking[] (the levels it has not, and from avx512 on the single
+ *          instructions), precision ("fast" or "exact", of products),
  *          kernels[] {form, kernel, one (the kernel for one token)} of the
  *          matrices that are multiplied, held_bytes (tensors of all states, each
  *          once), program_bytes (resident before a model was opened; -1:

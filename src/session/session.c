@@ -248,7 +248,7 @@ static enum pare_rc
 record_settings(struct session *s, struct pare_err *err)
 {
 	static const enum setting kept[] = { SET_THREADS, SET_KERNELS,
-		SET_SEED, SET_SEQ };
+		SET_PRECISION, SET_SEED, SET_SEQ };
 	enum pare_rc rc = PARE_OK;
 
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {

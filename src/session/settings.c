@@ -23,12 +23,20 @@ static const char *const column_choices[] = { "params", "share", "bytes",
 static const char *const kernel_choices[] = { "auto", "scalar", "avx2",
 	"avx512", "vnni", "amx", NULL };
 
+/* The names of enum kernel_precision. */
+static const char *const precision_choices[] = { "exact", "fast", NULL };
+
 const struct arg_spec setting_table[SET_COUNT + 1] = {
 	[SET_THREADS] = { "threads", ARG_INT, 0, 0, 256, "0", NULL, "threads",
 	    "threads of all computing; 0 is one a processor" },
 	[SET_KERNELS] = { "kernels", ARG_CHOICE, 0, 0, 0, "auto",
 	    kernel_choices, NULL, "best instructions that products may use; "
 	    "auto is all the processor has" },
+	[SET_PRECISION] = { "precision", ARG_CHOICE, 0, 0, 0, "fast",
+	    precision_choices, NULL, "fast: where the processor multiplies "
+	    "bfloat16, inputs of matrices stored so are rounded to it, and "
+	    "with amx float32 products are split in bfloat16 parts; exact: "
+	    "both are products of float32" },
 	[SET_SEED] = { "seed", ARG_INT, 0, 0, 9007199254740992.0, "0", NULL,
 	    NULL, "seed of every command that draws at random and is given "
 	    "none" },
@@ -183,7 +191,7 @@ settings_set(struct settings *s, const char *name, const char *value,
 		return rc;
 	arg_value_free(&s->v[k]);
 	s->v[k] = v;
-	if (k == SET_THREADS || k == SET_KERNELS)
+	if (k == SET_THREADS || k == SET_KERNELS || k == SET_PRECISION)
 		settings_apply(s);
 	return PARE_OK;
 }
@@ -201,6 +209,8 @@ settings_apply(const struct settings *s)
 		if (strcmp(kernels, cpu_level_name((enum cpu_level)k)) == 0)
 			most = (enum cpu_level)k;
 	cpu_limit(most);
+	kernel_set_precision(strcmp(settings_text(s, SET_PRECISION),
+	    precision_choices[KERNEL_EXACT]) == 0 ? KERNEL_EXACT : KERNEL_FAST);
 }
 
 int64_t

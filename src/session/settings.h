@@ -10,8 +10,8 @@
 #include "base/arg.h"
 
 enum setting {
-	SET_THREADS, SET_KERNELS, SET_SEED, SET_SEQ, SET_LIVE, SET_CACHE, SET_COLOR,
-	SET_PAGER, SET_THEME, SET_MOUSE, SET_COLUMNS, SET_COUNT
+	SET_THREADS, SET_KERNELS, SET_PRECISION, SET_SEED, SET_SEQ, SET_LIVE,
+	SET_CACHE, SET_COLOR, SET_PAGER, SET_THEME, SET_MOUSE, SET_COLUMNS, SET_COUNT
 };
 
 /* Rows as argument specs: name, type, range, default, text. Ends with a row

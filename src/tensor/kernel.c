@@ -9,6 +9,7 @@
  */
 #include "tensor/kernel_rows.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "tensor/team.h"
@@ -18,12 +19,12 @@ static const struct kernel lowrank_kernel = {
 };
 
 const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
-	[FORM_F32] = { FLOAT_DOT_KERNEL &panel_kernel, &f32_dot_kernel,
-	    &f32_blas_kernel },
+	[FORM_F32] = { FLOAT_DOT_KERNEL SPLIT_KERNEL &panel_kernel,
+	    &f32_dot_kernel, &f32_blas_kernel },
 	[FORM_F16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
 	    &tile_blas_kernel },
-	[FORM_BF16] = { FLOAT_DOT_KERNEL &panel_kernel, &tile_dot_kernel,
-	    &tile_blas_kernel },
+	[FORM_BF16] = { FLOAT_DOT_KERNEL BF16_KERNELS &panel_kernel,
+	    &tile_dot_kernel, &tile_blas_kernel },
 	[FORM_INT] = { CODE_KERNELS &tile_dot_kernel, &panel_kernel,
 	    &tile_blas_kernel },
 	[FORM_TABLE] = { CODE_KERNELS &tile_dot_kernel, &panel_kernel,
@@ -36,6 +37,32 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	[FORM_BLOCK] = { BLOCK_KERNELS &tile_dot_kernel, &tile_blas_kernel },
 	[FORM_LOWRANK] = { &lowrank_kernel },
 };
+
+static atomic_int precision = KERNEL_FAST;
+
+enum kernel_precision
+kernel_precision(void)
+{
+	return (enum kernel_precision)atomic_load_explicit(&precision,
+	    memory_order_relaxed);
+}
+
+enum kernel_precision
+kernel_set_precision(enum kernel_precision p)
+{
+	return (enum kernel_precision)atomic_exchange(&precision, (int)p);
+}
+
+uint64_t
+kernel_ways(void)
+{
+	uint64_t ways = (uint64_t)cpu_level();
+
+	if (kernel_precision() == KERNEL_FAST &&
+	    (cpu_has(CPU_BF16_FAST) || cpu_level() == CPU_AMX))
+		ways |= 1 << 8;
+	return ways;
+}
 
 const struct kernel *
 kernel_of(const struct tensor *t, int64_t n)

@@ -24,6 +24,8 @@ enum prep_kind {
 	PREP_INT8,	/* int8 with a scale a row */
 	PREP_INT8_32,	/* int8 with a scale for 32 columns */
 	PREP_BLOCKS,	/* 32 rows side by side */
+	PREP_BF16,	/* the same as bfloat16, two columns together */
+	PREP_BF16_SPLIT,	/* and what that leaves as bfloat16 too */
 	PREP_KINDS
 };
 
@@ -39,6 +41,7 @@ struct kernel_x {
 	const int16_t *sum;	/* both PREP_INT8: (n, ldq / 16), of 16 q each */
 	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
 				 * aligned to 64; rows past n are 0 */
+	const uint16_t *halves;	/* both PREP_BF16: see kernel_bf16.h */
 	const char *next;	/* packed weights that this thread will likely read
 				 * after this piece, to bring near */
 	int64_t next_bytes;	/* 0: none are known */
@@ -106,6 +109,19 @@ void kernel_products(const struct product *p, int count, const float *x,
     int64_t n, void *scratch);
 size_t kernel_products_scratch(const struct tensor *const *t, int count,
     int64_t n);
+
+/*
+ * What products may do for speed. KERNEL_FAST, which is so before the first call:
+ * where the processor multiplies bfloat16, matrices stored as such meet x rounded
+ * to it; and with AMX float32 factors are split in two bfloat16 parts, which is
+ * off by some 4e-6 of each product. KERNEL_EXACT: all factors are float32.
+ * Not while products run; kernel_set_precision() returns what was before.
+ */
+enum kernel_precision { KERNEL_EXACT, KERNEL_FAST };
+enum kernel_precision kernel_precision(void);
+enum kernel_precision kernel_set_precision(enum kernel_precision p);
+/* For keys of results: differs where products may give other numbers. */
+uint64_t kernel_ways(void);
 
 /* Threads of all products and loops of this process, 1 to 256; results are
  * bit-identical for the same number. Before the first call: all processors. */

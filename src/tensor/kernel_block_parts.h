@@ -34,7 +34,7 @@ struct few_x {
 struct few {
 	const uint8_t *w;
 	int64_t ldw, blocks;
-	int64_t ahead;		/* bytes that are asked for ahead, or 0 */
+	int64_t ahead;		/* bytes that are asked for ahead */
 	struct few_x x[BLOCK_FEW];
 	float *y[BLOCK_FEW];
 	int rows;		/* of W that there are */

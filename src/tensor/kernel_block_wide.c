@@ -303,7 +303,7 @@ VBMI INLINE void
 fetch(const uint8_t *p, int64_t ahead, const int bytes)
 {
 	for (int at = 0; at < bytes; at += 64)
-		_mm_prefetch((const char *)p + ahead + at, _MM_HINT_T0);
+		_mm_prefetch((const char *)p + ahead + at, _MM_HINT_T1);
 }
 
 VBMI INLINE void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * kernel_code_tile: the few instructions of AMX that kernel_code_amx.c needs;
- * or, with CODE_TILE_PLAIN defined, plain C that does the same and checks
+ * kernel_code_tile: the few instructions of AMX that kernel_code_amx.c and
+ * kernel_bf16_amx.c need; or, with CODE_TILE_PLAIN defined, plain C that does the same and checks
  * shapes, so that the kernel is tested where there are no tiles. Private to
  * src/tensor.
  *
@@ -30,6 +30,7 @@ _Static_assert(sizeof(struct tile_config) == 64, "as ldtilecfg reads it");
 #ifdef CODE_TILE_PLAIN
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #define TILE_TARGET
@@ -104,9 +105,38 @@ tile_dot(int c, int a, int b)
 		}
 }
 
+/* C += A B of bfloat16 and float32: the products of the first of two units and
+ * those of the second are added up, then both to C. */
+static inline void
+tile_dot_bf16(int c, int a, int b)
+{
+	assert(tile_at[c].rows == tile_at[a].rows &&
+	    tile_at[c].bytes == tile_at[b].bytes &&
+	    tile_at[a].bytes == 4 * tile_at[b].rows);
+	for (int r = 0; r < tile_at[c].rows; r++)
+		for (int n = 0; n < tile_at[c].bytes; n += 4) {
+			float s[2] = { 0 }, f[2], old;
+
+			for (int k = 0; k < tile_at[a].bytes; k += 2) {
+				uint32_t w[2] = { 0 };
+
+				memcpy((char *)&w[0] + 2, tile_at[a].v[r] + k,
+				    2);
+				memcpy((char *)&w[1] + 2, tile_at[b].v[k / 4] +
+				    n + k % 4, 2);
+				memcpy(f, w, sizeof(f));
+				s[k / 2 % 2] = fmaf(f[0], f[1],
+				    s[k / 2 % 2]);
+			}
+			memcpy(&old, tile_at[c].v[r] + n, 4);
+			old += s[0] + s[1];
+			memcpy(tile_at[c].v[r] + n, &old, 4);
+		}
+}
+
 #else
 
-#define TILE_TARGET CPU_TARGET(CPU_FEATURES_VNNI ",amx-tile,amx-int8")
+#define TILE_TARGET 	CPU_TARGET(CPU_FEATURES_VNNI ",amx-tile,amx-int8,amx-bf16")
 
 /* In assembler, for some compilers leave out that memory is read. Numbers of
  * tiles are part of the instruction. */
@@ -122,6 +152,8 @@ tile_dot(int c, int a, int b)
 	    :: "r"(p), "r"((int64_t)(ld)) : "memory")
 #define tile_dot(c, a, b) \
 	__asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c :::)
+#define tile_dot_bf16(c, a, b) \
+	__asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c :::)
 
 #endif
 

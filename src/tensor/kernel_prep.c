@@ -2,6 +2,7 @@
 /*
  * What x is turned into before it is multiplied.
  */
+#include "tensor/kernel_bf16.h"
 #include "tensor/kernel_block.h"
 #include "tensor/kernel_code.h"
 #include "tensor/kernel_panel.h"
@@ -73,6 +74,13 @@ int8_row_32(const struct kernel_x *x, int64_t i)
 	memset(sum + x->cols / CODE_SUM, 0, 2 * sizeof(*sum));
 }
 
+/* Of both PREP_BF16. */
+static int
+bf16_parts(enum prep_kind kind)
+{
+	return kind == PREP_BF16_SPLIT ? 2 : 1;
+}
+
 static size_t
 blocks_bytes(int64_t n, int64_t cols)
 {
@@ -99,6 +107,9 @@ prep_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 		return int8_bytes(kind, n, cols);
 	case PREP_BLOCKS:
 		return blocks_bytes(n, cols);
+	case PREP_BF16:
+	case PREP_BF16_SPLIT:
+		return bf16_prep_bytes(bf16_parts(kind), n, cols);
 	default:
 		return 0;
 	}
@@ -111,6 +122,8 @@ prep_point(enum prep_kind kind, void *memory, struct kernel_x *x)
 		int8_point(memory, x);
 	if (kind == PREP_BLOCKS)
 		x->blocks = memory;
+	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
+		x->halves = memory;
 }
 
 void
@@ -118,6 +131,8 @@ prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 {
 	if (kind == PREP_BLOCKS)
 		blocks_make(x, i0, n);
+	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
+		bf16_prep_make(bf16_parts(kind), x, i0, n);
 	for (int64_t i = i0; kind == PREP_INT8 && i < i0 + n; i++)
 		int8_row(x, i);
 	for (int64_t i = i0; kind == PREP_INT8_32 && i < i0 + n; i++)
@@ -136,4 +151,6 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 	}
 	if (kind == PREP_BLOCKS)
 		x->blocks += i0 * x->cols;
+	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
+		x->halves += i0 * bf16_prep_row(bf16_parts(kind), x->cols);
 }

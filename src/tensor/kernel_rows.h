@@ -16,6 +16,15 @@ extern const struct kernel float_dot_kernel;
 #define FLOAT_DOT_KERNEL
 #endif
 extern const struct kernel panel_kernel;
+#if CPU_X86
+extern const struct kernel bf16_amx_kernel, bf16_avx512_kernel,
+    split_amx_kernel;
+#define BF16_KERNELS &bf16_amx_kernel, &bf16_avx512_kernel,
+#define SPLIT_KERNEL &split_amx_kernel,
+#else
+#define BF16_KERNELS
+#define SPLIT_KERNEL
+#endif
 extern const struct kernel bitmap_dot_kernel, bitmap_rows_kernel,
     bitmap_panel_kernel, sparse_skip_kernel;
 extern const struct kernel f32_dot_kernel, f32_blas_kernel;

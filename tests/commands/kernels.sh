@@ -37,3 +37,12 @@ if "$PARE" -c 'set kernels sse9' >"$dir/out" 2>"$dir/err"; then
 	exit 1
 fi
 grep -q "sse9" "$dir/err"
+
+# Products of float32 alone, which info says.
+"$PARE" -c 'set precision exact' -c "open $reviews/reviews" -c info >"$dir/out"
+grep -qE '^kernels .*; exact$' "$dir/out"
+"$PARE" -c "open $reviews/reviews" -c info >"$dir/out"
+if grep -qE '^kernels .*exact' "$dir/out"; then
+	echo "exact without being asked"
+	exit 1
+fi

@@ -23,7 +23,8 @@
 enum {
 	LANES = 16,		/* rows of x of a register */
 	WIDE = 2,		/* registers at a time */
-	ROWS = 12,		/* of W at a time */
+	ROWS = 12,		/* of W at a time, */
+	SET = 4 * ROWS,		/* and before their floats are turned back */
 	LANE_BYTES = LANES * CODE_UNIT,
 	PANEL_BYTES = 160 << 10,	/* of W, a share of L2 */
 	PIECES = 3,		/* a thread, at least, where there are rows enough */
@@ -132,7 +133,7 @@ struct panel {
 	int64_t rows;		/* there is room for, whole ROWS */
 	int64_t ld;
 	uint8_t *bytes;		/* (rows, ld), or ROWS where they are direct */
-	float *step, *base;	/* of the rows */
+	float *step, *base;	/* of the rows, and room for 16 more */
 	size_t size;		/* of all */
 };
 
@@ -163,9 +164,9 @@ panel_make(const struct code_plan *p, char *at)
 	w.bytes = (uint8_t *)at;
 	w.size = take(&at, (size_t)((is_direct(p) ? ROWS : w.rows) * w.ld));
 	w.step = (float *)(void *)at;
-	w.size += take(&at, (size_t)w.rows * sizeof(float));
+	w.size += take(&at, (size_t)(w.rows + 16) * sizeof(float));
 	w.base = (float *)(void *)at;
-	w.size += take(&at, (size_t)w.rows * sizeof(float));
+	w.size += take(&at, (size_t)(w.rows + 16) * sizeof(float));
 	return w;
 }
 
@@ -267,34 +268,54 @@ fill(const struct code_plan *p, int64_t r, int64_t end,
 
 /* ---- products ---- */
 
-/* Up to ROWS rows of W, all of which can be read, and up to WIDE * LANES of x. */
+/* Up to SET rows of W and up to WIDE * LANES of x. */
 struct block {
-	const uint8_t *w;
-	int64_t ldw;
-	int64_t units;
-	int rows;		/* of them that count */
-	const float *step, *base;	/* base NULL: there is none */
 	const int8_t *q;	/* of the first LANES rows of x, at the chunk */
 	int64_t ldq;		/* to the next LANES */
 	const int32_t *total;	/* likewise */
 	int64_t ldt;
+	int64_t units;
 	int minus;
 	int tokens;		/* rows of x that count */
-	const float *scale;
-	float *y;
-	int64_t ldy;
+	const float *scale;	/* of them */
 	bool accumulate;
+	struct kernel_coming coming;	/* what to bring near meanwhile */
+	_Alignas(64) int32_t d[WIDE][SET][LANES];
 };
 
-/* D of the block. What comes after has a function of its own: together they
- * would keep sums in memory while they are made. */
+/* One unit of ROWS rows. */
 VNNI INLINE void
-dots(const struct block *b, int32_t *d, const int wide)
+dot_unit(const uint8_t *w, int64_t ld, const int8_t *q, int64_t ldq,
+    __m512i acc[ROWS][WIDE], const int wide)
 {
-	const int64_t ld = b->ldw, units = b->units;
-	const uint8_t *w0 = b->w, *w1 = w0 + 3 * ld, *w2 = w1 + 3 * ld;
-	const uint8_t *w3 = w2 + 3 * ld;
-	const int8_t *q0 = b->q, *q1 = q0 + b->ldq;
+	__m512i x[WIDE];
+
+	KERNEL_UNROLL
+	for (int k = 0; k < wide; k++)
+		x[k] = _mm512_load_si512(q + k * ldq);
+	KERNEL_UNROLL
+	for (int i = 0; i < ROWS; i++) {
+		int32_t four;
+		__m512i v;
+
+		memcpy(&four, w + i * ld, 4);
+		v = _mm512_set1_epi32(four);
+		KERNEL_UNROLL
+		for (int k = 0; k < wide; k++)
+			acc[i][k] = _mm512_dpbusd_epi32(acc[i][k], v, x[k]);
+	}
+}
+
+/* D of ROWS rows of W, all of which can be read, ld apart. One line of what
+ * comes is asked for with every four units: many at once would wait for each
+ * other. */
+VNNI INLINE void
+dots(struct block *b, const uint8_t *w, int64_t ld, int32_t (*d)[LANES],
+    const int wide)
+{
+	const char *next = b->coming.p, *end = b->coming.end;
+	const int64_t units = b->units, ldq = b->ldq;
+	const int8_t *q = b->q;
 	__m512i acc[ROWS][WIDE];
 
 	KERNEL_UNROLL
@@ -306,80 +327,69 @@ dots(const struct block *b, int32_t *d, const int wide)
 		for (int i = 0; i < ROWS; i++)
 			acc[i][k] = init;
 	}
-	for (int64_t u = 0; u < units; u++) {
-		const uint8_t *part[4] = { w0, w1, w2, w3 };
-		__m512i x[WIDE];
-
-		x[0] = _mm512_load_si512(q0);
-		if (wide > 1)
-			x[1] = _mm512_load_si512(q1);
-		KERNEL_UNROLL
-		for (int i = 0; i < ROWS; i++) {
-			int32_t four;
-			__m512i v;
-
-			memcpy(&four, part[i / 3] + i % 3 * ld, 4);
-			v = _mm512_set1_epi32(four);
-			KERNEL_UNROLL
-			for (int k = 0; k < wide; k++)
-				acc[i][k] = _mm512_dpbusd_epi32(acc[i][k], v,
-				    x[k]);
+	end = end - next > b->coming.step ? next + b->coming.step : end;
+	for (int64_t u = 0; u < units / 4; u++) {
+		if (next < end) {
+			__builtin_prefetch(next, 0, 2);
+			next += KERNEL_LINE;
 		}
-		w0 += CODE_UNIT;
-		w1 += CODE_UNIT;
-		w2 += CODE_UNIT;
-		w3 += CODE_UNIT;
-		q0 += LANE_BYTES;
-		q1 += LANE_BYTES;
+		KERNEL_UNROLL
+		for (int k = 0; k < 4; k++)
+			dot_unit(w + k * CODE_UNIT, ld, q + k * LANE_BYTES, ldq,
+			    acc, wide);
+		w += 4 * CODE_UNIT;
+		q += 4 * LANE_BYTES;
 	}
+	for (int64_t u = 0; u < units % 4; u++)
+		dot_unit(w + u * CODE_UNIT, ld, q + u * LANE_BYTES, ldq, acc,
+		    wide);
+	b->coming.p = next;
 	KERNEL_UNROLL
 	for (int k = 0; k < wide; k++) {
 		KERNEL_UNROLL
 		for (int i = 0; i < ROWS; i++)
-			_mm512_store_si512(d + (k * ROWS + i) * LANES,
-			    acc[i][k]);
+			_mm512_store_si512(d[k * SET + i], acc[i][k]);
 	}
 }
 
+/* Functions of their own: together with what comes after, sums would be kept in
+ * memory while they are made. */
 VNNI static __attribute__((noinline)) void
-dots1(const struct block *b, int32_t *d)
+dots1(struct block *b, const uint8_t *w, int64_t ld, int32_t (*d)[LANES])
 {
-	dots(b, d, 1);
+	dots(b, w, ld, d, 1);
 }
 
 VNNI static __attribute__((noinline)) void
-dots2(const struct block *b, int32_t *d)
+dots2(struct block *b, const uint8_t *w, int64_t ld, int32_t (*d)[LANES])
 {
-	dots(b, d, 2);
+	dots(b, w, ld, d, 2);
 }
 
-/* The floats of LANES rows of x, the k-th of the block, turned back and
- * written. */
+/* Floats of up to 16 rows of W and LANES of x, turned back and written. base
+ * NULL: there is none. */
 VNNI static void
-finish(const struct block *b, const int32_t *d, int k)
+finish(const struct block *b, int k, int64_t row, int64_t rows,
+    const float *step, const float *base, float *y, int64_t ldy)
 {
-	const __mmask16 m = (__mmask16)((1u << b->rows) - 1);
-	const int tokens = b->tokens - k * LANES;
-	float *y = b->y + k * LANES * b->ldy;
+	const __mmask16 m = (__mmask16)(rows >= 16 ? 0xffff :
+	    (1u << rows) - 1);
+	const int64_t tokens = b->tokens - k * LANES;
 	__m512i r[16];
 
 	KERNEL_UNROLL
 	for (int i = 0; i < 16; i++) {
-		__m512 f;
+		__m512 f = _mm512_mul_ps(_mm512_set1_ps(step[row + i]),
+		    _mm512_cvtepi32_ps(_mm512_load_si512(b->d[k][row + i])));
 
-		if (i >= ROWS) {
-			r[i] = _mm512_setzero_si512();
-			continue;
-		}
-		f = _mm512_mul_ps(_mm512_set1_ps(b->step[i]),
-		    _mm512_cvtepi32_ps(_mm512_load_si512(d + i * LANES)));
-		if (b->base != NULL)
-			f = _mm512_fmadd_ps(_mm512_set1_ps(b->base[i]),
+		if (base != NULL)
+			f = _mm512_fmadd_ps(_mm512_set1_ps(base[row + i]),
 			    _mm512_cvtepi32_ps(_mm512_loadu_si512(b->total +
 			    k * b->ldt)), f);
 		r[i] = _mm512_castps_si512(f);
 	}
 	code_transpose(r);
+	y += k * LANES * ldy + row;
 	KERNEL_UNROLL
 	for (int i = 0; i < LANES; i++) {
 		__m512 scale, f = _mm512_castsi512_ps(r[i]);
@@ -387,57 +397,66 @@ finish(const struct block *b, const int32_t *d, int k)
 		if (i >= tokens)
 			continue;
 		scale = _mm512_set1_ps(b->scale[k * LANES + i]);
-		_mm512_mask_storeu_ps(y + i * b->ldy, m, !b->accumulate ?
+		_mm512_mask_storeu_ps(y + i * ldy, m, !b->accumulate ?
 		    _mm512_mul_ps(scale, f) : _mm512_fmadd_ps(scale, f,
-		    _mm512_maskz_loadu_ps(m, y + i * b->ldy)));
+		    _mm512_maskz_loadu_ps(m, y + i * ldy)));
 	}
 }
 
-static void
-block(const struct block *b)
-{
-	_Alignas(64) int32_t d[WIDE * ROWS * LANES];
+/* The rows of a panel, n of them: where each ROWS of them are. */
+struct rows {
+	const uint8_t *own;	/* in the tensor; NULL: all are in the panel */
+	int64_t own_ld;
+	const struct panel *w;
+	int64_t n;
+	bool affine;
+};
 
-	(b->tokens > LANES ? dots2 : dots1)(b, d);
-	finish(b, d, 0);
-	if (b->tokens > LANES)
-		finish(b, d + ROWS * LANES, 1);
+static void
+meet_set(struct block *b, const struct rows *s, int64_t k, float *y,
+    int64_t ldy)
+{
+	const int64_t n = lesser(SET, s->n - k);
+
+	for (int64_t i = 0; i < n; i += ROWS) {
+		bool own = s->own != NULL && n - i >= ROWS;
+		const uint8_t *w = own ? s->own + (k + i) * s->own_ld :
+		    s->w->bytes + (s->own != NULL ? 0 : (k + i) * s->w->ld);
+
+		(b->tokens > LANES ? dots2 : dots1)(b, w, own ? s->own_ld :
+		    s->w->ld, b->d[0] + i);
+	}
+	for (int64_t i = 0; i < n; i += 16)
+		for (int h = 0; h * LANES < b->tokens; h++)
+			finish(b, h, i, n - i, s->w->step + k,
+			    s->affine ? s->w->base + k : NULL, y + k, ldy);
 }
 
-/* Rows [r, end) of W in the panel with rows [i, i + tokens) of x. */
+/* All rows of x with rows [r, end) of W, which are in the panel. */
 static void
 meet(const struct code_plan *p, const struct kernel_x *x,
     const struct code_cut *cut, const struct panel *w, int64_t r, int64_t end,
-    int64_t i, struct block *b, struct kernel_coming *coming)
+    float *y, int64_t ldy, struct block *b)
 {
 	const int64_t chunks = parts_of(x->cols, CODE_CHUNK);
-	const uint8_t *own = (const uint8_t *)p->t->part[PART_DATA].p +
-	    r * p->t->cols + cut->c0;
-	float *y = b->y;
+	struct rows s = { .w = w, .n = end - r, .own_ld = p->t->cols,
+		.affine = p->affine };
 
-	b->q = x->q + i * x->ldq + cut->c0 * LANES;
+	if (is_direct(p))
+		s.own = (const uint8_t *)p->t->part[PART_DATA].p +
+		    r * s.own_ld + cut->c0;
+	b->coming = kernel_coming_make(x, parts_of(x->n, WIDE * LANES) *
+	    parts_of(s.n, ROWS));
 	b->ldq = x->ldq * LANES;
-	b->total = x->total + i * chunks + cut->c0 / CODE_CHUNK * LANES;
 	b->ldt = chunks * LANES;
-	b->scale = x->scale + i;
-	for (int64_t k = 0; k < end - r; k += ROWS) {
-		bool direct = is_direct(p);
-
-		b->rows = (int)lesser(ROWS, end - r - k);
-		if (direct && b->rows == ROWS) {
-			b->w = own + k * p->t->cols;
-			b->ldw = p->t->cols;
-		} else {
-			b->w = w->bytes + (direct ? 0 : k * w->ld);
-			b->ldw = w->ld;
-		}
-		b->step = w->step + k;
-		b->base = p->affine ? w->base + k : NULL;
-		b->y = y + k;
-		kernel_coming_fetch(coming);
-		block(b);
+	for (int64_t i = 0; i < x->n; i += b->tokens) {
+		b->tokens = (int)lesser(WIDE * LANES, x->n - i);
+		b->q = x->q + i * x->ldq + cut->c0 * LANES;
+		b->total = x->total + i * chunks + cut->c0 / CODE_CHUNK * LANES;
+		b->scale = x->scale + i;
+		for (int64_t k = 0; k < s.n; k += SET)
+			meet_set(b, &s, k, y + i * ldy, ldy);
 	}
-	b->y = y;
 }
 
 static void
@@ -446,10 +465,11 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 {
 	struct code_plan p = code_plan_make(t, x->n);
 	struct panel w = panel_make(&p, memory);
-	struct block b = { .minus = p.minus, .ldy = ldy,
-		.accumulate = accumulate };
+	struct block b;
 	struct code_cut cut;
 
+	b.minus = p.minus;
+	b.accumulate = accumulate;
 	if (t->values == FORM_TABLE && t->code.group == 0)
 		p.table_step = code_round_table(t, 0, p.table);
 	for (int64_t c = 0; c < t->cols; c = cut.c1) {
@@ -457,16 +477,9 @@ run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
 		b.units = cut.units;
 		for (int64_t r = r0; r < r1; r += w.rows) {
 			int64_t end = lesser(r1, r + w.rows);
-			struct kernel_coming coming = kernel_coming_make(x,
-			    parts_of(x->n, WIDE * LANES) *
-			    parts_of(end - r, ROWS));
 
 			fill(&p, r, end, &cut, &w);
-			for (int64_t i = 0; i < x->n; i += b.tokens) {
-				b.tokens = (int)lesser(WIDE * LANES, x->n - i);
-				b.y = y + i * ldy + (r - r0);
-				meet(&p, x, &cut, &w, r, end, i, &b, &coming);
-			}
+			meet(&p, x, &cut, &w, r, end, y + (r - r0), ldy, &b);
 		}
 		b.accumulate = true;
 	}

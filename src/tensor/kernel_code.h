@@ -167,14 +167,6 @@ code_unit_end(int64_t column)
  * not finite, 128 and NaN. The same bits on every level. */
 float code_merge(const struct code_plan *p, const struct code_level *v,
     int64_t r, int64_t c0, int64_t c1, uint8_t *out);
-/* The part of it that is left once factors are known: byte i of n becomes
- * (code * times[g] + plus[g]) / 256, modulo 2^16, g being the group it is in: the
- * first has `into` columns before byte 0, all are `width` wide. */
-struct code_merging {
-	const uint16_t *times, *plus;
-	int64_t width, into;
-};
-void code_merge_bytes(const struct code_merging *m, uint8_t *code, int64_t n);
 
 /* What struct kernel.run does, on one level. */
 void code_run(const struct code_level *v, const struct tensor *t,

@@ -22,10 +22,18 @@
 #define ROUND_BITS 0x4b400000
 
 /* 128, and a half, with 8 bits behind the point. */
-enum { LIFT = 128 * 256 + 128, GROUPS = CODE_CHUNK / CODE_MERGE_GROUP + 2 };
+enum { LIFT = 128 * 256 + 128, GROUPS = CODE_CHUNK / CODE_MERGE_GROUP + 16 };
 
 /* Below this 127 / max is no float. */
 static const float round_least = 0x1p-100f;
+
+/* How codes of a chunk become bytes: (code * times[g] + plus[g]) / 256, modulo
+ * 2^16, g being the group it is in: the first has `into` columns before the chunk,
+ * all are `width` wide. */
+struct code_merging {
+	const uint16_t *times, *plus;
+	int64_t width, into;
+};
 
 /* ---- factors of INT ---- */
 
@@ -105,59 +113,152 @@ group_bytes(uint8_t *code, int64_t n, uint16_t times, uint16_t plus)
 
 #if CPU_X86
 
-/* Groups of whole 32 columns from their begin, all but what is left of 64: how
- * many codes were done. */
+/* Factors of the groups that columns [i, i + 32) and [i + 32, i + 64) are in. */
+CPU_TARGET(CPU_FEATURES_AVX512) static inline __m512i
+two_groups(const uint16_t *v, int64_t i, int shift)
+{
+	__m256i a = _mm256_set1_epi16((short)v[i >> shift]);
+	__m256i b = _mm256_set1_epi16((short)v[(i + 32) >> shift]);
+
+	return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+
+/* Codes of even and of odd columns, words both, to bytes. */
+CPU_TARGET(CPU_FEATURES_AVX512) static inline __m512i
+bytes_of(__m512i even, __m512i odd, __m512i times, __m512i plus)
+{
+	const __m512i high = _mm512_set1_epi16((short)0xff00);
+
+	even = _mm512_add_epi16(plus, _mm512_mullo_epi16(times, even));
+	odd = _mm512_add_epi16(plus, _mm512_mullo_epi16(times, odd));
+	/* high ? odd : even >> 8 */
+	return _mm512_ternarylogic_epi32(high, odd, _mm512_srli_epi16(even, 8),
+	    0xca);
+}
+
+/* Groups of 2^shift columns, at least 32, from their begin, all but what is left
+ * of 64: how many codes were done. */
 CPU_TARGET(CPU_FEATURES_AVX512) static int64_t
-bytes_avx512(const struct code_merging *m, uint8_t *code, int64_t n)
+bytes_avx512(const struct code_merging *m, int shift, uint8_t *code, int64_t n)
 {
 	const __m512i low = _mm512_set1_epi16(0xff);
-	const int64_t each = m->width / 32;
-	int64_t g = 0, left = each;
 
 	for (int64_t i = 0; i + 64 <= n; i += 64) {
 		__m512i v = _mm512_loadu_si512(code + i);
-		__m256i t[2], p[2];
-		__m512i times, plus, even, odd;
 
-		for (int k = 0; k < 2; k++) {
-			t[k] = _mm256_set1_epi16((short)m->times[g]);
-			p[k] = _mm256_set1_epi16((short)m->plus[g]);
-			left--;
-			g += left == 0;
-			left = left == 0 ? each : left;
-		}
-		times = _mm512_inserti64x4(_mm512_castsi256_si512(t[0]), t[1],
-		    1);
-		plus = _mm512_inserti64x4(_mm512_castsi256_si512(p[0]), p[1],
-		    1);
-		even = _mm512_add_epi16(plus, _mm512_mullo_epi16(times,
-		    _mm512_and_si512(v, low)));
-		odd = _mm512_add_epi16(plus, _mm512_mullo_epi16(times,
-		    _mm512_srli_epi16(v, 8)));
-		_mm512_storeu_si512(code + i, _mm512_or_si512(
-		    _mm512_srli_epi16(even, 8),
-		    _mm512_andnot_si512(low, odd)));
+		_mm512_storeu_si512(code + i, bytes_of(
+		    _mm512_and_si512(v, low), _mm512_srli_epi16(v, 8),
+		    two_groups(m->times, i, shift),
+		    two_groups(m->plus, i, shift)));
 	}
 	return n / 64 * 64;
 }
 
+/* The same from codes of four bits as they are packed. */
+CPU_TARGET(CPU_FEATURES_AVX512) static int64_t
+nibbles_avx512(const struct code_merging *m, int shift, const uint8_t *packed,
+    uint8_t *out, int64_t n)
+{
+	const __m512i low = _mm512_set1_epi16(0x0f);
+
+	for (int64_t i = 0; i + 64 <= n; i += 64) {
+		__m512i v = _mm512_cvtepu8_epi16(_mm256_loadu_si256(
+		    (const __m256i *)(packed + i / 2)));
+
+		_mm512_storeu_si512(out + i, bytes_of(_mm512_and_si512(v, low),
+		    _mm512_srli_epi16(v, 4), two_groups(m->times, i, shift),
+		    two_groups(m->plus, i, shift)));
+	}
+	return n / 64 * 64;
+}
+
+/* Steps, first and last values, and the largest of 16 groups at a time; the
+ * same bits as ends_of() and most_of(). */
+CPU_TARGET(CPU_FEATURES_AVX512) static uint32_t
+ends_avx512(const struct tensor *t, int64_t g, int64_t n, float *step,
+    float *low)
+{
+	const struct tensor_code *c = &t->code;
+	const uint16_t *scale = (const uint16_t *)t->part[PART_SCALE].p + g;
+	const uint16_t *min = (const uint16_t *)t->part[PART_MIN].p + g;
+	const int times = c->bits == 1 ? 2 : 1, minus = 1 << (c->bits - 1);
+	const int top = (1 << c->bits) - 1;
+	const __m512 mult = _mm512_set1_ps(c->mult);
+	const __m512i sign = _mm512_set1_epi32(0x7fffffff);
+	__m512i most = _mm512_setzero_si512();
+
+	for (int64_t i = 0; i < n; i += 16) {
+		__mmask16 m = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 :
+		    0xffff);
+		__m512 s = _mm512_mul_ps(_mm512_cvtph_ps(
+		    _mm256_maskz_loadu_epi16(m, scale + i)), mult), a, b;
+
+		if (c->scheme != CODE_AFFINE) {
+			a = _mm512_mul_ps(s, _mm512_set1_ps((float)-minus));
+			b = _mm512_mul_ps(s, _mm512_set1_ps(
+			    (float)(top * times - minus)));
+			s = _mm512_mul_ps(s, _mm512_set1_ps((float)times));
+		} else {
+			a = _mm512_mul_ps(_mm512_cvtph_ps(
+			    _mm256_maskz_loadu_epi16(m, min + i)), mult);
+			b = _mm512_add_ps(a, _mm512_mul_ps(s,
+			    _mm512_set1_ps((float)top)));
+		}
+		_mm512_storeu_ps(step + i, s);
+		_mm512_storeu_ps(low + i, a);
+		most = _mm512_max_epu32(most, _mm512_max_epu32(
+		    _mm512_and_si512(sign, _mm512_castps_si512(a)),
+		    _mm512_and_si512(sign, _mm512_castps_si512(b))));
+	}
+	return _mm512_reduce_max_epu32(most);
+}
+
+CPU_TARGET(CPU_FEATURES_AVX512) static void
+round_avx512(const float *v, int64_t n, float by, int plus, uint16_t *out)
+{
+	for (int64_t i = 0; i < n; i += 16)
+		_mm256_storeu_si256((__m256i *)(out + i),
+		    _mm512_cvtepi32_epi16(_mm512_add_epi32(
+		    _mm512_set1_epi32(plus), _mm512_cvtps_epi32(_mm512_mul_ps(
+		    _mm512_loadu_ps(v + i), _mm512_set1_ps(by))))));
+}
+
 #endif
 
-void
-code_merge_bytes(const struct code_merging *m, uint8_t *code, int64_t n)
+/* Groups of whole blocks of 32: their size as a power of two; else 0. */
+static int
+group_shift(const struct code_merging *m)
 {
+	if (m->into != 0 || m->width < 32 || (m->width & (m->width - 1)) != 0)
+		return 0;
+	return __builtin_ctzll((unsigned long long)m->width);
+}
+
+/* Bytes of n codes of row r from column c on. */
+static void
+merge_bytes(const struct code_merging *m, const struct tensor *t, int64_t r,
+    int64_t c, int64_t n, uint8_t *out)
+{
+	int shift = group_shift(m);
 	int64_t i = 0;
 
 #if CPU_X86
-	if (cpu_level() >= CPU_AVX512 && m->width % 32 == 0 && m->into == 0)
-		i = bytes_avx512(m, code, n);
+	if (cpu_level() >= CPU_AVX512 && shift > 0 && t->code.bits == 4 &&
+	    t->cols % 2 == 0)
+		i = nibbles_avx512(m, shift, (const uint8_t *)
+		    t->part[PART_DATA].p + (r * t->cols + c) / 2, out, n);
+#endif
+	value_codes(t, r, c + i, n - i, out + i);
+#if CPU_X86
+	if (cpu_level() >= CPU_AVX512 && shift > 0 && i == 0)
+		i = bytes_avx512(m, shift, out, n);
 #endif
 	while (i < n) {
 		int64_t at = m->into + i, g = at / m->width;
 		int64_t end = (g + 1) * m->width - m->into;
 
 		end = end < n ? end : n;
-		group_bytes(code + i, end - i, m->times[g], m->plus[g]);
+		group_bytes(out + i, end - i, m->times[g], m->plus[g]);
 		i = end;
 	}
 }
@@ -179,23 +280,32 @@ is_usual(uint32_t most, float *value)
 	return value_bits_finite(most) && *value >= round_least;
 }
 
-static float
-merge_int(const struct tensor *t, int64_t g, int64_t groups, int64_t into,
-    int64_t width, int64_t n, uint8_t *out)
+/* What codes of n groups from g on are multiplied with; the largest value, as
+ * bits, that they can stand for. */
+static uint32_t
+factors(const struct tensor *t, int64_t g, int64_t n, uint16_t *times,
+    uint16_t *plus, float *value)
 {
-	float step[GROUPS], low[GROUPS], high[GROUPS], value;
-	uint16_t times[GROUPS], plus[GROUPS];
-	const struct code_merging m = { times, plus, width, into };
+	float step[GROUPS], low[GROUPS], high[GROUPS];
 	uint32_t most;
 
-	ends_of(t, g, groups, step, low, high);
-	most = most_of(low, high, groups);
-	if (!is_usual(most, &value))
-		return no_bytes(most, n, out);
-	round_factors(step, groups, 127.0f / value * 256.0f, 0, times);
-	round_factors(low, groups, 127.0f / value * 256.0f, LIFT, plus);
-	code_merge_bytes(&m, out, n);
-	return value / 127.0f;
+#if CPU_X86
+	if (cpu_level() >= CPU_AVX512) {
+		most = ends_avx512(t, g, n, step, low);
+		if (!is_usual(most, value))
+			return most;
+		round_avx512(step, n, 127.0f / *value * 256.0f, 0, times);
+		round_avx512(low, n, 127.0f / *value * 256.0f, LIFT, plus);
+		return most;
+	}
+#endif
+	ends_of(t, g, n, step, low, high);
+	most = most_of(low, high, n);
+	if (!is_usual(most, value))
+		return most;
+	round_factors(step, n, 127.0f / *value * 256.0f, 0, times);
+	round_factors(low, n, 127.0f / *value * 256.0f, LIFT, plus);
+	return most;
 }
 
 static float
@@ -234,9 +344,18 @@ code_merge(const struct code_plan *p, const struct code_level *v, int64_t r,
 	const int64_t width = value_group_cols(t), into = c0 % width;
 	const int64_t g = value_group_of(t, r, c0), n = c1 - c0;
 	const int64_t groups = (into + n + width - 1) / width;
+	uint16_t times[GROUPS], plus[GROUPS];
+	const struct code_merging m = { times, plus, width, into };
+	uint32_t most;
+	float value;
 
-	value_codes(t, r, c0, n, out);
-	return t->values == FORM_TABLE ?
-	    merge_table(t, v, g, groups, into, width, n, out) :
-	    merge_int(t, g, groups, into, width, n, out);
+	if (t->values == FORM_TABLE) {
+		value_codes(t, r, c0, n, out);
+		return merge_table(t, v, g, groups, into, width, n, out);
+	}
+	most = factors(t, g, groups, times, plus, &value);
+	if (!is_usual(most, &value))
+		return no_bytes(most, n, out);
+	merge_bytes(&m, t, r, c0, n, out);
+	return value / 127.0f;
 }

@@ -23,6 +23,7 @@ enum prep_kind {
 	PREP_NONE,
 	PREP_INT8,	/* int8 with a scale a row */
 	PREP_INT8_32,	/* int8 with a scale for 32 columns */
+	PREP_INT8_TURNED,	/* int8 with a scale a row, 16 rows side by side */
 	PREP_BLOCKS,	/* 32 rows side by side */
 	PREP_BF16,	/* the same as bfloat16, two columns together */
 	PREP_BF16_SPLIT,	/* and what that leaves as bfloat16 too */
@@ -33,12 +34,15 @@ enum prep_kind {
 struct kernel_x {
 	const float *f;		/* (n, cols) */
 	int64_t n, cols;
-	const int8_t *q;	/* both PREP_INT8: (n, ldq), aligned to 64, ldq =
-				 * cols rounded up to 64, padding 0 */
+	const int8_t *q;	/* all PREP_INT8: (n, ldq), aligned to 64, ldq =
+				 * cols rounded up to 64, padding 0; TURNED: (n /
+				 * 16 rounded up, ldq / 4, 16, 4) */
 	int64_t ldq;
 	const float *scale;	/* n of them, or (n, ldq / 32); x ~ scale * q, q
 				 * in -127..127 */
-	const int16_t *sum;	/* both PREP_INT8: (n, ldq / 16), of 16 q each */
+	const int32_t *total;	/* TURNED: (n / 16 rounded up, cols / 4096 rounded
+				 * up, 16), sums of so many columns */
+	const int16_t *sum;	/* the other PREP_INT8: (n, ldq / 16), of 16 q each */
 	const float *blocks;	/* PREP_BLOCKS: (n / 32 rounded up, cols, 32),
 				 * aligned to 64; rows past n are 0 */
 	const uint16_t *halves;	/* both PREP_BF16: see kernel_bf16.h */

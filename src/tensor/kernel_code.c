@@ -11,16 +11,10 @@
 
 #include <string.h>
 
-/* Of y, for x of random numbers: half a step of 127 in the largest of x, and of
- * the table, which are some times the usual one. */
-#define CODE_TOLERANCE 3e-2f
-
 enum {
 	PANEL_BYTES = 200 << 10,	/* of strips, a share of L2 */
 	PANEL_STRIPS = 8,
-	FEW_ROWS = 12,	/* of x, that do not pay for strips in L2 */
-	PIECES = 3,	/* a thread, at least, where there are rows enough */
-	LINE_BYTES = 64
+	PIECES = 3	/* a thread, at least, where there are rows enough */
 };
 
 /* ---- how a tensor is cut ---- */
@@ -52,7 +46,7 @@ plan_bytes(struct code_plan *p)
 	const struct tensor_code *c = &p->t->code;
 
 	p->times = 1;
-	if (p->t->values == FORM_TABLE) {
+	if (p->t->values == FORM_TABLE || p->merged) {
 		p->minus = 128;
 		p->wide = true;
 		return;
@@ -67,11 +61,21 @@ plan_bytes(struct code_plan *p)
 		p->run = 32767 / (2 * 127 * p->times * ((1 << c->bits) - 1));
 }
 
+static bool
+merges(const struct tensor *t, int64_t group, int64_t n)
+{
+	return n >= CODE_MERGE && t->code.bits <= CODE_MERGE_BITS &&
+	    group >= CODE_MERGE_GROUP && group < t->cols;
+}
+
 struct code_plan
-code_plan_make(const struct tensor *t)
+code_plan_make(const struct tensor *t, int64_t n)
 {
 	struct code_plan p = { .t = t, .group = value_group_cols(t) };
 
+	p.merged = merges(t, p.group, n);
+	if (p.merged)
+		p.group = t->cols;
 	if (p.group <= CODE_CHUNK) {
 		p.width = p.group;
 		p.step = chunk_groups(p.group) * p.group;
@@ -148,7 +152,7 @@ panel_strips(const struct code_plan *p, int64_t n)
 {
 	int64_t units, spans, bytes, strips;
 
-	if (n <= FEW_ROWS)
+	if (n <= KERNEL_FEW_ROWS)
 		return 1;
 	chunk_most(p, &units, &spans);
 	bytes = units * CODE_UNIT_BYTES + spans * CODE_STRIP * 4 *
@@ -190,7 +194,7 @@ panel_make(const struct code_plan *p, int64_t n, char *at, struct panel *out)
 static size_t
 code_scratch(const struct tensor *t, int64_t n)
 {
-	struct code_plan p = code_plan_make(t);
+	struct code_plan p = code_plan_make(t, n);
 	struct panel panel;
 
 	return panel_make(&p, n, NULL, &panel);
@@ -200,7 +204,7 @@ code_scratch(const struct tensor *t, int64_t n)
 static int64_t
 code_panel(const struct tensor *t, int64_t n)
 {
-	struct code_plan p = code_plan_make(t);
+	struct code_plan p = code_plan_make(t, n);
 	int64_t all = (t->rows + CODE_STRIP - 1) / CODE_STRIP;
 	int64_t strips = lesser(panel_strips(&p, n),
 	    all / (PIECES * kernel_threads()));
@@ -240,6 +244,10 @@ row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
 	int bits = p->t->code.bits;
 	uint8_t own[256];
 
+	if (p->merged) {
+		*step = code_merge(p, v, r, cut->c0, cut->c1, out);
+		return;
+	}
 	value_codes(p->t, r, cut->c0, n, out);
 	if (p->times == 2)
 		twice(out, n);
@@ -302,12 +310,12 @@ half_strip(const struct code_plan *p, const struct code_level *v,
     uint8_t *strip, float *step, float *base)
 {
 	bool table = p->t->values == FORM_TABLE;
-	bool direct = p->even && v->unpack != NULL &&
+	bool direct = p->even && v->unpack != NULL && !p->merged &&
 	    (!table || p->t->code.group == 0);
 
 	if (direct)
 		v->unpack(p, r, last, cut, strip);
-	if (!table)
+	if (!table && !p->merged)
 		code_half_scales(p, v, PART_SCALE, cut, r, last, step);
 	if (base != NULL)
 		code_half_scales(p, v, PART_MIN, cut, r, last, base);
@@ -421,35 +429,6 @@ code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
 
 /* ---- products ---- */
 
-/* What is packed and comes next, brought near in `turns` equal portions: to wait
- * for memory while strips are laid out took a tenth of the time. */
-struct coming {
-	const char *p, *end;
-	int64_t step;
-};
-
-static struct coming
-coming_make(const struct kernel_x *x, int64_t turns)
-{
-	struct coming c = { x->next, x->next, 0 };
-
-	if (x->n <= FEW_ROWS || x->next_bytes <= 0)
-		return c;
-	c.end += x->next_bytes;
-	c.step = (x->next_bytes / turns + LINE_BYTES) / LINE_BYTES *
-	    LINE_BYTES;
-	return c;
-}
-
-static void
-coming_fetch(struct coming *c)
-{
-	const char *to = c->end - c->p < c->step ? c->end : c->p + c->step;
-
-	for (; c->p < to; c->p += LINE_BYTES)
-		__builtin_prefetch(c->p, 0, 2);
-}
-
 /* The panel of rows [r0, r1) of W with all rows of x. */
 static void
 multiply(const struct code_plan *p, const struct code_level *v,
@@ -457,7 +436,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
     int64_t r0, int64_t r1, float *y, int64_t ldy, bool accumulate)
 {
 	int minus = p->minus - (p->wide ? v->lift : 0), tokens;
-	struct coming coming = coming_make(x, (x->n + v->tokens - 1) /
+	struct kernel_coming coming = kernel_coming_make(x, (x->n + v->tokens - 1) /
 	    v->tokens * ((r1 - r0 + CODE_STRIP - 1) / CODE_STRIP));
 
 	for (int64_t i = 0; i < x->n; i += tokens) {
@@ -480,7 +459,7 @@ multiply(const struct code_plan *p, const struct code_level *v,
 				.accumulate = accumulate
 			};
 
-			coming_fetch(&coming);
+			kernel_coming_fetch(&coming);
 			v->block(&b, tokens);
 		}
 	}
@@ -491,7 +470,7 @@ code_run(const struct code_level *v, const struct tensor *t,
     const struct kernel_x *x, int64_t r0, int64_t r1, float *y, int64_t ldy,
     bool accumulate, void *scratch)
 {
-	struct code_plan p = code_plan_make(t);
+	struct code_plan p = code_plan_make(t, x->n);
 	struct panel panel;
 	int64_t rows;
 

@@ -19,6 +19,13 @@
  * Bytes: INT has its codes (times 2 at one bit), TABLE the values of the table
  * rounded to int8 relative to the group's largest, plus 128.
  *
+ * Short groups of up to CODE_MERGE_BITS are merged where CODE_MERGE or more rows
+ * of x come: to end a span costs as much as a few units of it. What a code of the
+ * group stands for is rounded to int8 relative to the largest that the row can
+ * have in the chunk, so that the chunk is one span. That adds an error of up to
+ * CODE_MERGE_ERROR of this largest, as int8 with a scale a row has, to that of the
+ * few bits; it depends on the number of rows of x and on nothing else.
+ *
  * For a strip of CODE_STRIP rows the bytes of a chunk are laid out by units of
  * CODE_UNIT columns: of unit 0 those of row 0, of row 1, ..., then unit 1. A
  * span has units of its own; where one begins or ends inside of four columns,
@@ -38,13 +45,23 @@ enum {
 	CODE_TOKENS = 32,	/* most rows of x of one block on any level */
 	CODE_CHUNK = 4096,	/* most columns of a chunk, */
 	CODE_UNITS = 1024,	/* units */
-	CODE_SPANS = 256	/* and spans */
+	CODE_SPANS = 256,	/* and spans */
+	CODE_MERGE = 16,	/* rows of x from which on groups are merged */
+	CODE_MERGE_BITS = 4,	/* of codes, at most */
+	CODE_MERGE_GROUP = 16	/* columns of a group, at least */
 };
+
+/* Of y, for x of random numbers: half a step of 127 in the largest of x, and of
+ * the table, which are some times the usual one. */
+#define CODE_TOLERANCE 3e-2f
+/* Of a merged weight, relative to the largest: half a step of 127, and what 8
+ * bits behind the point of 16 products of a code lose. */
+#define CODE_MERGE_ERROR (0.54f / 127.0f)
 
 /* How a tensor is cut and read. */
 struct code_plan {
 	const struct tensor *t;
-	int64_t group;		/* columns of a group */
+	int64_t group;		/* columns of a group; merged: of a row */
 	int64_t width;		/* columns of a span; the last of a group that
 				 * is longer than a chunk may have less */
 	int64_t step;		/* columns of a chunk, likewise */
@@ -53,6 +70,7 @@ struct code_plan {
 	int run;		/* units whose products, two and two, stay in 16
 				 * bits when they are added up; 0 where wide */
 	bool affine;		/* there is a base */
+	bool merged;		/* groups of a chunk have become one span */
 	int minus, times;	/* byte = code * times */
 	float table_step;	/* TABLE with one table: its step and bytes */
 	uint8_t table[256];
@@ -122,7 +140,8 @@ void code_tile_end(void);
 void code_scales_plain(const uint16_t *half, int64_t ld, int64_t last,
     int64_t spans, float mult, float *out);
 
-struct code_plan code_plan_make(const struct tensor *t);
+/* For n rows of x. */
+struct code_plan code_plan_make(const struct tensor *t, int64_t n);
 struct code_cut code_cut_at(const struct code_plan *p, int64_t c0);
 /* Columns of a span, and the units that cover them. */
 static inline int64_t
@@ -142,6 +161,12 @@ code_unit_end(int64_t column)
 {
 	return (column + CODE_UNIT - 1) / CODE_UNIT;
 }
+
+/* Bytes, minus 128, of the columns [c0, c1) of row r, merged; returns their step.
+ * Where the largest is under 2^-100 they are 128 and the step is 0; where it is
+ * not finite, 128 and NaN. The same bits on every level. */
+float code_merge(const struct code_plan *p, const struct code_level *v,
+    int64_t r, int64_t c0, int64_t c1, uint8_t *out);
 
 /* What struct kernel.run does, on one level. */
 void code_run(const struct code_level *v, const struct tensor *t,
@@ -167,5 +192,12 @@ void code_sums(const struct code_cut *cut, int minus, const struct kernel_x *x,
  * those of 64. The same bits on every level.
  */
 float code_round(const float *v, int64_t n, int8_t *q, int16_t *sum);
+/* The scale that it returns, and what it multiplies v by; 0 where q is 0. */
+float code_scale(const float *v, int64_t n, float *times);
+#if CPU_X86
+/* Rows [i0, i0 + n) of x as PREP_INT8_TURNED, n up to 16, i0 a multiple of 16;
+ * for CPU_VNNI. */
+void code_turn(const struct kernel_x *x, int64_t i0, int64_t n);
+#endif
 
 #endif

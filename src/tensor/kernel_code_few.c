@@ -490,7 +490,7 @@ struct room {
 static struct room
 room_make(const struct tensor *t, int64_t n, char *at)
 {
-	struct code_plan p = code_plan_make(t);
+	struct code_plan p = code_plan_make(t, 1);
 	int64_t spans = (p.step + p.width - 1) / p.width + OVER;
 	struct room m = { .stride = spans };
 
@@ -612,7 +612,7 @@ static void
 run(const struct tensor *t, const struct kernel_x *x, int64_t r0, int64_t r1,
     float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-	struct code_plan p = code_plan_make(t);
+	struct code_plan p = code_plan_make(t, 1);
 	struct room m = room_make(t, x->n, scratch);
 	struct few f = { .row_bytes = value_row_bytes(t), .stride = m.stride };
 	dots_fn *const usual = dots_for(t, x->n), *dots;

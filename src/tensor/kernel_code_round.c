@@ -129,27 +129,41 @@ max_bits(const float *v, int64_t n)
 }
 
 float
-code_round(const float *v, int64_t n, int8_t *q, int16_t *sum)
+code_scale(const float *v, int64_t n, float *times)
 {
 	uint32_t bits = max_bits(v, n);
 	float most;
 
 	memcpy(&most, &bits, sizeof(most));
-	if (!value_bits_finite(bits) || most < round_least) {
+	*times = 0.0f;
+	if (!value_bits_finite(bits))
+		return NAN;
+	if (most < round_least)
+		return 0.0f;
+	*times = 127.0f / most;
+	return most / 127.0f;
+}
+
+float
+code_round(const float *v, int64_t n, int8_t *q, int16_t *sum)
+{
+	float times, scale = code_scale(v, n, &times);
+
+	if (!(times > 0.0f)) {
 		memset(q, 0, (size_t)n);
 		if (sum != NULL)
 			memset(sum, 0, (size_t)((n + CODE_SUM - 1) / CODE_SUM) *
 			    sizeof(*sum));
-		return value_bits_finite(bits) ? 0.0f : NAN;
+		return scale;
 	}
 #if CPU_X86
 	if (cpu_level() >= CPU_AVX512) {
-		round_avx512(v, n, 127.0f / most, q, sum);
-		return most / 127.0f;
+		round_avx512(v, n, times, q, sum);
+		return scale;
 	}
 #endif
-	round_plain(v, n, 127.0f / most, q);
+	round_plain(v, n, times, q);
 	if (sum != NULL)
 		sum_plain(q, n, sum);
-	return most / 127.0f;
+	return scale;
 }

@@ -11,12 +11,13 @@
 
 #if CPU_X86
 
-#include <immintrin.h>
+#include "tensor/kernel_code_512.h"
+
 #include <string.h>
 
-#define VNNI CPU_TARGET(CPU_FEATURES_VNNI)
+#define VNNI CODE_VNNI
 #define VBMI CPU_TARGET(CPU_FEATURES_VNNI ",avx512vbmi")
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE CODE_INLINE
 
 enum { TOKENS = 6 };
 
@@ -163,42 +164,6 @@ block(const struct code_block *b, int tokens)
 
 /* ---- strips ---- */
 
-/* 16 x 16 words of 32 bits: row i, column j to row j, column i. */
-VNNI INLINE void
-transpose(__m512i r[16])
-{
-	__m512i t[16];
-
-	KERNEL_UNROLL
-	for (int i = 0; i < 16; i += 2) {
-		t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-		t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-	}
-	KERNEL_UNROLL
-	for (int i = 0; i < 16; i += 4) {
-		r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-		r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-		r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-		r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-	}
-	/* r[4 k + j] has columns j, j + 4, j + 8, j + 12 of rows 4 k to
-	 * 4 k + 3, a quarter each. */
-	KERNEL_UNROLL
-	for (int j = 0; j < 4; j++) {
-		t[j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
-		t[4 + j] = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
-		t[8 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
-		t[12 + j] = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
-	}
-	KERNEL_UNROLL
-	for (int j = 0; j < 4; j++) {
-		r[j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0x88);
-		r[8 + j] = _mm512_shuffle_i32x4(t[j], t[8 + j], 0xdd);
-		r[4 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0x88);
-		r[12 + j] = _mm512_shuffle_i32x4(t[4 + j], t[12 + j], 0xdd);
-	}
-}
-
 VNNI static void
 turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 {
@@ -210,7 +175,7 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 		for (int i = 0; i < 16; i++)
 			r[i] = _mm512_loadu_si512(rows + i * ld +
 			    u * CODE_UNIT);
-		transpose(r);
+		code_transpose(r);
 		if (m == 16) {
 			KERNEL_UNROLL
 			for (int i = 0; i < 16; i++)
@@ -250,7 +215,7 @@ scales(const uint16_t *half, int64_t ld, int64_t last, int64_t spans,
 			r[i] = _mm512_castps_si512(_mm512_mul_ps(
 			    _mm512_cvtph_ps(h), _mm512_set1_ps(mult)));
 		}
-		transpose(r);
+		code_transpose(r);
 		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++)
 			if (i < n)
@@ -388,7 +353,7 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 		if (SPREAD_BYTES(bits) < 64)
 			r[i] = _mm512_permutexvar_epi8(s->gather, r[i]);
 	}
-	transpose(r);
+	code_transpose(r);
 	if (units >= 16 * per) {
 		KERNEL_UNROLL
 		for (int k = 0; k < 16; k++) {

@@ -81,6 +81,51 @@ bf16_parts(enum prep_kind kind)
 	return kind == PREP_BF16_SPLIT ? 2 : 1;
 }
 
+/* ---- rows of int8 side by side ---- */
+
+enum { SIDE = 16 };
+
+static int64_t
+side_rows(int64_t n)
+{
+	return (n + SIDE - 1) / SIDE * SIDE;
+}
+
+static int64_t
+side_chunks(int64_t cols)
+{
+	return (cols + CODE_CHUNK - 1) / CODE_CHUNK;
+}
+
+static size_t
+turned_bytes(int64_t n, int64_t cols)
+{
+	return (size_t)side_rows(n) * ((size_t)int8_width(cols) +
+	    (size_t)side_chunks(cols) * sizeof(int32_t) + sizeof(float));
+}
+
+static void
+turned_point(void *memory, struct kernel_x *x)
+{
+	int64_t n = side_rows(x->n);
+
+	x->ldq = int8_width(x->cols);
+	x->q = memory;
+	x->total = (const int32_t *)(const void *)(x->q + n * x->ldq);
+	x->scale = (const float *)(x->total + n * side_chunks(x->cols));
+}
+
+static void
+turned_make(const struct kernel_x *x, int64_t i0, int64_t n)
+{
+#if CPU_X86
+	for (int64_t i = 0; i < n; i += SIDE)
+		code_turn(x, i0 + i, n - i < SIDE ? n - i : SIDE);
+#endif
+}
+
+/* ---- blocks of floats ---- */
+
 static size_t
 blocks_bytes(int64_t n, int64_t cols)
 {
@@ -105,6 +150,8 @@ prep_bytes(enum prep_kind kind, int64_t n, int64_t cols)
 	case PREP_INT8:
 	case PREP_INT8_32:
 		return int8_bytes(kind, n, cols);
+	case PREP_INT8_TURNED:
+		return turned_bytes(n, cols);
 	case PREP_BLOCKS:
 		return blocks_bytes(n, cols);
 	case PREP_BF16:
@@ -120,6 +167,8 @@ prep_point(enum prep_kind kind, void *memory, struct kernel_x *x)
 {
 	if (kind == PREP_INT8 || kind == PREP_INT8_32)
 		int8_point(memory, x);
+	if (kind == PREP_INT8_TURNED)
+		turned_point(memory, x);
 	if (kind == PREP_BLOCKS)
 		x->blocks = memory;
 	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
@@ -133,6 +182,8 @@ prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 		blocks_make(x, i0, n);
 	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
 		bf16_prep_make(bf16_parts(kind), x, i0, n);
+	if (kind == PREP_INT8_TURNED)
+		turned_make(x, i0, n);
 	for (int64_t i = i0; kind == PREP_INT8 && i < i0 + n; i++)
 		int8_row(x, i);
 	for (int64_t i = i0; kind == PREP_INT8_32 && i < i0 + n; i++)
@@ -148,6 +199,11 @@ prep_rows(enum prep_kind kind, struct kernel_x *x, int64_t i0, int64_t n)
 		x->q += i0 * x->ldq;
 		x->sum += i0 * x->ldq / CODE_SUM;
 		x->scale += i0 * int8_scales(kind, x->ldq);
+	}
+	if (kind == PREP_INT8_TURNED) {
+		x->q += i0 * x->ldq;
+		x->total += i0 * side_chunks(x->cols);
+		x->scale += i0;
 	}
 	if (kind == PREP_BLOCKS)
 		x->blocks += i0 * x->cols;

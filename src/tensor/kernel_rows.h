@@ -32,11 +32,11 @@ extern const struct kernel tile_dot_kernel, tile_blas_kernel;
 extern const struct kernel code_scalar_kernel;
 #if CPU_X86
 extern const struct kernel code_few_kernel, code_amx_kernel, code_vnni_kernel,
-    code_avx2_kernel, code_float512_kernel, code_float256_kernel;
+    code_avx2_kernel, code_float512_kernel, code_float256_kernel, code_turned_kernel;
 #define CODE_KERNELS \
-	&code_few_kernel, &code_amx_kernel, &code_vnni_kernel, \
-	&code_avx2_kernel, &code_scalar_kernel, &code_float512_kernel, \
-	&code_float256_kernel,
+	&code_few_kernel, &code_amx_kernel, &code_turned_kernel, \
+	&code_vnni_kernel, &code_avx2_kernel, &code_scalar_kernel, \
+	&code_float512_kernel, &code_float256_kernel,
 #else
 #define CODE_KERNELS &code_scalar_kernel,
 #endif
@@ -84,6 +84,38 @@ kernel_fetch(const struct kernel_ahead *ahead, const char **next)
 	for (int r = 0; r < ahead->rows; r++)
 		__builtin_prefetch(*next + r * ahead->ld, 0, 2);
 	*next += ahead->step;
+}
+
+/* Rows of x that do not pay for panels of packed weights in L2. */
+enum { KERNEL_FEW_ROWS = 12, KERNEL_LINE = 64 };
+
+/* What is packed and comes next, brought near in `turns` equal portions: to wait
+ * for memory while panels are laid out took a tenth of the time. */
+struct kernel_coming {
+	const char *p, *end;
+	int64_t step;
+};
+
+static inline struct kernel_coming
+kernel_coming_make(const struct kernel_x *x, int64_t turns)
+{
+	struct kernel_coming c = { x->next, x->next, 0 };
+
+	if (x->n <= KERNEL_FEW_ROWS || x->next_bytes <= 0)
+		return c;
+	c.end += x->next_bytes;
+	c.step = (x->next_bytes / turns + KERNEL_LINE) / KERNEL_LINE *
+	    KERNEL_LINE;
+	return c;
+}
+
+static inline void
+kernel_coming_fetch(struct kernel_coming *c)
+{
+	const char *to = c->end - c->p < c->step ? c->end : c->p + c->step;
+
+	for (; c->p < to; c->p += KERNEL_LINE)
+		__builtin_prefetch(c->p, 0, 2);
 }
 
 /* What x is turned into. prep_point() lets x point into prep_bytes() of memory;

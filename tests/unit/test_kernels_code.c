@@ -23,11 +23,11 @@ static const struct shape shapes[] = {
 	{ 35, 768, 64 }, { 65, 127, 0 }, { 9, 4100, -1 }, { 3, 9000, 4500 },
 	{ 4, 8256, 16 }, { 3, 8235, 5 }, { 2, 5002, 2501 }, { 2, 4104, 2052 },
 	{ 3, 520, 4 }, { 33, 1024, 512 }, { 35, 768, 32 }, { 21, 384, -1 },
-	{ 3, 4224, 32 }
+	{ 3, 4224, 32 }, { 26, 176, 16 }, { 13, 4320, 48 }
 };
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
-static const int64_t counts[] = { 1, 2, 3, 4, 5, 6, 7, 13, 33 };
+static const int64_t counts[] = { 1, 2, 3, 4, 5, 6, 7, 13, 16, 33, 47 };
 enum { COUNTS = sizeof(counts) / sizeof(counts[0]) };
 
 static struct tensor *
@@ -96,6 +96,80 @@ round_tables(const struct tensor *t, float *w)
 		}
 }
 
+/* Value i of group g, as it decodes. */
+static float
+value_of(const struct tensor *t, int64_t g, int i)
+{
+	float step, low;
+
+	if (t->values == FORM_TABLE)
+		return ((const float *)t->part[PART_TABLE].p)[
+		    (g << t->code.bits) + i];
+	value_scale(t, g, &step, &low);
+	if (t->code.scheme == CODE_AFFINE)
+		return low + step * (float)i;
+	return step * (float)(i * (t->code.bits == 1 ? 2 : 1) -
+	    (1 << (t->code.bits - 1)));
+}
+
+/* The largest that columns [c, end) of row r can have. */
+static float
+naive_most(const struct tensor *t, int64_t r, int64_t c, int64_t end)
+{
+	float most = 0;
+
+	for (; c < end; c++)
+		for (int i = 0; i < 1 << t->code.bits; i++)
+			most = fmaxf(most, fabsf(value_of(t,
+			    naive_group(t, r, c), i)));
+	return most;
+}
+
+/* One weight, merged with others of at most `most`. */
+static float
+naive_merged(const struct tensor *t, int64_t g, int code, float most)
+{
+	float by = 127.0f / most, low = value_of(t, g, 0), step, none;
+	int k;
+
+	if (t->values == FORM_TABLE)
+		return most / 127.0f * nearbyintf(value_of(t, g, code) * by);
+	value_scale(t, g, &step, &none);
+	step *= t->code.bits == 1 && t->code.scheme != CODE_AFFINE ? 2 : 1;
+	by *= 256.0f;
+	k = code * (int)nearbyintf(step * by) + (int)nearbyintf(low * by);
+	return most / 127.0f * (float)((k + 128 + (128 << 8)) / 256 - 128);
+}
+
+/* Values as products with many rows of x see them; false: as others do. */
+static bool
+merge(const struct tensor *t, float *w)
+{
+	int64_t group = value_group_cols(t);
+
+	if (t->code.bits > 4 || group < 16 || group >= t->cols)
+		return false;
+	for (int64_t r = 0; r < t->rows; r++)
+		for (int64_t c0 = 0; c0 < t->cols; c0 += CODE_CHUNK) {
+			int64_t end = c0 + CODE_CHUNK < t->cols ?
+			    c0 + CODE_CHUNK : t->cols;
+			float most = naive_most(t, r, c0, end);
+
+			for (int64_t c = c0; c < end; c++) {
+				float *at = w + r * t->cols + c, v;
+				uint8_t code;
+
+				value_codes(t, r, c, 1, &code);
+				v = naive_merged(t, naive_group(t, r, c), code,
+				    most);
+				assert_true(fabsf(v - *at) <=
+				    CODE_MERGE_ERROR * most);
+				*at = v;
+			}
+		}
+	return true;
+}
+
 /* ---- all kinds ---- */
 
 struct kind {
@@ -122,13 +196,14 @@ run_one(const struct kernel *k, const struct code_level *v,
     const struct tensor *t, const float *x, int64_t n, float *y, bool add)
 {
 	struct kernel_x kx = { .f = x, .n = n, .cols = t->cols };
+	enum prep_kind kind = v != NULL ? PREP_INT8 : k->prep;
 	void *scratch, *prep;
 
 	assert_int_equal(posix_memalign(&scratch, 64, k->scratch(t, n)), 0);
 	assert_int_equal(posix_memalign(&prep, 64,
-	    prep_bytes(PREP_INT8, n, t->cols)), 0);
-	prep_point(PREP_INT8, prep, &kx);
-	prep_make(PREP_INT8, &kx, 0, n);
+	    prep_bytes(kind, n, t->cols)), 0);
+	prep_point(kind, prep, &kx);
+	prep_make(kind, &kx, 0, n);
 	if (v != NULL)
 		code_run(v, t, &kx, 0, t->rows, y, t->rows, add, scratch);
 	else
@@ -146,16 +221,19 @@ check_versions(const struct tensor *t, const float *x, int64_t n,
 	float *y = malloc(bytes);
 
 #if CPU_X86
-	bool few = cpu_detected() >= CPU_VNNI && code_few_kernel.fits(t, 1);
+	static const struct kernel *const of[] = { &code_few_kernel,
+		&code_turned_kernel, &code_vnni_kernel };
 	bool vnni = cpu_detected() >= CPU_VNNI;
+	bool fits[] = { vnni && n <= 4 && code_few_kernel.fits(t, 1),
+		vnni && n >= CODE_MERGE && code_turned_kernel.fits(t, 64),
+		vnni };
 
-	for (int i = 0; i < 4; i++) {
-		const struct kernel *k = i < 2 ? &code_few_kernel :
-		    &code_vnni_kernel;
-		const struct code_level *v = i < 2 ? NULL : &code_level_vnni;
+	for (int i = 0; i < 6; i++) {
+		const struct kernel *k = of[i / 2];
+		const struct code_level *v = i < 4 ? NULL : &code_level_vnni;
 		bool add = i % 2 == 1;
 
-		if (i < 2 ? !few || n > 4 : !vnni)
+		if (!fits[i / 2])
 			continue;
 		memcpy(y, old, bytes);
 		run_one(k, v, t, x, n, y, add);
@@ -215,10 +293,18 @@ every_kind_multiplies(void **state)
 			float *w = naive_decode(t), *exact = naive_decode(t);
 			bool few = shapes[s].cols > 2000;
 
+			float *merged = naive_decode(t);
+			bool merges = merge(t, merged);
+
 			if (t->values == FORM_TABLE)
 				round_tables(t, w);
-			for (int c = 0; c < (few ? 3 : COUNTS); c++)
-				check(t, w, exact, counts[few ? 3 * c : c]);
+			for (int c = 0; c < (few ? 3 : COUNTS); c++) {
+				int64_t n = counts[few ? 4 * c : c];
+
+				check(t, merges && n >= CODE_MERGE ? merged : w,
+				    exact, n);
+			}
+			free(merged);
 			free(w);
 			free(exact);
 			tensor_unref(t);
@@ -247,10 +333,11 @@ threads_give_the_same_bits(void **state)
 			kernel_set_threads(3);
 			multiply(t, x, n, b, false);
 			assert_memory_equal(a, b, (size_t)m * 4);
-			/* A row of x alone, too. */
+			/* A row of x alone, too, but for what is merged. */
 			multiply(t, x + (n - 1) * t->cols, 1, b, false);
-			assert_memory_equal(a + (n - 1) * t->rows, b,
-			    (size_t)t->rows * 4);
+			if (n < CODE_MERGE || value_group_cols(t) == t->cols)
+				assert_memory_equal(a + (n - 1) *
+				    t->rows, b, (size_t)t->rows * 4);
 			free(x);
 			free(a);
 			free(b);

@@ -52,11 +52,11 @@ static void
 take_eval(struct snap_state *t, const struct session *s, enum metric metric)
 {
 	uint64_t hash = atomic_load(&t->model->hash);
+	const struct dataset *d = session_data(s, t->model, ROLE_EVAL);
 	const struct evaluation *v = NULL;
 
-	if (hash != 0 && s->data[ROLE_EVAL] != NULL)
-		v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
-		    metric);
+	if (hash != 0 && d != NULL)
+		v = memory_evaluation(s->memory, hash, d, metric);
 	if (v != NULL && t->eval != NULL &&
 	    v->data_hash == t->eval->data_hash &&
 	    v->seconds == t->eval->seconds && v->value == t->eval->value &&

@@ -163,7 +163,8 @@ compare_states(struct snapshot *s)
 	const struct evaluation *was = s->state[0].eval;
 
 	s->compared = s->current != 0 && now != NULL && was != NULL &&
-	    now->total == was->total;
+	    now->total == was->total && (!now->per_token ||
+	    now->data_hash == was->data_hash);
 	if (s->compared)
 		evaluation_compare(was, now, &s->comparison);
 }
@@ -174,6 +175,9 @@ take_data(struct snapshot *snap, const struct session *s)
 	const struct dataset *d = s->data[ROLE_EVAL];
 
 	snap->data = d != NULL && d->encoded ? d : NULL;
+	d = session_data(s, s->history.state[0].model, ROLE_EVAL);
+	snap->first_data = d != NULL && d->encoded ? d : NULL;
+	d = s->data[ROLE_EVAL];
 	free(snap->data_path);
 	snap->data_path = d != NULL && d->path != NULL ? xstrdup(d->path) :
 	    NULL;

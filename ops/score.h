@@ -13,6 +13,7 @@
 #include "engine/gates.h"
 #include "engine/moments.h"
 #include "ops/op.h"
+#include "text/tokenizer.h"
 
 enum score_unit { SCORE_HEADS, SCORE_NEURONS, SCORE_SUBLAYERS, SCORE_LAYERS,
 	SCORE_WEIGHTS, SCORE_UNITS };
@@ -29,13 +30,17 @@ enum op_need {
 	OP_NEED_GRAM_DOWN = 4,	/* of what the down matrix sees */
 	OP_NEED_GRAM_ALL = 8,
 	OP_NEED_GATES = 16,
-	OP_NEED_RELEVANCE = 32
+	OP_NEED_RELEVANCE = 32,
+	OP_NEED_TOKENIZER = 64,	/* that of the model; not of the samples */
+	OP_NEED_TOKENS = 128	/* how often each token occurs */
 };
 
 /* What was gathered; parts that were not asked for may be NULL. Borrowed. */
 struct op_calib {
 	const struct statistics *statistics;
 	const struct gates_means *gates, *relevance;
+	const struct tokenizer *tokenizer;
+	const int64_t *tokens;	/* by id, as many as the vocabulary has */
 };
 
 struct score_facts {

@@ -13,6 +13,7 @@ const struct op *const op_table[] = {
 	&op_prune_layers,
 	&op_prune_attention,
 	&op_prune_ffn,
+	&op_prune_vocabulary,
 	&op_prune_weights,
 	&op_quantize,
 	&op_factorize,

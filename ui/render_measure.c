@@ -162,6 +162,13 @@ add_test(struct str *b, const json_t *doc)
 		str_addf(b, ": %s", verdict);
 }
 
+/* States with other tokens have a verdict and no difference. */
+static bool
+tells_tokens(const json_t *doc)
+{
+	return str_has_prefix(doc_text(doc, "verdict"), "other tokens");
+}
+
 static void
 eval_difference(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -169,6 +176,14 @@ eval_difference(struct str *b, const struct look *l, const json_t *doc)
 	struct str line = STR_INIT;
 	char a[NUMBER_MAX];
 
+	if (!doc_has(doc, "delta") && tells_tokens(doc)) {
+		str_addf(&line, "against the original: %s",
+		    doc_text(doc, "verdict"));
+		look_spaces(b, 2);
+		look_wrap(b, l, 2, 2, line.s);
+		str_free(&line);
+		return;
+	}
 	if (!doc_has(doc, "delta"))
 		return;
 	render_metric_bare(a, sizeof(a), metric, doc_real(doc, "delta"),
@@ -604,14 +619,18 @@ render_compare(struct str *b, const struct look *l, const json_t *doc)
 	if (doc_has(doc, "delta")) {
 		render_metric_bare(a, sizeof(a), metric,
 		    doc_real(doc, "delta"), &unit);
-		str_addf(&line, "%s%s%s, %lld fixed, %lld broke, %lld changed",
+		str_addf(&line, "%s%s%s",
 		    doc_real(doc, "delta") >= 0 ? "+" : "", a,
-		    *unit != '\0' ? " points" : "",
-		    (long long)doc_int(doc, "fixed"),
-		    (long long)doc_int(doc, "broke"),
-		    (long long)doc_int(doc, "changed"));
+		    *unit != '\0' ? " points" : "");
+		if (doc_has(doc, "fixed"))
+			str_addf(&line, ", %lld fixed, %lld broke, %lld "
+			    "changed", (long long)doc_int(doc, "fixed"),
+			    (long long)doc_int(doc, "broke"),
+			    (long long)doc_int(doc, "changed"));
 		add_test(&line, doc);
 		look_wrap(b, l, 0, 2, line.s);
+	} else if (tells_tokens(doc)) {
+		look_wrap(b, l, 0, 2, doc_text(doc, "verdict"));
 	}
 	compare_flips(b, l, doc_get(doc, "flips"));
 	left = doc_int(doc, "changed") -

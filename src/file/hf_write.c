@@ -121,6 +121,36 @@ set_sizes(json_t *config, const struct model *m)
 	set_int(config, k->embed, m->hp.embed);
 }
 
+/* An id of the config, as it is now; nothing for a token that was removed. */
+static json_t *
+present_id(const struct model *m, const json_t *id)
+{
+	int64_t k = token_map_id(m->tokens, json_integer_value(id));
+
+	return k >= 0 ? json_integer(k) : json_null();
+}
+
+/* bos_token_id and its like: a number or several. */
+static void
+set_tokens(json_t *config, const struct model *m)
+{
+	const char *key;
+	json_t *v;
+
+	if (m->tokens == NULL)
+		return;
+	json_object_foreach(config, key, v) {
+		if (!str_has_suffix(key, "_token_id"))
+			continue;
+		if (json_is_integer(v))
+			json_object_set_new(config, key, present_id(m, v));
+		for (size_t i = 0; i < json_array_size(v); i++)
+			if (json_is_integer(json_array_get(v, i)))
+				json_array_set_new(v, i, present_id(m,
+				    json_array_get(v, i)));
+	}
+}
+
 static bool
 is_tied(const struct model *m)
 {
@@ -137,6 +167,7 @@ hf_config(const struct model *m, enum form_kind widest)
 	json_object_set_new(config, "model_type",
 	    json_string(m->arch->model_type));
 	set_sizes(config, m);
+	set_tokens(config, m);
 	set_pruned_heads(config, m);
 	set_dtype(config, widest);
 	if (head_gives_tokens(m->hp.head)) {

@@ -99,6 +99,31 @@ judge_scores(const struct evaluation *a, const struct evaluation *b,
 		    "(%.4g to %.4g)", a->low, a->high);
 }
 
+/* The same texts in other tokens, which are told apart by a result's data. */
+static bool
+other_tokens(const struct evaluation *a, const struct evaluation *b)
+{
+	return a->per_token && b->per_token && a->data_hash != b->data_hash;
+}
+
+static void
+judge_bits(const struct evaluation *a, const struct evaluation *b,
+    struct comparison *c)
+{
+	double was = a->all[METRIC_BITS], is = b->all[METRIC_BITS];
+	size_t n = sizeof c->verdict;
+
+	c->other_tokens = true;
+	c->p = NAN;
+	if (b->metric != METRIC_BITS)
+		c->delta = NAN;
+	if (b->partial || !isfinite(was) || !isfinite(is) || was <= 0)
+		snprintf(c->verdict, n, "not comparable: other tokens");
+	else
+		snprintf(c->verdict, n, "other tokens: %.4f bits per byte, "
+		    "before %.4f (%+.2f %%)", is, was, 100 * (is / was - 1));
+}
+
 void
 evaluation_compare(const struct evaluation *a, const struct evaluation *b,
     struct comparison *out)
@@ -108,7 +133,9 @@ evaluation_compare(const struct evaluation *a, const struct evaluation *b,
 	memset(out, 0, sizeof *out);
 	out->delta = b->value - (b->partial && a->total == b->total &&
 	    !a->per_token ? score_part(a, b->metric, b->ran) : a->value);
-	if (a->total != b->total || a->labels != b->labels ||
+	if (other_tokens(a, b)) {
+		judge_bits(a, b, out);
+	} else if (a->total != b->total || a->labels != b->labels ||
 	    a->per_token != b->per_token) {
 		out->p = NAN;
 		snprintf(out->verdict, sizeof out->verdict,

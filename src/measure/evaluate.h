@@ -202,6 +202,10 @@ struct comparison {
 	 * and p from the paired differences of windows. 0: none. The verdict is
 	 * by this. */
 	double ratio, ratio_low, ratio_high, ratio_p;
+	/* Both read the same texts as other tokens: nothing is paired. The
+	 * verdict tells the bits per byte of both, and delta is a number only
+	 * when it is of those. */
+	bool other_tokens;
 	char verdict[160];	/* "within noise", "worse (p 0.003)", "the set is too
 				 * small: 3 flips of 872 cannot tell" */
 };

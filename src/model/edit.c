@@ -39,6 +39,7 @@ edit_begin(const struct model *source, enum edit_mode mode, uint64_t seed,
 
 	m->arch = source->arch;
 	m->origin = source->origin != NULL ? origin_ref(source->origin) : NULL;
+	m->tokens = token_map_ref(source->tokens);
 	m->hp = source->hp;
 	memcpy(m->layer, source->layer,
 	    (size_t)m->nlayers * sizeof(m->layer[0]));
@@ -310,6 +311,59 @@ edit_keep_neurons(struct edit *e, int layer, const int64_t *keep, int64_t n,
 	if (rc == PARE_OK)
 		y->ffn = n;
 	return rc;
+}
+
+/* The ids of the origin that are left. */
+static struct token_map *
+map_tokens(const struct model *m, const int64_t *keep, int64_t n)
+{
+	int64_t *id = xmalloc((size_t)n * sizeof(*id));
+	struct token_map *t;
+
+	for (int64_t i = 0; i < n; i++)
+		id[i] = m->tokens != NULL ? m->tokens->id[keep[i]] : keep[i];
+	t = token_map_new(id, n, m->tokens != NULL ? m->tokens->of :
+	    m->hp.vocab);
+	free(id);
+	return t;
+}
+
+enum pare_rc
+edit_keep_tokens(struct edit *e, const int64_t *keep, int64_t n,
+    struct pare_err *err)
+{
+	struct model *m = e->m;
+	struct token_map *map;
+	enum pare_rc rc;
+	int64_t pad;
+
+	if (n < 1)
+		return err_set(err, PARE_EUSER,
+		    "this would remove every token");
+	if (n == m->hp.vocab)
+		return PARE_OK;
+	map = map_tokens(m, keep, n);
+	pad = m->hp.pad == 0 ? 0 : 1 + token_map_id(map, m->tokens != NULL ?
+	    m->tokens->id[m->hp.pad - 1] : m->hp.pad - 1);
+	if (m->hp.pad != 0 && pad == 0) {
+		token_map_unref(map);
+		return err_set(err, PARE_EUSER,
+		    "this would remove the padding token");
+	}
+	rc = cut_slot(e, -1, SLOT_WORD, 0, keep, n, err);
+	if (rc == PARE_OK && head_gives_tokens(m->hp.head))
+		rc = cut_slot(e, -1, SLOT_HOUT_W, 0, keep, n, err);
+	if (rc == PARE_OK && head_gives_tokens(m->hp.head))
+		rc = cut_slot(e, -1, SLOT_HOUT_B, 0, keep, n, err);
+	if (rc != PARE_OK) {
+		token_map_unref(map);
+		return rc;
+	}
+	token_map_unref(m->tokens);
+	m->tokens = map;
+	m->hp.vocab = n;
+	m->hp.pad = pad;
+	return PARE_OK;
 }
 
 static void

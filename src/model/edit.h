@@ -62,6 +62,10 @@ enum pare_rc edit_drop_heads(struct edit *e, int layer,
 /* FFN neurons keep[0..n) by present index, ascending, n >= 1. */
 enum pare_rc edit_keep_neurons(struct edit *e, int layer, const int64_t *keep,
     int64_t n, struct pare_err *err);
+/* Tokens keep[0..n) by present id, ascending, n >= 1: rows of the embedding and
+ * of what gives tokens. The padding token of a classifier has to be among them. */
+enum pare_rc edit_keep_tokens(struct edit *e, const int64_t *keep, int64_t n,
+    struct pare_err *err);
 enum pare_rc edit_drop_attention(struct edit *e, int layer,
     struct pare_err *err);
 enum pare_rc edit_drop_ffn(struct edit *e, int layer, struct pare_err *err);

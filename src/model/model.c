@@ -58,7 +58,66 @@ model_unref(struct model *m)
 	for (int s = 0; s < SLOT_COUNT - SLOT_LAYER_COUNT; s++)
 		tensor_unref(m->t[s]);
 	origin_unref(m->origin);
+	token_map_unref(m->tokens);
 	free(m);
+}
+
+struct token_map *
+token_map_new(const int64_t *keep, int64_t n, int64_t of)
+{
+	struct token_map *t = xmalloc(sizeof(*t) + (size_t)n *
+	    sizeof(t->id[0]));
+
+	atomic_init(&t->refs, 1);
+	t->n = n;
+	t->of = of;
+	for (int64_t i = 0; i < n; i++)
+		t->id[i] = (int32_t)keep[i];
+	t->hash = hash_bytes(t->id, (size_t)n * sizeof(t->id[0]),
+	    (uint64_t)of);
+	return t;
+}
+
+struct token_map *
+token_map_ref(struct token_map *t)
+{
+	if (t != NULL)
+		atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	return t;
+}
+
+void
+token_map_unref(struct token_map *t)
+{
+	if (t != NULL && atomic_fetch_sub_explicit(&t->refs, 1,
+	    memory_order_acq_rel) == 1)
+		free(t);
+}
+
+bool
+token_map_same(const struct token_map *a, const struct token_map *b)
+{
+	return a == b || (a != NULL && b != NULL && a->n == b->n &&
+	    a->of == b->of && a->hash == b->hash);
+}
+
+int64_t
+token_map_id(const struct token_map *t, int64_t origin_id)
+{
+	int64_t low = 0, high;
+
+	if (t == NULL)
+		return origin_id;
+	high = t->n;
+	while (low < high) {
+		int64_t mid = low + (high - low) / 2;
+
+		if (t->id[mid] < origin_id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < t->n && t->id[low] == origin_id ? low : -1;
 }
 
 struct origin *

@@ -113,10 +113,32 @@ struct origin {
 	char *problem;		/* problem_type, or NULL */
 };
 
+/*
+ * Which of the origin's tokens a model still has, where some were removed: what
+ * its tokenizer is made by. Immutable, counted. It is no part of a model's
+ * content: a saved model has its own tokenizer and begins without one.
+ */
+struct token_map {
+	atomic_int refs;
+	int64_t n, of;		/* tokens that are left, of so many */
+	uint64_t hash;
+	int32_t id[];		/* the origin's id of each, ascending */
+};
+
+/* keep[0..n) is ascending and below `of`. */
+struct token_map *token_map_new(const int64_t *keep, int64_t n, int64_t of);
+struct token_map *token_map_ref(struct token_map *t);	/* NULL is fine */
+void token_map_unref(struct token_map *t);
+/* NULL stands for all tokens. */
+bool token_map_same(const struct token_map *a, const struct token_map *b);
+/* The present id of one of the origin's; -1: it was removed. NULL: the same. */
+int64_t token_map_id(const struct token_map *t, int64_t origin_id);
+
 struct model {
 	atomic_int refs;
 	const struct arch *arch;
 	struct origin *origin;
+	struct token_map *tokens;	/* NULL: all that the origin has */
 	struct hparams hp;
 	bool ghost;		/* opened from a config alone: no weights */
 	_Atomic uint64_t hash;

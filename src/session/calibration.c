@@ -21,6 +21,7 @@ struct kept {
 struct calibration {
 	struct kept kept[KEPT];
 	struct head_scores heads;
+	int64_t *tokens;
 	int64_t clock;
 };
 
@@ -45,6 +46,8 @@ calibration_clear(struct calibration *c)
 	for (int i = 0; i < KEPT; i++)
 		drop(&c->kept[i]);
 	head_scores_free(&c->heads);
+	free(c->tokens);
+	c->tokens = NULL;
 }
 
 void
@@ -119,6 +122,38 @@ calibration_check(const struct session *s, const char *what, struct pare_err *er
 		return err_set(err, PARE_EUSER, "the calib samples cannot be "
 		    "tokenized for this model: %s", s->tokenizer_why.msg);
 	return score_missing(what, err);
+}
+
+static void
+count_tokens(const struct tokens *t, int64_t vocab, int64_t *count)
+{
+	for (int i = 0; i < t->n; i++)
+		if (t->id[i] >= 0 && t->id[i] < vocab)
+			count[t->id[i]]++;
+}
+
+enum pare_rc
+calibration_tokens(struct session *s, const struct model *m, const char *what,
+    const int64_t **out, struct pare_err *err)
+{
+	const struct dataset *d = s->data[ROLE_CALIB];
+	const int64_t vocab = m->hp.vocab;
+	int64_t *count;
+	enum pare_rc rc = calibration_check(s, what, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	count = mem_big_zero((size_t)vocab, sizeof(*count), err);
+	if (count == NULL)
+		return PARE_ENOMEM;
+	for (int64_t i = 0; i < d->ndocs; i++)
+		count_tokens(&d->doc[i].tokens, vocab, count);
+	for (int64_t i = 0; i < d->n && d->ndocs == 0; i++)
+		count_tokens(&d->sample[i].tokens, vocab, count);
+	free(s->calibration->tokens);
+	s->calibration->tokens = count;
+	*out = count;
+	return PARE_OK;
 }
 
 enum { GRAMS = OP_NEED_GRAM_OUTPUT | OP_NEED_GRAM_DOWN | OP_NEED_GRAM_ALL };
@@ -213,8 +248,9 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 	if (rc != PARE_OK)
 		return rc;
 	add_warnings(k, needs, notes);
-	*out = (struct op_calib){ k->statistics,
-		(k->have & OP_NEED_GATES) != 0 ? &k->gates : NULL,
-		(k->have & OP_NEED_RELEVANCE) != 0 ? &k->relevance : NULL };
+	*out = (struct op_calib){ .statistics = k->statistics,
+		.gates = (k->have & OP_NEED_GATES) != 0 ? &k->gates : NULL,
+		.relevance = (k->have & OP_NEED_RELEVANCE) != 0 ?
+		&k->relevance : NULL };
 	return PARE_OK;
 }

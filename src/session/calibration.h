@@ -26,6 +26,11 @@ enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,
     struct notes *notes, struct task *task, struct pare_err *err);
 
+/* How often each token of m is in the calib texts, those that stand around each
+ * text too: as many numbers as it has tokens. Borrowed and errors as above. */
+enum pare_rc calibration_tokens(struct session *s, const struct model *m,
+    const char *what, const int64_t **out, struct pare_err *err);
+
 /* Whether there are calib samples: that error alone. */
 enum pare_rc calibration_check(const struct session *s, const char *what,
     struct pare_err *err);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "session/vocabulary.h"
 #include "session/work.h"
 #include "tensor/kernel.h"
 
@@ -39,31 +40,55 @@ original(const struct session *s)
 	return s->history.state[0].model;
 }
 
+/* What a model of tokens diverges from: the original, with the tokens that m
+ * has. NULL for other models. */
+static enum pare_rc
+reference_of(struct session *s, const struct model *m,
+    const struct model **out, struct pare_err *err)
+{
+	*out = NULL;
+	return head_gives_tokens(m->hp.head) ? vocabulary_original(s, m, out,
+	    err) : PARE_OK;
+}
+
 /* What is remembered of a model of tokens, unless its divergence is from another
  * original. */
 static const struct evaluation *
-fit(const struct session *s, const struct model *m,
+fit(struct session *s, const struct model *m,
     const struct evaluation *v)
 {
-	if (v == NULL || !v->per_token || m == original(s) ||
-	    m->hp.vocab != original(s)->hp.vocab ||
-	    model_hash(m) == model_hash(original(s)))
+	const struct model *from;
+	struct pare_err err;
+
+	if (v == NULL || !v->per_token || m == original(s))
 		return v;
-	return v->divergence.reference == model_hash(original(s)) ? v : NULL;
+	if (reference_of(s, m, &from, &err) != PARE_OK)
+		return NULL;
+	return m->hp.vocab != from->hp.vocab ||
+	    model_hash(m) == model_hash(from) ||
+	    v->divergence.reference == model_hash(from) ? v : NULL;
+}
+
+static const struct evaluation *
+remembered(const struct session *s, const struct model *m, enum metric metric)
+{
+	const struct dataset *d = session_data(s, m, ROLE_EVAL);
+
+	return d == NULL ? NULL : memory_evaluation(s->memory, model_hash(m),
+	    d, metric);
 }
 
 /* The same logits judged by another metric. */
 static const struct evaluation *
-recall_other(const struct session *s, const struct model *m,
+recall_other(struct session *s, const struct model *m,
     enum metric metric)
 {
-	const struct dataset *d = s->data[ROLE_EVAL];
+	const struct dataset *d = session_data(s, m, ROLE_EVAL);
 	const struct evaluation *known = NULL;
 	struct evaluation v;
 
 	for (int k = 0; k < METRIC_COUNT && known == NULL; k++)
-		known = fit(s, m, memory_evaluation(s->memory, model_hash(m),
-		    d, (enum metric)k));
+		known = fit(s, m, remembered(s, m, (enum metric)k));
 	if (known == NULL || evaluation_rescore(known, m, d, metric, &v,
 	    NULL) != PARE_OK)
 		return NULL;
@@ -72,15 +97,30 @@ recall_other(const struct session *s, const struct model *m,
 
 /* The remembered evaluation; NULL: none, or it is not to be recalled. */
 static const struct evaluation *
-recall(const struct session *s, const struct model *m, enum metric metric)
+recall(struct session *s, const struct model *m, enum metric metric)
 {
 	const struct evaluation *v;
 
 	if (!settings_bool(s->settings, SET_CACHE))
 		return NULL;
-	v = fit(s, m, memory_evaluation(s->memory, model_hash(m),
-	    s->data[ROLE_EVAL], metric));
+	v = fit(s, m, remembered(s, m, metric));
 	return v != NULL ? v : recall_other(s, m, metric);
+}
+
+/* m's own samples, which are in use when it returns. */
+static enum pare_rc
+need_samples(struct session *s, const struct model *m, struct task *task,
+    struct pare_err *err)
+{
+	struct notes why = { 0 };
+	enum pare_rc rc = vocabulary_use(s, m, &why, task, err);
+
+	if (rc == PARE_OK && s->data[ROLE_EVAL] == NULL)
+		rc = err_set(err, PARE_EUSER, "the samples cannot be read "
+		    "with the tokens of that state%s%s", why.n > 0 ? ": " :
+		    "", why.n > 0 ? why.text[0] : "");
+	notes_free(&why);
+	return rc;
 }
 
 /* Runs the samples; *v is the caller's. */
@@ -92,6 +132,9 @@ run_samples(struct session *s, const struct model *m,
 	enum pare_rc rc;
 
 	evaluator_limit(s->evaluator, settings_cache(s->settings));
+	rc = need_samples(s, m, task, err);
+	if (rc != PARE_OK)
+		return rc;
 	rc = evaluate_run(s->evaluator, m, s->data[ROLE_EVAL], o, v, task,
 	    err);
 	if (rc != PARE_OK)
@@ -105,19 +148,23 @@ run_samples(struct session *s, const struct model *m,
 /* A language model is compared with the original's distributions: where those
  * are not kept it runs first, and that result is remembered too. */
 static enum pare_rc
-need_original(struct session *s, const struct model *m, enum metric metric,
-    struct task *task, struct pare_err *err)
+need_original(struct session *s, const struct model *m,
+    const struct model *from, enum metric metric, struct task *task,
+    struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = metric,
-		.original = original(s) };
+	struct evaluate_options o = { .metric = metric, .original = from };
 	struct evaluation v;
 	enum pare_rc rc;
 
-	if (!head_gives_tokens(m->hp.head) || m == original(s) ||
-	    m->hp.vocab != original(s)->hp.vocab ||
-	    evaluator_keeps(s->evaluator, original(s), s->data[ROLE_EVAL]))
+	if (!head_gives_tokens(m->hp.head) || m == from ||
+	    m->hp.vocab != from->hp.vocab ||
+	    model_hash(m) == model_hash(from))
 		return PARE_OK;
-	rc = run_samples(s, original(s), &o, &v, task, err);
+	rc = need_samples(s, from, task, err);
+	if (rc != PARE_OK || evaluator_keeps(s->evaluator, from,
+	    s->data[ROLE_EVAL]))
+		return rc;
+	rc = run_samples(s, from, &o, &v, task, err);
 	if (rc == PARE_OK)
 		memory_keep_evaluation(s->memory, &v);
 	return rc;
@@ -128,19 +175,25 @@ work_evaluate(struct session *s, const struct model *m, enum metric metric,
     bool fresh, const struct evaluation **out, bool *cached,
     struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = metric, .fresh = fresh,
-		.original = original(s) };
+	struct evaluate_options o = { .metric = metric, .fresh = fresh };
+	const struct model *from = NULL;
 	struct evaluation v;
 	enum pare_rc rc;
 
 	if (check_head(m, err) != PARE_OK)
 		return err->rc;
+	rc = need_samples(s, m, task, err);
+	if (rc != PARE_OK)
+		return rc;
 	*out = fresh ? NULL : recall(s, m, metric);
 	if (cached != NULL)
 		*cached = *out != NULL;
 	if (*out != NULL)
 		return PARE_OK;
-	rc = need_original(s, m, metric, task, err);
+	rc = reference_of(s, m, &from, err);
+	o.original = from;
+	if (rc == PARE_OK)
+		rc = need_original(s, m, from, metric, task, err);
 	if (rc == PARE_OK)
 		rc = run_samples(s, m, &o, &v, task, err);
 	if (rc == PARE_OK)
@@ -154,10 +207,9 @@ work_known_value(const struct session *s, const struct model *m)
 	const struct evaluation *v;
 	uint64_t hash = work_known_hash(m);
 
-	if (hash == 0 || s->data[ROLE_EVAL] == NULL)
+	if (hash == 0 || session_data(s, m, ROLE_EVAL) == NULL)
 		return NAN;
-	v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
-	    work_metric(m));
+	v = remembered(s, m, work_metric(m));
 	return v != NULL ? v->value : NAN;
 }
 
@@ -207,8 +259,8 @@ put_cut(const struct dataset *d, json_t *doc)
 }
 
 static void
-put_evaluation(const struct session *s, const struct evaluation *v,
-    bool cached, json_t *doc)
+put_evaluation(const struct session *s, const struct model *m,
+    const struct evaluation *v, bool cached, json_t *doc)
 {
 	json_t *all = json_object();
 
@@ -230,9 +282,19 @@ put_evaluation(const struct session *s, const struct evaluation *v,
 	result_put_bool(doc, "cached", cached);
 	if (!v->per_token)
 		return;
-	put_cut(s->data[ROLE_EVAL], doc);
+	put_cut(session_data(s, m, ROLE_EVAL), doc);
 	result_put_int(doc, "windows", v->windows);
 	put_divergence(&v->divergence, doc);
+}
+
+/* Predictions of other tokens are not counted. */
+static void
+put_count(json_t *doc, const char *key, const struct comparison *c, int64_t v)
+{
+	if (c->other_tokens)
+		json_object_set_new(doc, key, json_null());
+	else
+		result_put_int(doc, key, v);
 }
 
 static void
@@ -241,9 +303,9 @@ put_comparison(const struct comparison *c, json_t *doc)
 	json_t *o;
 
 	result_put_real(doc, "delta", c->delta);
-	result_put_int(doc, "fixed", c->fixed);
-	result_put_int(doc, "broke", c->broke);
-	result_put_int(doc, "changed", c->changed);
+	put_count(doc, "fixed", c, c->fixed);
+	put_count(doc, "broke", c, c->broke);
+	put_count(doc, "changed", c, c->changed);
 	result_put_real(doc, "mcnemar_p", c->p);
 	result_put_text(doc, "verdict", c->verdict);
 	if (c->ratio == 0)
@@ -300,9 +362,11 @@ static enum pare_rc
 eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
+	const struct model *m = s->history.state[id].model;
 	struct evaluate_options o = { .metric = ask->metric,
 		.fresh = ask->fresh, .stop = ask->stop,
-		.half_width = ask->half_width, .original = original(s) };
+		.half_width = ask->half_width };
+	const struct model *from = NULL;
 	struct evaluation v;
 	enum pare_rc rc;
 
@@ -313,11 +377,13 @@ eval_until(struct session *s, int id, const struct eval_ask *ask, json_t *doc,
 		    "state: against=STATE");
 	}
 	if (rc == PARE_OK)
-		rc = run_samples(s, s->history.state[id].model, &o, &v, task,
-		    err);
+		rc = reference_of(s, m, &from, err);
+	o.original = from;
+	if (rc == PARE_OK)
+		rc = run_samples(s, m, &o, &v, task, err);
 	if (rc != PARE_OK)
 		return rc;
-	put_evaluation(s, &v, false, doc);
+	put_evaluation(s, m, &v, false, doc);
 	if (o.against != NULL)
 		put_against(o.against, &v, ask->against, doc);
 	if (v.partial)
@@ -345,7 +411,7 @@ work_eval_doc(struct session *s, int id, const struct eval_ask *ask,
 	    err);
 	if (rc != PARE_OK)
 		return rc;
-	put_evaluation(s, v, cached, doc);
+	put_evaluation(s, m, v, cached, doc);
 	rc = base_of(s, id, ask, &base, notes, task, err);
 	if (rc == PARE_OK && base != NULL)
 		put_against(base, v, ask->against, doc);
@@ -455,9 +521,11 @@ read_cut(struct session *s, const struct arg_list *args, struct pare_err *err)
 		how.stride = (int)arg_int(args, "stride");
 	rc = work_cut_data(s, session_model(s), s->tokenizer, &how,
 	    s->data[ROLE_EVAL], err);
-	if (rc == PARE_OK)
-		s->cut = how;
-	return rc;
+	if (rc != PARE_OK)
+		return rc;
+	s->cut = how;
+	vocabulary_drop(s, ROLE_EVAL);
+	return PARE_OK;
 }
 
 static enum pare_rc
@@ -632,7 +700,7 @@ flip_list(const struct session *s, const struct model *m,
 	json_t *list = json_array();
 	int64_t n = 0;
 
-	if (head_gives_tokens(m->hp.head) && a->total == b->total)
+	if (head_gives_tokens(m->hp.head) && a->data_hash == b->data_hash)
 		list_tokens(s, a, b, most, list);
 	if (m->hp.head != HEAD_CLASSIFY)
 		return list;
@@ -811,7 +879,8 @@ expect_flips(struct session *s, const char *name, double *out,
 	if (rc != PARE_OK)
 		return rc;
 	evaluation_compare(a, b, &c);
-	*out = strcmp(name, "fixed") == 0 ? (double)c.fixed :
+	*out = c.other_tokens && name[0] != 'd' && name[0] != 's' ? NAN :
+	    strcmp(name, "fixed") == 0 ? (double)c.fixed :
 	    strcmp(name, "broke") == 0 ? (double)c.broke :
 	    strcmp(name, "changed") == 0 ? (double)c.changed :
 	    strcmp(name, "ratio") == 0 ? (c.ratio != 0 ? c.ratio : NAN) :

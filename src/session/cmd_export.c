@@ -16,7 +16,7 @@
 #include "session/calibration.h"
 #include "session/check.h"
 #include "session/work.h"
-#include "text/tokenizer_write.h"
+#include "text/reduce.h"
 
 /* Samples of the eval set that are compared besides the drawn inputs. */
 enum { SAMPLES = 16 };
@@ -53,20 +53,26 @@ struct words {
 	struct gguf_writer *keys;
 };
 
-int
+enum pare_rc
 work_tokenizer_files(const struct session *s, const struct model *m,
-    struct tokenizer_file *file, struct export_file *entry)
+    struct tokenizer_file *file, struct export_file *entry, int *n,
+    struct pare_err *err)
 {
-	int n;
+	enum pare_rc rc = PARE_OK;
 
+	*n = 0;
 	if (s->tokenizer == NULL || m->origin->dir == NULL ||
-	    !io_is_file(m->origin->dir))
-		return 0;
-	n = tokenizer_make_files(s->tokenizer, file);
-	for (int i = 0; i < n; i++)
+	    (m->tokens == NULL && !io_is_file(m->origin->dir)))
+		return PARE_OK;
+	if (m->tokens != NULL)
+		rc = tokenizer_reduce_files(s->tokenizer, m->origin->dir,
+		    file, n, err);
+	else
+		*n = tokenizer_make_files(s->tokenizer, file);
+	for (int i = 0; i < *n; i++)
 		entry[i] = (struct export_file){ file[i].name, file[i].data,
 			file[i].n };
-	return n;
+	return rc;
 }
 
 static bool
@@ -87,8 +93,7 @@ file_words(const struct session *s, const struct model *m, struct words *w,
 	struct gguf *g;
 
 	w->keys = gguf_writer_new();
-	if (dir != NULL && io_is_file(dir) && m->hp.vocab ==
-	    s->history.state[0].model->hp.vocab &&
+	if (dir != NULL && io_is_file(dir) && m->tokens == NULL &&
 	    (g = gguf_open(dir, &why)) != NULL) {
 		gguf_put_values(w->keys, g, "tokenizer.");
 		gguf_close(g);
@@ -298,8 +303,9 @@ run_export(struct session *s, const struct arg_list *args, json_t *doc,
 		return rc;
 	if (ask.format == EXPORT_GGUF)
 		file_words(s, m, &words, notes);
-	else
-		words.n = work_tokenizer_files(s, m, words.file, words.entry);
+	else if (work_tokenizer_files(s, m, words.file, words.entry, &words.n,
+	    err) != PARE_OK)
+		return err->rc;
 	ask.file = words.entry;
 	ask.nfiles = words.n;
 	ask.keys = words.keys;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/generate.h"
+#include "session/vocabulary.h"
 #include "session/work.h"
 
 enum { USUAL_TOKENS = 64, STOPS = 16 };
@@ -38,11 +39,19 @@ static const char *const generate_examples[] = {
 	NULL
 };
 
+/* Who goes on. The original may have tokens that the current model has not. */
+struct side {
+	const struct model *m;
+	const struct tokenizer *k;	/* NULL */
+	struct tokens prompt;
+	int32_t stop[STOPS];
+	int nstop;
+};
+
 struct ask {
 	struct session *s;
-	struct tokens prompt;
+	struct side side[2];		/* the current model, the original */
 	struct generate_options o;
-	int32_t stop[STOPS];
 };
 
 /* ---- what to go on after ---- */
@@ -83,62 +92,100 @@ open_end(const struct tokenizer *k, struct tokens *t)
 }
 
 static enum pare_rc
-read_prompt(struct ask *a, const struct arg_list *args, struct pare_err *err)
+read_text(const struct ask *a, struct side *d, const char *text,
+    struct pare_err *err)
 {
-	const struct session *s = a->s;
-	const struct model *m = session_model(s);
-	const char *ids = arg_text(args, "ids"), *text = arg_text(args, "text");
+	int most = work_max_tokens(d->m, d->k);
 	enum pare_rc rc;
 
+	if (d->k == NULL) {
+		err_set(err, PARE_EUSER, "text needs a tokenizer: %s",
+		    a->s->tokenizer_why.msg);
+		return err_hint(err, "generate ids=1,2,3 works without one");
+	}
+	rc = tokenizer_encode(d->k, text, strlen(text), NULL, 0, most, true,
+	    &d->prompt, err);
+	if (rc == PARE_OK && d->prompt.truncated)
+		return err_set(err, PARE_EUSER, "the text is longer than the "
+		    "model's %d tokens", most);
+	if (rc == PARE_OK)
+		open_end(d->k, &d->prompt);
+	return rc;
+}
+
+/* The same tokens as the original numbers them. */
+static void
+number_ids(const struct model *m, const struct tokens *from,
+    struct tokens *to)
+{
+	to->id = xcalloc((size_t)from->n + 1, sizeof(*to->id));
+	to->n = from->n;
+	for (int i = 0; i < from->n; i++)
+		to->id[i] = m->tokens != NULL ? m->tokens->id[from->id[i]] :
+		    from->id[i];
+}
+
+static enum pare_rc
+read_prompt(struct ask *a, const struct arg_list *args, struct pare_err *err)
+{
+	const char *ids = arg_text(args, "ids"), *text = arg_text(args, "text");
+	enum pare_rc rc = PARE_OK;
+
+	a->side[0].m = session_model(a->s);
+	a->side[1].m = a->s->history.state[0].model;
+	for (int i = 0; i < 2; i++)
+		a->side[i].k = vocabulary_tokenizer(a->s, a->side[i].m);
 	if (ids != NULL && text != NULL)
 		return err_set(err, PARE_EUSER,
 		    "a text and ids= cannot both be given");
-	if (ids != NULL)
-		return parse_ids(ids, m->hp.vocab, &a->prompt, err);
-	if (s->tokenizer == NULL) {
-		err_set(err, PARE_EUSER, "text needs a tokenizer: %s",
-		    s->tokenizer_why.msg);
-		return err_hint(err, "generate ids=1,2,3 works without one");
+	if (ids != NULL) {
+		rc = parse_ids(ids, a->side[0].m->hp.vocab,
+		    &a->side[0].prompt, err);
+		if (rc == PARE_OK)
+			number_ids(a->side[0].m, &a->side[0].prompt,
+			    &a->side[1].prompt);
+		return rc;
 	}
-	text = text != NULL ? text : "";
-	rc = tokenizer_encode(s->tokenizer, text, strlen(text), NULL, 0,
-	    work_max_tokens(m, s->tokenizer), true, &a->prompt, err);
-	if (rc == PARE_OK && a->prompt.truncated)
-		return err_set(err, PARE_EUSER, "the text is longer than the "
-		    "model's %d tokens", work_max_tokens(m, s->tokenizer));
-	if (rc == PARE_OK)
-		open_end(s->tokenizer, &a->prompt);
+	for (int i = 0; i < 2 && rc == PARE_OK; i++)
+		rc = read_text(a, &a->side[i], text != NULL ? text : "", err);
 	return rc;
 }
 
 static void
-add_stop(struct ask *a, int64_t id)
+add_stop(struct side *d, int64_t id)
 {
-	if (id >= 0 && id <= INT32_MAX && a->o.nstop < STOPS)
-		a->stop[a->o.nstop++] = (int32_t)id;
+	if (id >= 0 && id <= INT32_MAX && d->nstop < STOPS)
+		d->stop[d->nstop++] = (int32_t)id;
+}
+
+static void
+add_named(struct side *d, const json_t *id)
+{
+	if (json_is_integer(id))
+		add_stop(d, token_map_id(d->m->tokens,
+		    json_integer_value(id)));
 }
 
 /* The tokenizer says what ends a text, and the config, with one id or several. */
 static void
-list_stops(struct ask *a)
+list_stops(struct side *d)
 {
-	const json_t *v = json_object_get(
-	    session_model(a->s)->origin->config, "eos_token_id");
+	const json_t *v = json_object_get(d->m->origin->config,
+	    "eos_token_id");
 
-	if (a->s->tokenizer != NULL)
-		add_stop(a, tokenizer_eos(a->s->tokenizer));
-	if (json_is_integer(v))
-		add_stop(a, json_integer_value(v));
+	if (d->k != NULL)
+		add_stop(d, tokenizer_eos(d->k));
+	add_named(d, v);
 	for (size_t i = 0; i < json_array_size(v); i++)
-		if (json_is_integer(json_array_get(v, i)))
-			add_stop(a, json_integer_value(json_array_get(v, i)));
-	a->o.stop = a->stop;
+		add_named(d, json_array_get(v, i));
 }
 
 static void
 read_options(struct ask *a, const struct arg_list *args)
 {
-	const int64_t room = kv_longest(session_model(a->s)) - a->prompt.n + 1;
+	const int64_t room = kv_longest(session_model(a->s)) -
+	    (a->side[1].prompt.n > a->side[0].prompt.n ?
+	    a->side[1].prompt.n : a->side[0].prompt.n) + 1;
 
 	a->o.sampling = (struct sampling){
 		.temperature = arg_real(args, "temperature"),
@@ -149,7 +196,8 @@ read_options(struct ask *a, const struct arg_list *args)
 	a->o.n = USUAL_TOKENS < room || room < 1 ? USUAL_TOKENS : room;
 	if (arg_get(args, "n")->has)
 		a->o.n = arg_int(args, "n");
-	list_stops(a);
+	list_stops(&a->side[0]);
+	list_stops(&a->side[1]);
 }
 
 /* ---- documents ---- */
@@ -157,18 +205,18 @@ read_options(struct ask *a, const struct arg_list *args)
 /* What the added tokens say: the text of all without that of the prompt, for the
  * first word may be written otherwise at the beginning of a text. */
 static json_t *
-added_text(const struct ask *a, const struct generation *g)
+added_text(const struct side *d, const struct generation *g)
 {
-	const struct tokenizer *k = a->s->tokenizer;
+	const struct tokenizer *k = d->k;
 	struct str before = STR_INIT, all = STR_INIT;
-	const int64_t p = a->prompt.n;
+	const int64_t p = d->prompt.n;
 	json_t *out;
 	int32_t *id;
 
 	if (k == NULL)
 		return json_null();
 	id = xcalloc((size_t)(p + g->n), sizeof(*id));
-	memcpy(id, a->prompt.id, (size_t)p * sizeof(*id));
+	memcpy(id, d->prompt.id, (size_t)p * sizeof(*id));
 	memcpy(id + p, g->id, (size_t)g->n * sizeof(*id));
 	tokenizer_decode(k, id, p, false, &before);
 	tokenizer_decode(k, id, p + g->n, false, &all);
@@ -196,7 +244,7 @@ id_list(const int32_t *id, int64_t n)
 }
 
 static json_t *
-side_doc(const struct ask *a, int state, const struct generation *g,
+side_doc(const struct side *d, int state, const struct generation *g,
     bool partial)
 {
 	static const char *const ends[GENERATE_ENDS] = { "length", "stop" };
@@ -207,7 +255,7 @@ side_doc(const struct ask *a, int state, const struct generation *g,
 	result_put_int(o, "n", g->n);
 	result_put_text(o, "end", partial ? "canceled" : ends[g->end]);
 	json_object_set_new(o, "ids", id_list(g->id, g->n));
-	json_object_set_new(o, "text", added_text(a, g));
+	json_object_set_new(o, "text", added_text(d, g));
 	result_put_int(o, "kv_bytes", g->kv_bytes);
 	result_put_real(o, "first_ms", 1e3 * g->first_seconds);
 	result_put_real(o, "tokens_per_second", g->n > 1 && more > 0 ?
@@ -215,13 +263,16 @@ side_doc(const struct ask *a, int state, const struct generation *g,
 	return o;
 }
 
-/* How many tokens are the same from the first on; -1: all, on both sides. */
+/* How many tokens are the same from the first on; -1: all, on both sides. b has
+ * the original's ids, map tells those of a. */
 static int64_t
-same_tokens(const struct generation *a, const struct generation *b)
+same_tokens(const struct token_map *map, const struct generation *a,
+    const struct generation *b)
 {
 	int64_t i = 0;
 
-	while (i < a->n && i < b->n && a->id[i] == b->id[i])
+	while (i < a->n && i < b->n && (map != NULL ? map->id[a->id[i]] :
+	    a->id[i]) == b->id[i])
 		i++;
 	return i == a->n && i == b->n && a->end == b->end ? -1 : i;
 }
@@ -231,8 +282,8 @@ put_ask(const struct ask *a, const struct arg_list *args, json_t *doc)
 {
 	result_put_text(doc, "prompt", arg_text(args, "ids") != NULL ? NULL :
 	    arg_text(args, "text") != NULL ? arg_text(args, "text") : "");
-	json_object_set_new(doc, "prompt_ids", id_list(a->prompt.id,
-	    a->prompt.n));
+	json_object_set_new(doc, "prompt_ids", id_list(
+	    a->side[0].prompt.id, a->side[0].prompt.n));
 	result_put_int(doc, "n", a->o.n);
 	result_put_real(doc, "temperature", a->o.sampling.temperature);
 	result_put_int(doc, "top_k", a->o.sampling.top_k);
@@ -251,10 +302,14 @@ run_sides(struct ask *a, struct generation g[2], int *sides, bool *partial,
 	const int most = h->current == 0 ? 1 : 2;
 	enum pare_rc rc = PARE_OK;
 
-	for (*sides = 0; *sides < most && rc == PARE_OK; (*sides)++)
-		rc = generate_run(a->s->engine,
-		    h->state[*sides == 0 ? h->current : 0].model, a->prompt.id,
-		    a->prompt.n, &a->o, &g[*sides], err);
+	for (*sides = 0; *sides < most && rc == PARE_OK; (*sides)++) {
+		const struct side *d = &a->side[*sides];
+
+		a->o.stop = d->stop;
+		a->o.nstop = d->nstop;
+		rc = generate_run(a->s->engine, d->m, d->prompt.id,
+		    d->prompt.n, &a->o, &g[*sides], err);
+	}
 	*partial = rc == PARE_ECANCELED && g[0].n > 0;
 	if (*partial && g[*sides - 1].n == 0)
 		(*sides)--;
@@ -266,12 +321,13 @@ put_sides(const struct ask *a, const struct generation g[2], int sides,
     bool partial, json_t *doc)
 {
 	const int current = a->s->history.current;
-	int64_t same = sides == 2 ? same_tokens(&g[0], &g[1]) : -1;
+	int64_t same = sides == 2 ? same_tokens(a->side[0].m->tokens,
+	    &g[0], &g[1]) : -1;
 
-	json_object_set_new(doc, "current", side_doc(a, current, &g[0],
+	json_object_set_new(doc, "current", side_doc(&a->side[0], current, &g[0],
 	    partial && sides == 1));
-	json_object_set_new(doc, "original", sides == 2 ? side_doc(a, 0, &g[1],
-	    partial) : json_null());
+	json_object_set_new(doc, "original", sides == 2 ? side_doc(&a->side[1],
+	    0, &g[1], partial) : json_null());
 	json_object_set_new(doc, "differ", same < 0 ? json_null() :
 	    json_integer(same));
 	result_put_bool(doc, "partial", partial);
@@ -297,13 +353,14 @@ run_generate(struct session *s, const struct arg_list *args, json_t *doc,
 	if (rc == PARE_OK) {
 		put_ask(&a, args, doc);
 		put_sides(&a, g, sides, partial, doc);
-		if (a.prompt.invalid > 0)
+		if (a.side[0].prompt.invalid > 0)
 			notes_add(notes, "%d bytes of the text are no UTF-8 "
-			    "and were replaced", a.prompt.invalid);
+			    "and were replaced", a.side[0].prompt.invalid);
 	}
 	generation_free(&g[0]);
 	generation_free(&g[1]);
-	tokens_free(&a.prompt);
+	tokens_free(&a.side[0].prompt);
+	tokens_free(&a.side[1].prompt);
 	return rc;
 }
 

@@ -331,7 +331,10 @@ run_save(struct session *s, const struct arg_list *args, json_t *doc,
 	double most;
 	enum pare_rc rc;
 
-	n = work_tokenizer_files(s, m, file, entry);
+	if (work_tokenizer_files(s, m, file, entry, &n, err) != PARE_OK) {
+		free(recipe);
+		return err->rc;
+	}
 	rc = file_save_with(m, dir, recipe, entry, n,
 	    arg_int(args, "force") != 0, &bytes, &plain, task, err);
 	tokenizer_files_free(file, n);
@@ -464,11 +467,17 @@ swap_sessions(struct session *s, struct session *t)
 	s->history = t->history;
 	s->tokenizer = t->tokenizer;
 	s->tokenizer_why = t->tokenizer_why;
+	s->tokens = t->tokens;
+	s->aside = t->aside;
+	s->reference = t->reference;
 	memcpy(s->data, t->data, sizeof(s->data));
 	memcpy(s->source, t->source, sizeof(s->source));
 	s->settings = t->settings;
 	t->history = old.history;
 	t->tokenizer = old.tokenizer;
+	t->tokens = old.tokens;
+	t->aside = old.aside;
+	t->reference = old.reference;
 	memcpy(t->data, old.data, sizeof(t->data));
 	memcpy(t->source, old.source, sizeof(t->source));
 	t->settings = old.settings;

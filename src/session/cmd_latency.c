@@ -545,8 +545,10 @@ const struct command command_latency = {
 static const struct evaluation *
 whole_evaluation(const struct session *s, const struct model *m)
 {
-	const struct evaluation *v = memory_evaluation(s->memory,
-	    work_known_hash(m), s->data[ROLE_EVAL], work_metric(m));
+	const struct dataset *d = session_data(s, m, ROLE_EVAL);
+	const struct evaluation *v = d == NULL ? NULL :
+	    memory_evaluation(s->memory, work_known_hash(m), d,
+	    work_metric(m));
 
 	return v != NULL && v->from == 0 && v->tokens > 0 && v->seconds > 0 ?
 	    v : NULL;

@@ -40,6 +40,38 @@ draws(const struct op *op, const struct arg_list *args)
 	return true;
 }
 
+/* A model of sizes alone does without. */
+static enum pare_rc
+gather_tokenizer(const struct session *s, const char *what,
+    struct op_calib *c, struct pare_err *err)
+{
+	c->tokenizer = s->tokenizer;
+	if (s->tokenizer != NULL || session_model(s)->ghost)
+		return PARE_OK;
+	return err_set(err, PARE_EUSER, "%s needs the model's tokenizer: %s",
+	    what, s->tokenizer_why.msg);
+}
+
+static enum pare_rc
+gather_all(struct session *s, unsigned needs, bool calib, const char *what,
+    struct op_calib *c, struct notes *notes, struct task *task,
+    struct pare_err *err)
+{
+	const unsigned words = OP_NEED_TOKENIZER | OP_NEED_TOKENS;
+	const struct model *m = session_model(s);
+	enum pare_rc rc = PARE_OK;
+
+	memset(c, 0, sizeof(*c));
+	if (calib && (needs & ~words) != 0)
+		rc = calibration_get(s, m, needs & ~words, CALIBRATE_SAMPLES,
+		    what, c, notes, task, err);
+	if (rc == PARE_OK && (needs & OP_NEED_TOKENIZER) != 0)
+		rc = gather_tokenizer(s, what, c, err);
+	if (rc == PARE_OK && calib && (needs & OP_NEED_TOKENS) != 0)
+		rc = calibration_tokens(s, m, what, &c->tokens, err);
+	return rc;
+}
+
 /* What the line wants of the calib samples. A dry run does without where there
  * are none. */
 static enum pare_rc
@@ -48,17 +80,18 @@ gather(struct session *s, const struct op *op, const struct arg_list *args,
     struct task *task, struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
+	bool calib;
 	char *what;
 	enum pare_rc rc;
 
 	*out = NULL;
-	if (needs == 0 || session_model(s)->ghost ||
-	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
+	calib = !session_model(s)->ghost && (!s->dry_run ||
+	    s->data[ROLE_CALIB] != NULL);
+	if (needs == 0 || (!calib && (needs & OP_NEED_TOKENIZER) == 0))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = calibration_get(s, session_model(s), needs, CALIBRATE_SAMPLES,
-	    what, c, notes, task, err);
+	rc = gather_all(s, needs, calib, what, c, notes, task, err);
 	free(what);
 	if (rc == PARE_OK)
 		*out = c;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "model/arch.h"
+#include "session/vocabulary.h"
 #include "session/work.h"
 
 static const char *const weight_choices[] = { "file", "random", NULL };
@@ -132,6 +133,7 @@ take_over(struct session *s, struct opened *o)
 	history_free(&s->history);
 	history_init(&s->history, o->model);
 	tokenizer_free(s->tokenizer);
+	vocabulary_clear(s);
 	s->tokenizer = o->tokenizer;
 	s->tokenizer_why = o->why;
 	for (int r = 0; r < ROLE_COUNT; r++) {
@@ -405,6 +407,7 @@ run_data(struct session *s, const struct arg_list *args, json_t *doc,
 	}
 	data_source_free(&old);
 	dataset_free(s->data[role]);
+	vocabulary_drop(s, role);
 	s->data[role] = d;
 	work_record(s, data_line(&s->source[role], role));
 	put_data(s, role, d, doc);

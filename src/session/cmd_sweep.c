@@ -227,7 +227,7 @@ put_spearman(const struct asked *a, const struct sweep *s, json_t *doc,
 
 	for (int k = 0; k < SCORE_KINDS && rc == PARE_OK; k++) {
 		const struct score_facts *f = &score_table[k];
-		struct op_calib c = { NULL, NULL, NULL };
+		struct op_calib c = { 0 };
 		double rho[2] = { NAN, NAN };
 		json_t *o;
 

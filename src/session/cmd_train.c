@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "engine/train.h"
+#include "session/vocabulary.h"
 #include "session/work.h"
 
 static const char *const keep_choices[] = { "last", "none", NULL };
@@ -332,6 +333,10 @@ run_recover(struct session *s, const struct arg_list *args, json_t *doc,
 	if (rc != PARE_OK)
 		goto out;
 	read_options(s, args, &o);
+	if (o.share > 0)
+		rc = vocabulary_original(s, session_model(s), &o.teacher, err);
+	if (rc != PARE_OK)
+		goto out;
 	r.trainer = trainer_new(session_model(s), &o, err);
 	rc = r.trainer != NULL ? train(&r, &mat.data, epochs, keep, task,
 	    err) : err->rc;

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "session/calibration.h"
+#include "session/vocabulary.h"
 #include "session/work.h"
 
 void (*session_on_result)(const struct result *r, void *ctx);
@@ -50,6 +51,7 @@ session_free(struct session *s)
 	journal_end(s->journal, !s->keep_journal);
 	history_free(&s->history);
 	tokenizer_free(s->tokenizer);
+	vocabulary_clear(s);
 	for (int r = 0; r < ROLE_COUNT; r++) {
 		dataset_free(s->data[r]);
 		data_source_free(&s->source[r]);
@@ -306,7 +308,9 @@ run_target(struct session *s, const struct target *t,
 	rc = arg_parse(t->args, w, t->words, &args, err);
 	if (rc != PARE_OK)
 		return rc;
-	rc = check_needs(s, t->flags, err);
+	rc = vocabulary_use(s, session_model(s), &out->notes, task, err);
+	if (rc == PARE_OK)
+		rc = check_needs(s, t->flags, err);
 	if (rc == PARE_OK && s->dry_run && (t->flags & CMD_DRY) == 0) {
 		result_put_bool(out->doc, "dry_run", true);
 		s->unrecorded = true;
@@ -338,6 +342,8 @@ finish(struct session *s, const struct target *t, struct result *out,
 			work_live(s, fresh, out->doc, &out->notes, task);
 	}
 	put_head(s, out->doc, true);
+	/* Front ends look at the samples of the state that is shown. */
+	vocabulary_use(s, session_model(s), &out->notes, task, err);
 	return work_damage(err);
 }
 

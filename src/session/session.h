@@ -28,6 +28,7 @@ struct settings;	/* session/settings.h */
 struct memory;		/* remembered results by model hash */
 struct journal;
 struct calibration;	/* session/calibration.h */
+struct asides;		/* session/vocabulary.h */
 
 /* Where a sample set came from, so that it can be read again for another model.
  * path NULL: none was asked for. All owned. */
@@ -42,6 +43,11 @@ struct session {
 	struct tokenizer *tokenizer;	/* NULL: none, and tokenizer_why says why */
 	struct pare_err tokenizer_why;
 	struct dataset *data[ROLE_COUNT];
+	/* Whose tokens those are of (NULL: the opened model's): session_run()
+	 * and what evaluates a state see to it, by session/vocabulary.h. */
+	struct token_map *tokens;
+	struct asides *aside;
+	struct model *reference;	/* of vocabulary_original(); NULL */
 	struct settings *settings;
 	struct memory *memory;
 	struct journal *journal;	/* NULL: not kept */
@@ -106,6 +112,12 @@ extern void *session_on_result_ctx;
 
 /* The current model, borrowed; NULL when none is open. */
 const struct model *session_model(const struct session *s);
+
+/* The samples of a role as model m of the history reads them, borrowed; NULL:
+ * there are none, or none were needed for such a vocabulary yet. m NULL: as they
+ * are. */
+const struct dataset *session_data(const struct session *s,
+    const struct model *m, enum data_role role);
 
 /* Completion of the word that ends at `cursor` in line: a malloc'ed
  * NULL-terminated list of malloc'ed whole words, may be empty. */

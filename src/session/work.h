@@ -61,13 +61,15 @@ int work_max_tokens(const struct model *m, const struct tokenizer *t);
 enum pare_rc work_line_tokens(const struct session *s,
     const struct arg_list *args, struct tokens *t, struct pare_err *err);
 
-/* What a folder of m needs besides the files of m's own folder, which it takes:
- * the tokenizer of a GGUF file as files, TOKENIZER_FILES of room; returns how
- * many. file is to be freed by tokenizer_files_free(), entry borrows from it. */
+/* What a folder of m needs in place of the files of m's own folder: the tokenizer
+ * of a GGUF file as files, or one with the tokens that m has left; TOKENIZER_FILES
+ * of room, *n of them. file is to be freed by tokenizer_files_free(), entry
+ * borrows from it. */
 struct tokenizer_file;
 struct export_file;
-int work_tokenizer_files(const struct session *s, const struct model *m,
-    struct tokenizer_file *file, struct export_file *entry);
+enum pare_rc work_tokenizer_files(const struct session *s,
+    const struct model *m, struct tokenizer_file *file,
+    struct export_file *entry, int *n, struct pare_err *err);
 
 /* The metric a model is judged by. */
 enum metric work_metric(const struct model *m);

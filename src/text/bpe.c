@@ -119,6 +119,7 @@ struct word {
 	int32_t n;
 	struct candidate *heap;
 	size_t nheap;
+	int32_t last[2];	/* what the last join put together */
 };
 
 static bool
@@ -191,6 +192,8 @@ join(struct word *w, const struct candidate *c)
 {
 	struct symbol *a = &w->symbol[c->left], *b = &w->symbol[c->right];
 
+	w->last[0] = a->id;
+	w->last[1] = b->id;
 	a->n = c->n;
 	a->id = c->made;
 	a->next = b->next;
@@ -271,12 +274,48 @@ put_symbols(const struct word *w, struct id_list *out, struct pare_err *err)
 	return rc;
 }
 
+/* Room for the symbols of n bytes; each join takes one candidate away and adds
+ * two. */
+static enum pare_rc
+word_open(struct word *w, size_t n, struct pare_err *err)
+{
+	w->symbol = mem_big(n, sizeof(*w->symbol), err);
+	w->heap = w->symbol == NULL ? NULL :
+	    mem_big(3 * n, sizeof(*w->heap), err);
+	return w->heap != NULL ? PARE_OK : PARE_ENOMEM;
+}
+
+static void
+word_close(struct word *w)
+{
+	free(w->symbol);
+	free(w->heap);
+}
+
+bool
+bpe_parents(const struct tokenizer *t, const char *s, size_t n,
+    int32_t out[2])
+{
+	struct word w = { .t = t, .s = s };
+	bool whole = false;
+
+	if (n > 1 && n < INT32_MAX / 4 && word_open(&w, n, NULL) == PARE_OK) {
+		begin_symbols(&w, n);
+		join_all(&w);
+		whole = w.n > 1 && w.symbol[0].n == n && w.last[0] >= 0 &&
+		    w.last[1] >= 0;
+		memcpy(out, w.last, sizeof(w.last));
+	}
+	word_close(&w);
+	return whole;
+}
+
 enum pare_rc
 bpe_cut(const struct tokenizer *t, const char *s, size_t n,
     struct id_list *out, struct pare_err *err)
 {
 	struct word w = { .t = t, .s = s };
-	enum pare_rc rc = PARE_ENOMEM;
+	enum pare_rc rc;
 	int32_t whole;
 
 	if (n == 0)
@@ -287,17 +326,13 @@ bpe_cut(const struct tokenizer *t, const char *s, size_t n,
 	whole = t->ignore_merges ? trie_get(&t->trie, s, n) : -1;
 	if (whole >= 0)
 		return id_list_add(out, whole, err);
-	w.symbol = mem_big(n, sizeof(*w.symbol), err);
-	/* Each join takes one candidate away and adds two. */
-	w.heap = w.symbol == NULL ? NULL :
-	    mem_big(3 * n, sizeof(*w.heap), err);
-	if (w.heap != NULL) {
+	rc = word_open(&w, n, err);
+	if (rc == PARE_OK) {
 		begin_symbols(&w, n);
 		join_all(&w);
 		rc = put_symbols(&w, out, err);
 	}
-	free(w.symbol);
-	free(w.heap);
+	word_close(&w);
 	return rc;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "text/spm.h"
 #include "text/vocabulary.h"
 
@@ -224,4 +225,25 @@ sentencepiece_parse(const char *data, size_t n, const char *where,
 		t = spm_tokenizer(&r.spm, where, err);
 	free(r.spm.piece);
 	return t;
+}
+
+enum pare_rc
+sentencepiece_reduce(const char *data, size_t n, const char *where,
+    const int32_t *id, int64_t nids, struct str *out, struct pare_err *err)
+{
+	struct reader r = { .where = where, .err = err };
+	struct buffer b = { (const unsigned char *)data, 0, n };
+	int64_t piece = 0, at = 0;
+	bool broken = false;
+	struct field f = { 0 };
+
+	while (next_field(&b, &f, &broken)) {
+		bool is_piece = f.number == 1 && f.wire == WIRE_BYTES;
+
+		if (is_piece && (at == nids || id[at] != piece++))
+			continue;
+		at += is_piece;
+		str_addn(out, data + f.where, b.at - f.where);
+	}
+	return broken ? broken_at(&r, f.where) : PARE_OK;
 }

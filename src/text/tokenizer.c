@@ -80,8 +80,8 @@ check_specials(const struct tokenizer *t, const char *where,
 	    "token %d has no text", where, (int)id);
 }
 
-static enum pare_rc
-finish(struct tokenizer *t, const char *where, struct pare_err *err)
+enum pare_rc
+tokenizer_finish(struct tokenizer *t, const char *where, struct pare_err *err)
 {
 	enum pare_rc rc = check_specials(t, where, err);
 
@@ -217,7 +217,7 @@ load_file(const char *dir, const struct kind *k, int64_t rows,
 	if (rc == PARE_OK)
 		rc = check_rows(t, rows, path, err);
 	if (rc == PARE_OK)
-		rc = finish(t, path, err);
+		rc = tokenizer_finish(t, path, err);
 	tokenizer_config_free(&c);
 	free(path);
 	if (rc == PARE_OK)
@@ -242,7 +242,7 @@ load_gguf(const char *path, int64_t rows, struct pare_err *err)
 		return NULL;
 	rc = check_rows(t, rows, path, err);
 	if (rc == PARE_OK)
-		rc = finish(t, path, err);
+		rc = tokenizer_finish(t, path, err);
 	if (rc == PARE_OK)
 		return t;
 	tokenizer_free(t);
@@ -297,7 +297,7 @@ tokenizer_parse(const char *name, const char *data, size_t n, bool lower_case,
 		return NULL;
 	t->source = hash_bytes(data, n, 0);
 	if (rc == PARE_OK)
-		rc = finish(t, name, err);
+		rc = tokenizer_finish(t, name, err);
 	if (rc == PARE_OK)
 		return t;
 	tokenizer_free(t);
@@ -314,7 +314,7 @@ tokenizer_parse_merges(const char *vocab, size_t nvocab, const char *merges,
 	if (t == NULL)
 		return NULL;
 	t->source = hash_bytes(merges, n, hash_bytes(vocab, nvocab, 0));
-	if (finish(t, "vocab.json", err) == PARE_OK)
+	if (tokenizer_finish(t, "vocab.json", err) == PARE_OK)
 		return t;
 	tokenizer_free(t);
 	return NULL;
@@ -323,11 +323,15 @@ tokenizer_parse_merges(const char *vocab, size_t nvocab, const char *merges,
 void
 tokenizer_free(struct tokenizer *t)
 {
-	if (t == NULL)
+	if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1,
+	    memory_order_acq_rel) != 1)
 		return;
 	added_free(&t->added);
 	trie_free(&t->trie);
-	pipeline_free(&t->pipeline);
+	if (t->base == NULL)
+		pipeline_free(&t->pipeline);
+	tokenizer_free(t->base);
+	free(t->base_id);
 	merges_free(t->merges);
 	free(t->score);
 	free(t->piece);

@@ -351,6 +351,10 @@ read_wordpiece(struct reader *r, const json_t *model)
 	if (rc != PARE_OK)
 		return rc;
 	r->t->max_chars = (int)chars;
+	if (strlen(prefix) >= sizeof(r->t->mark))
+		return bad(r, "model.continuing_subword_prefix is longer "
+		    "than 15 bytes");
+	memcpy(r->t->mark, prefix, strlen(prefix) + 1);
 	r->t->continued = trie_walk(&r->t->trie, 0, prefix, strlen(prefix));
 	return vocabulary_need(r->t, unknown, r->where, &r->t->unknown, r->err);
 }

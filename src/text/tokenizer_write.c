@@ -321,6 +321,26 @@ read_scores(const char *dir)
 	return t;
 }
 
+/* The scores of t's pieces in scored, which has those of t or of the larger one
+ * that t was made of; malloc'ed, NULL: they are not there. */
+static float *
+scores_of(const struct tokenizer *t, const struct tokenizer *scored)
+{
+	const struct tokenizer *whole = t->base != NULL ? t->base : t;
+	float *out;
+
+	if (scored == NULL || scored->model != TOKENS_SCORES ||
+	    scored->npieces != whole->npieces)
+		return NULL;
+	out = xcalloc((size_t)t->npieces + 1, sizeof(*out));
+	for (int64_t i = 0; i < t->npieces; i++) {
+		int64_t k = t->base != NULL ? t->base_id[i] : i;
+
+		out[i] = k < scored->npieces ? scored->score[k] : 0.0f;
+	}
+	return out;
+}
+
 /* Byte-pair merges of a Llama tokenizer: no byte-level alphabet, but bytes for
  * what is no piece. */
 static enum pare_rc
@@ -333,12 +353,11 @@ put_ranks(struct putting *p, const char *dir, struct pare_err *err)
 		return put_bpe(p, err);
 	scored = read_scores(dir);
 	joined = *p->t;
-	if (scored != NULL && scored->model == TOKENS_SCORES &&
-	    scored->npieces == p->t->npieces)
-		joined.score = scored->score;
+	joined.score = scores_of(p->t, scored);
+	tokenizer_free(scored);
 	p->t = &joined;
 	put_spm(p);
-	tokenizer_free(scored);
+	free(joined.score);
 	return PARE_OK;
 }
 

@@ -20,7 +20,7 @@
 enum pare_rc tokenizer_put_gguf(const struct tokenizer *t, int64_t rows,
     const char *dir, struct gguf_writer *w, struct pare_err *err);
 
-enum { TOKENIZER_FILES = 4 };
+enum { TOKENIZER_FILES = 12 };
 struct tokenizer_file {
 	const char *name;	/* static */
 	char *data;		/* owned, n bytes */

@@ -11,6 +11,8 @@ vocabulary_new(int64_t max_pieces, size_t bytes, struct pare_err *err)
 {
 	struct tokenizer *t = xcalloc(1, sizeof(*t));
 
+	atomic_init(&t->refs, 1);
+	memcpy(t->mark, "##", 3);
 	/* Every piece has a NUL behind it. */
 	t->text_cap = bytes + (size_t)max_pieces;
 	t->max_pieces = max_pieces;

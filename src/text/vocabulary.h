@@ -7,6 +7,8 @@
 #ifndef PARE_TEXT_VOCABULARY_H
 #define PARE_TEXT_VOCABULARY_H
 
+#include <stdatomic.h>
+
 #include "base/json.h"
 #include "text/pipeline.h"
 #include "text/tokenizer.h"
@@ -58,6 +60,11 @@ struct merges;
 struct id_list;
 
 struct tokenizer {
+	atomic_int refs;	/* its owner, and smaller ones made of it */
+	/* What a smaller one was made of, which owns its pipeline, and the id
+	 * that each of its pieces has there, owned; NULL. */
+	struct tokenizer *base;
+	int32_t *base_id;
 	enum token_model model;
 	/* Pieces by id; NULL where there is none. */
 	const char **piece;
@@ -66,7 +73,8 @@ struct tokenizer {
 	size_t text_n, text_cap;
 	/* WordPiece. */
 	struct trie trie;
-	uint32_t continued;	/* the node after the prefix "##" */
+	char mark[16];		/* the prefix "##" of continuations */
+	uint32_t continued;	/* the node after it */
 	int32_t unknown;
 	int max_chars;		/* longer words are unknown */
 	bool clean, ideographs, lower;
@@ -162,6 +170,13 @@ enum pare_rc wordpiece_cut(const struct tokenizer *t, const char *s, size_t n,
 enum pare_rc vocabulary_normalize(const struct tokenizer *t, const char *s,
     size_t n, struct uni_bytes *out, int *invalid, struct pare_err *err);
 
+/* ---- tokenizer.c ---- */
+
+/* The last step of building one: checks the ids that templates put in, readies
+ * the added tokens, takes the hash. */
+enum pare_rc tokenizer_finish(struct tokenizer *t, const char *where,
+    struct pare_err *err);
+
 /* ---- bpe.c, unigram.c ---- */
 
 /* Pairs of pieces and what they become. merges_add() gives them rank 0, 1, ...;
@@ -184,6 +199,10 @@ enum pare_rc bpe_cut(const struct tokenizer *t, const char *s, size_t n,
     struct id_list *out, struct pare_err *err);
 enum pare_rc unigram_cut(const struct tokenizer *t, const char *s, size_t n,
     struct id_list *out, struct pare_err *err);
+/* The two pieces that the last join of a word, s, puts together; false where it
+ * is not joined to one piece, or one of the two is none. */
+bool bpe_parents(const struct tokenizer *t, const char *s, size_t n,
+    int32_t out[2]);
 /* What is no piece: its bytes, or the unknown piece; nothing where neither is
  * there. */
 enum pare_rc unknown_cut(const struct tokenizer *t, const char *s, size_t n,
@@ -205,6 +224,11 @@ struct tokenizer *merges_txt_parse(const char *vocab, size_t nvocab,
 /* tokenizer.model, a protocol buffer of SentencePiece. */
 struct tokenizer *sentencepiece_parse(const char *data, size_t n,
     const char *where, struct pare_err *err);
+/* The same file with the pieces whose number is of id[0..n), ascending, alone;
+ * appended to out. */
+struct str;
+enum pare_rc sentencepiece_reduce(const char *data, size_t n, const char *where,
+    const int32_t *id, int64_t nids, struct str *out, struct pare_err *err);
 /* The tokenizer.ggml keys of a GGUF file. */
 struct gguf;
 struct tokenizer *gguf_tokens(const struct gguf *g, struct pare_err *err);

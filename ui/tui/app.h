@@ -65,6 +65,9 @@ struct snapshot {
 	/* The eval samples, encoded; NULL: none, or a line that may replace
 	 * them runs in the worker. Valid until the next CHANGE_DATA. */
 	const struct dataset *data;
+	/* The same as the original reads them, which may have other tokens;
+	 * NULL: not encoded so. */
+	const struct dataset *first_data;
 	char *data_path;	/* or NULL */
 	struct snap_partial partial;
 	/* Settings that views read. */

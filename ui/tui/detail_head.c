@@ -192,8 +192,9 @@ load_tools(struct map_job *j)
 	if (j->tools.engine == NULL)
 		j->tools.engine = engine_new();
 	if (!j->tools.tried && o != NULL && o->dir != NULL)
-		j->tools.tokenizer = tokenizer_load(o->dir, j->m->hp.vocab,
-		    NULL);
+		j->tools.tokenizer = tokenizer_load(o->dir,
+		    j->m->tokens != NULL ? j->m->tokens->of :
+		    j->m->hp.vocab, NULL);
 	j->tools.tried = true;
 }
 
@@ -212,7 +213,8 @@ run(struct job *job, struct task *task, struct pare_err *err)
 	load_tools(j);
 	m->token = xcalloc((size_t)m->n, sizeof(*m->token));
 	for (int i = 0; i < m->n; i++)
-		m->token[i] = piece(j->tools.tokenizer, j->id[i]);
+		m->token[i] = piece(j->tools.tokenizer, j->m->tokens != NULL ?
+		    j->m->tokens->id[j->id[i]] : j->id[i]);
 	m->p = mem_big((size_t)m->n * (size_t)m->n, sizeof(*m->p), err);
 	if (m->p == NULL)
 		return PARE_ENOMEM;

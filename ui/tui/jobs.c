@@ -339,7 +339,7 @@ jobs_run_line(struct app *app, const char *line)
 	jobs_stop_evaluation(app);
 	p->lent++;
 	if (may_replace_data(line)) {
-		app->snap.data = NULL;
+		app->snap.data = app->snap.first_data = NULL;
 		app_changed(app, CHANGE_DATA);
 	}
 	worker_add(p->worker, &j->job);
@@ -511,6 +511,14 @@ eval_drop(struct job *job)
 	free(j);
 }
 
+/* A state's samples. Only the current state and the original are evaluated. */
+static const struct dataset *
+data_of(const struct app *app, int state)
+{
+	return state == app->snap.current ? app->snap.data :
+	    app->snap.first_data;
+}
+
 static struct eval_job *
 eval_new(struct app *app, int state)
 {
@@ -525,14 +533,15 @@ eval_new(struct app *app, int state)
 	j->job.drop = eval_drop;
 	j->model = model_ref(app->snap.state[state].model);
 	j->original = model_ref(app->snap.state[0].model);
-	j->data = app->snap.data;
+	j->data = data_of(app, state);
 	j->evaluator = app->p->session->evaluator;
 	j->cache = settings_cache(app->p->session->settings);
 	j->metric = app->snap.metric;
 	j->state = state;
 	j->total = j->data->nscored > 0 ? j->data->nscored : j->data->n;
 	j->partial.started = task_now();
-	if (state != 0 && base != NULL && base->total == j->total) {
+	if (state != 0 && base != NULL && base->total == j->total &&
+	    (!base->per_token || base->data_hash == j->data->hash)) {
 		size_t n = (size_t)j->total * sizeof(*j->base);
 
 		j->base = memcpy(xmalloc(n), base->predicted, n);
@@ -550,7 +559,7 @@ next_state(const struct app *app)
 		return -1;
 	if (s->state[s->current].eval == NULL)
 		return s->current;
-	return s->state[0].eval == NULL ? 0 : -1;
+	return s->state[0].eval == NULL && s->first_data != NULL ? 0 : -1;
 }
 
 void
@@ -578,7 +587,7 @@ jobs_start_evaluation(struct app *app)
 	    next_state(app);
 	if (p->eval != NULL && want >= 0 &&
 	    p->eval->model == app->snap.state[want].model &&
-	    p->eval->data == app->snap.data)
+	    p->eval->data == data_of(app, want))
 		return;
 	jobs_stop_evaluation(app);
 	if (want < 0)

@@ -52,11 +52,11 @@ static void
 take_eval(struct snap_state *t, const struct session *s, enum metric metric)
 {
 	uint64_t hash = atomic_load(&t->model->hash);
+	const struct dataset *d = session_data(s, t->model, ROLE_EVAL);
 	const struct evaluation *v = NULL;
 
-	if (hash != 0 && s->data[ROLE_EVAL] != NULL)
-		v = memory_evaluation(s->memory, hash, s->data[ROLE_EVAL],
-		    metric);
+	if (hash != 0 && d != NULL)
+		v = memory_evaluation(s->memory, hash, d, metric);
 	if (v != NULL && t->eval != NULL &&
 	    v->data_hash == t->eval->data_hash &&
 	    v->seconds == t->eval->seconds && v->value == t->eval->value &&
@@ -163,7 +163,8 @@ compare_states(struct snapshot *s)
 	const struct evaluation *was = s->state[0].eval;
 
 	s->compared = s->current != 0 && now != NULL && was != NULL &&
-	    now->total == was->total;
+	    now->total == was->total && (!now->per_token ||
+	    now->data_hash == was->data_hash);
 	if (s->compared)
 		evaluation_compare(was, now, &s->comparison);
 }
@@ -174,6 +175,9 @@ take_data(struct snapshot *snap, const struct session *s)
 	const struct dataset *d = s->data[ROLE_EVAL];
 
 	snap->data = d != NULL && d->encoded ? d : NULL;
+	d = session_data(s, s->history.state[0].model, ROLE_EVAL);
+	snap->first_data = d != NULL && d->encoded ? d : NULL;
+	d = s->data[ROLE_EVAL];
 	free(snap->data_path);
 	snap->data_path = d != NULL && d->path != NULL ? xstrdup(d->path) :
 	    NULL;

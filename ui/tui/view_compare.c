@@ -117,7 +117,8 @@ add_flips(struct compare_view *v, const struct app *app,
 	}
 	evaluation_compare(a, b, &v->comparison);
 	v->compared = true;
-	if (a->per_token && a->total == b->total) {
+	if (a->per_token && (a->total == b->total ||
+	    v->comparison.other_tokens)) {
 		add_plain(v, ROW_NOTE, NOTE_TOKENS);
 		return;
 	}
@@ -403,6 +404,8 @@ draw_rule(const struct app *app, struct cells *c, struct rect r, int64_t at)
 
 	if (at == TITLE_FLIPS && !v->compared)
 		snprintf(text, sizeof(text), "predictions that differ");
+	else if (at == TITLE_FLIPS && v->comparison.other_tokens)
+		snprintf(text, sizeof(text), "%s", v->comparison.verdict);
 	else if (at == TITLE_FLIPS)
 		snprintf(text, sizeof(text), "%lld predictions differ: %lld "
 		    "fixed, %lld broke: %s", (long long)v->comparison.changed,

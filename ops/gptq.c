@@ -9,91 +9,23 @@
  */
 #include "ops/gptq.h"
 
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/inverse.h"
 #include "tensor/kernel.h"
 #include "tensor/value.h"
-
-#define DAMP 0.01
 
 struct solve {
 	const float *w;
 	const struct tensor *grid;
 	int64_t rows, cols;
-	int64_t *order;		/* column at each place */
-	float *u;		/* (cols, cols), by place */
-	uint8_t *dead;		/* by column: its input is always 0 */
+	struct inverse v;	/* columns of the largest inputs first */
 	uint8_t *code;
 };
-
-struct place {
-	double size;
-	int64_t column;
-};
-
-static int
-compare_places(const void *pa, const void *pb)
-{
-	const struct place *a = pa, *b = pb;
-
-	if (a->size != b->size)
-		return a->size > b->size ? -1 : 1;
-	return (a->column > b->column) - (a->column < b->column);
-}
-
-static void
-order_columns(struct solve *s, const double *h)
-{
-	struct place *p = xcalloc((size_t)s->cols, sizeof *p);
-
-	for (int64_t c = 0; c < s->cols; c++)
-		p[c] = (struct place){ h[c * s->cols + c], c };
-	qsort(p, (size_t)s->cols, sizeof *p, compare_places);
-	for (int64_t c = 0; c < s->cols; c++)
-		s->order[c] = p[c].column;
-	free(p);
-}
-
-/* Dead inputs and the damping into h, which is then turned by the order. */
-static void
-prepare(struct solve *s, const double *h, double *turned)
-{
-	double damp = 0;
-
-	for (int64_t c = 0; c < s->cols; c++)
-		damp += DAMP * h[c * s->cols + c] / (double)s->cols;
-	for (int64_t i = 0; i < s->cols; i++)
-		for (int64_t j = 0; j < s->cols; j++)
-			turned[i * s->cols + j] = h[s->order[i] * s->cols +
-			    s->order[j]];
-	for (int64_t i = 0; i < s->cols; i++) {
-		double *d = &turned[i * (s->cols + 1)];
-
-		s->dead[s->order[i]] = *d == 0;
-		*d = *d == 0 ? 1 : *d + damp;
-	}
-}
-
-/* U of H^-1 = U'U, from the turned H, which is spoilt. */
-static enum pare_rc
-invert(struct solve *s, double *h, struct pare_err *err)
-{
-	lapack_int n = (lapack_int)s->cols;
-
-	if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', n, h, n) != 0 ||
-	    LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', n, h, n) != 0 ||
-	    LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', n, h, n) != 0)
-		return err_set(err, PARE_EUSER,
-		    "the moments of the calib samples are singular");
-	for (int64_t i = 0; i < s->cols * s->cols; i++)
-		s->u[i] = (float)h[i];
-	return PARE_OK;
-}
 
 /* The nearest code of v, and its value. */
 static uint8_t
@@ -125,11 +57,11 @@ static void
 solve_row(const struct solve *s, int64_t r, float *w)
 {
 	for (int64_t j = 0; j < s->cols; j++)
-		w[j] = s->dead[s->order[j]] ? 0 :
-		    s->w[r * s->cols + s->order[j]];
+		w[j] = s->v.dead[s->v.order[j]] ? 0 :
+		    s->w[r * s->cols + s->v.order[j]];
 	for (int64_t j = 0; j < s->cols; j++) {
-		const float *u = s->u + j * s->cols;
-		int64_t c = s->order[j];
+		const float *u = s->v.u + j * s->cols;
+		int64_t c = s->v.order[j];
 		float step, min, q, e;
 
 		value_scale(s->grid, value_group_of(s->grid, r, c), &step, &min);
@@ -145,38 +77,27 @@ solve_row(const struct solve *s, int64_t r, float *w)
 }
 
 enum pare_rc
-gptq_solve(const float *w, const struct tensor *grid, double *h, uint8_t *code,
-    struct pare_err *err)
+gptq_solve(const float *w, const struct tensor *grid, const double *h,
+    uint8_t *code, struct pare_err *err)
 {
 	struct solve s = { .w = w, .grid = grid, .rows = grid->rows,
 		.cols = grid->cols, .code = code };
-	size_t n = (size_t)s.cols;
-	double *turned = mem_big(n * n, sizeof *turned, err);
-	float *row = NULL;
 	int threads = kernel_threads();
-	enum pare_rc rc = PARE_ENOMEM;
+	enum pare_rc rc = inverse_of(h, s.cols, true, &s.v, err);
+	float *row;
 
-	s.order = xcalloc(n, sizeof *s.order);
-	s.dead = xcalloc(n, 1);
-	s.u = turned == NULL ? NULL : mem_big(n * n, sizeof *s.u, err);
-	if (s.u != NULL)
-		row = mem_big((size_t)threads * n, sizeof *row, err);
+	if (rc != PARE_OK)
+		return rc;
+	row = mem_big((size_t)(threads * s.cols), sizeof *row, err);
 	if (row != NULL) {
-		order_columns(&s, h);
-		prepare(&s, h, turned);
-		rc = invert(&s, turned, err);
-	}
-	if (rc == PARE_OK) {
 #pragma omp parallel for schedule(static) num_threads(threads)
 		for (int t = 0; t < threads; t++)
 			for (int64_t r = t; r < s.rows; r += threads)
 				solve_row(&s, r, row + t * s.cols);
 	}
-	free(turned);
+	rc = row == NULL ? PARE_ENOMEM : PARE_OK;
 	free(row);
-	free(s.u);
-	free(s.order);
-	free(s.dead);
+	inverse_free(&s.v);
 	return rc;
 }
 

@@ -35,7 +35,7 @@ void gptq_note(const struct gptq *g, struct str *note);
 
 /* The codes alone: w (rows, cols) with the second moment h (cols, cols), into
  * code (rows, cols) on the grid of `grid`; for tests too. */
-enum pare_rc gptq_solve(const float *w, const struct tensor *grid, double *h,
-    uint8_t *code, struct pare_err *err);
+enum pare_rc gptq_solve(const float *w, const struct tensor *grid,
+    const double *h, uint8_t *code, struct pare_err *err);
 
 #endif

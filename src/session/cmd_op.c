@@ -57,8 +57,9 @@ gather(struct session *s, const struct op *op, const struct arg_list *args,
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = calibration_get(s, session_model(s), needs, CALIBRATE_SAMPLES,
-	    what, c, notes, task, err);
+	rc = calibration_get(s, session_model(s), needs,
+	    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c,
+	    notes, task, err);
 	free(what);
 	if (rc == PARE_OK)
 		*out = c;

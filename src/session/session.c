@@ -17,6 +17,7 @@
 
 void (*session_on_result)(const struct result *r, void *ctx);
 void *session_on_result_ctx;
+void (*session_on_part)(const char *kind, json_t *doc, void *ctx);
 
 /* What a line names: a command of the table, or an op. */
 struct target {

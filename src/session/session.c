@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/ranks.h"
 #include "base/str.h"
 #include "session/calibration.h"
 #include "session/work.h"
@@ -315,8 +316,13 @@ run_target(struct session *s, const struct target *t,
 		rc = cmd_op_run(s, t->op, &args, out->doc, &out->notes, task,
 		    err);
 	} else if (rc == PARE_OK) {
-		rc = t->command->run(s, &args, out->doc, &out->notes, task,
-		    err);
+		bool writes = (t->flags & CMD_WRITES) != 0;
+
+		if (!writes || ranks_number() == 0)
+			rc = t->command->run(s, &args, out->doc, &out->notes,
+			    task, err);
+		if (writes)
+			rc = ranks_agree(rc, err);
 	}
 	arg_list_free(&args);
 	return rc;

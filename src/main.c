@@ -9,8 +9,10 @@
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/ranks.h"
 #include "ui/batch.h"
 #include "ui/console.h"
 #include "ui/options.h"
@@ -129,6 +131,28 @@ let_threads_sleep(char **argv)
 		execv("/proc/self/exe", argv);
 }
 
+/* Processes of one run do the same, and only the first one has a standard input
+ * and writes what is kept. */
+static enum pare_rc
+check_ranks(struct options *o, struct pare_err *err)
+{
+	bool fine;
+
+	if (ranks_count() == 1)
+		return PARE_OK;
+	o->no_state = o->no_state || ranks_number() > 0;
+	fine = o->nscripts > 0 && !o->interactive;
+	for (int i = 0; i < o->nscripts; i++)
+		fine = fine && (!o->script[i].is_file ||
+		    strcmp(o->script[i].text, "-") != 0);
+	if (fine)
+		return PARE_OK;
+	err_set(err, PARE_EUSAGE, "%d processes run the lines of -c and -f "
+	    "FILE alone", ranks_count());
+	return err_hint(err, "mpirun -n 2 pare MODEL --data calib=FILE -c "
+	    "'sweep heads'");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -140,13 +164,17 @@ main(int argc, char **argv)
 	int status;
 
 	let_threads_sleep(argv);
+	ranks_begin();
 	setlocale(LC_CTYPE, "");
 	rc = options_parse(&o, argc, argv, &err);
 	if (rc == PARE_OK && (o.help || o.version)) {
 		status = say(&o);
 		options_free(&o);
+		ranks_end();
 		return status;
 	}
+	if (rc == PARE_OK)
+		rc = check_ranks(&o, &err);
 	signals_init();
 	if (rc == PARE_OK)
 		rc = console_init(&c, &o, &err);
@@ -162,5 +190,6 @@ main(int argc, char **argv)
 		status = 1;
 	console_free(&c);
 	options_free(&o);
+	ranks_end();
 	return status;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* sweep: of heads a map in points, of other parts a list. */
+/* sweep: of heads a map, of other parts a list, of steps a list in their order. */
 #include <math.h>
 #include <string.h>
 
@@ -14,19 +14,25 @@ add_head(struct str *b, const struct look *l, const json_t *doc)
 	const json_t *base = doc_get(doc, "base");
 	struct str line = STR_INIT;
 	char seconds[NUMBER_MAX], value[NUMBER_MAX];
+	bool alone = strcmp(doc_text(doc, "mode"), "alone") == 0;
 
 	number_seconds(seconds, doc_real(doc, "seconds"));
 	number_percent(value, doc_real(base, "value"));
-	str_addf(&line, "sweep %s: %lld of %lld measured on %lld calib "
-	    "samples in %s", doc_text(doc, "what"),
+	str_addf(&line, "sweep %s%s%s: %lld of %lld measured on %lld calib "
+	    "%s", doc_text(doc, "what"), alone ? "" : " ",
+	    alone ? "" : doc_text(doc, "mode"),
 	    (long long)doc_int(doc, "done"), (long long)doc_int(doc, "n"),
-	    (long long)doc_int(doc, "samples"), seconds);
+	    (long long)doc_int(doc, "samples"),
+	    doc_true(doc, "text") ? "windows of text" : "samples");
+	if (doc_real(doc, "seconds") > 0)
+		str_addf(&line, " in %s", seconds);
 	if (doc_int(doc, "recalled") > 0)
 		str_addf(&line, " (%lld recalled)",
 		    (long long)doc_int(doc, "recalled"));
 	str_addf(&line, "; whole: loss %.4f", doc_real(base, "loss"));
 	if (doc_real(base, "value") >= 0)
-		str_addf(&line, ", %s right", value);
+		str_addf(&line, ", %s %sright", value,
+		    doc_true(doc, "text") ? "of tokens " : "");
 	look_wrap(b, l, 0, 2, line.s);
 	str_free(&line);
 }
@@ -69,13 +75,15 @@ head_map(struct str *b, const struct look *l, const json_t *doc,
 }
 
 static void
-list_rows(struct str *b, const struct look *l, const json_t *rows)
+list_rows(struct str *b, const struct look *l, const json_t *rows, bool steps)
 {
 	struct table *t = table_new();
 	const json_t *o;
 	size_t i;
 
-	table_column(t, "part", TABLE_LEFT, 0);
+	if (steps)
+		table_column(t, "round", TABLE_RIGHT, 0);
+	table_column(t, steps ? "removed" : "part", TABLE_LEFT, 0);
 	table_column(t, "loss", TABLE_RIGHT, 1);
 	table_column(t, "rise", TABLE_RIGHT, 0);
 	table_column(t, "points", TABLE_RIGHT, 0);
@@ -87,6 +95,9 @@ list_rows(struct str *b, const struct look *l, const json_t *rows)
 
 		number_plain(kl, doc_real(o, "kl"));
 		table_row(t);
+		if (steps)
+			table_cellf(t, PAINT_DIM, "%lld",
+			    (long long)doc_int(o, "round"));
 		if (doc_has(o, "path"))
 			table_cell(t, PAINT_TITLE, doc_text(o, "path"));
 		else
@@ -134,22 +145,41 @@ add_spearman(struct str *b, const struct look *l, const json_t *doc)
 	str_free(&line);
 }
 
+/* Heads that go one by one have a map. */
+static bool
+has_map(const json_t *doc)
+{
+	const json_t *rows = doc_get(doc, "rows"), *o;
+	const char *what = doc_text(doc, "what");
+	size_t i;
+
+	if (strcmp(what, "heads") != 0 && strcmp(what, "kept") != 0)
+		return false;
+	json_array_foreach((json_t *)rows, i, o)
+		if (doc_int(o, "heads") != 1)
+			return false;
+	return true;
+}
+
 void
 render_sweep(struct str *b, const struct look *l, const json_t *doc)
 {
-	const char *what = doc_text(doc, "what");
-	bool heads = strcmp(what, "heads") == 0 || strcmp(what, "kept") == 0;
+	bool steps = strcmp(doc_text(doc, "mode"), "greedy") == 0;
 
 	add_head(b, l, doc);
-	if (heads && !l->linear) {
+	if (!steps && has_map(doc) && !l->linear) {
 		head_map(b, l, doc, "delta_loss", "rise of the loss");
 		head_map(b, l, doc, "kl", "KL divergence from the whole model");
 	} else {
-		list_rows(b, l, doc_get(doc, "rows"));
+		list_rows(b, l, doc_get(doc, "rows"), steps);
+	}
+	if (doc_has(doc, "all")) {
+		str_add(b, "  without the one:\n");
+		list_rows(b, l, doc_get(doc, "all"), false);
 	}
 	if (doc_has(doc, "best_of_layer")) {
 		str_add(b, "  the best head of each layer, kept alone:\n");
-		list_rows(b, l, doc_get(doc, "best_of_layer"));
+		list_rows(b, l, doc_get(doc, "best_of_layer"), false);
 	}
 	add_spearman(b, l, doc);
 }

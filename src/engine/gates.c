@@ -230,6 +230,20 @@ add_token(double *out, int64_t n, const float *x, const float *minus,
 			    0.0f)) * dx[c];
 }
 
+/* What makes a sample's part of the batch's mean loss the sample's own: of a
+ * language model both are means over tokens. */
+static double
+own_share(const struct gates *g, int64_t len)
+{
+	int64_t all = 0;
+
+	if (g->m->hp.head != HEAD_LM)
+		return g->n;
+	for (int i = 0; i < g->n; i++)
+		all += g->d->len[g->sample[i]] - 1;
+	return len > 1 ? (double)all / (double)(len - 1) : 0;
+}
+
 /* Into n gates from number `first` on, of each sample. */
 static void
 add_gates(const struct gates *g, int64_t first, int64_t n, const float *x,
@@ -240,13 +254,13 @@ add_gates(const struct gates *g, int64_t first, int64_t n, const float *x,
 	for (int i = 0; i < g->n; i++) {
 		double *out = g->out + i * g->at.n + first;
 		int64_t len = g->d->len[g->sample[i]];
+		double own = own_share(g, len);
 
 		for (int64_t r = at; r < at + len; r++)
 			add_token(out, n, x + r * cols, minus != NULL ? minus +
 			    r * cols : NULL, dx + r * cols, cols);
-		/* The batch's mean loss becomes each sample's own. */
 		for (int64_t k = 0; k < n; k++)
-			out[k] *= g->n;
+			out[k] *= own;
 		at += len;
 	}
 }

@@ -32,6 +32,18 @@ count_of(const struct order *o, int64_t samples)
 	return samples > 0 && samples < o->n ? samples : o->n;
 }
 
+int64_t
+calibrate_samples(const struct dataset *d, int64_t tokens)
+{
+	int64_t n = 0;
+
+	if (d == NULL || !d->is_text)
+		return CALIBRATE_SAMPLES;
+	while (n < d->n && n < CALIBRATE_SAMPLES && tokens > 0)
+		tokens -= d->sample[n++].tokens.n;
+	return n < 1 ? 1 : n;
+}
+
 /* ---- statistics ---- */
 
 struct gather {
@@ -219,7 +231,7 @@ struct run {
 	struct lane *lane;
 	struct task *task;
 	double loss;
-	bool relevance;
+	bool relevance, text;
 };
 
 static void
@@ -268,7 +280,7 @@ take_piece(void *ctx, int lane, int64_t piece)
 			g->size[k] += fabs(v);
 			g->square[k] += v * v;
 		}
-		g->labelled += r->mat.label[sample] >= 0 ||
+		g->labelled += r->text || r->mat.label[sample] >= 0 ||
 		    !isnan(r->mat.score[sample]);
 	}
 	g->samples += n;
@@ -352,7 +364,7 @@ calibrate_gates(const struct model *m, const struct dataset *d,
 	struct gates_means means = { .samples = 0 };
 	struct order order = { 0 };
 	struct run r = { .order = &order, .means = &means, .task = task,
-		.relevance = relevance };
+		.relevance = relevance, .text = m->hp.head == HEAD_LM };
 	struct pare_err own;
 	enum pare_rc rc;
 

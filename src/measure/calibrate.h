@@ -14,8 +14,11 @@
 #include "engine/moments.h"
 #include "text/dataset.h"
 
-/* Samples that are enough for most: more change the order of heads little. */
-enum { CALIBRATE_SAMPLES = 512 };
+/* Samples that are enough for most: more change the order of heads little. Of
+ * running text that many windows, or as many as have so many tokens. */
+enum { CALIBRATE_SAMPLES = 512, CALIBRATE_TOKENS = 32768,
+	CALIBRATE_FEW = 8192 };
+int64_t calibrate_samples(const struct dataset *d, int64_t tokens);
 
 /*
  * At most `samples` samples (0: all); gram as in statistics_new(). *out is the

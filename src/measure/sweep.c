@@ -1,65 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/*
- * Items come in the order of layers. A window of layer inputs is kept: as many
- * layers as memory allows; when the items leave it, one pass of the whole model
- * from its last layer on fills the next one. The items of one layer are one run
- * of a gang, a piece for each item and batch.
- */
+/* The items of a sweep: which there are, what they are called. */
 #include "measure/sweep.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "measure/gang.h"
-#include "measure/order.h"
-#include "measure/score.h"
-#include "model/edit.h"
+#include "measure/sweep_private.h"
+#include "model/arch.h"
 
 const char *const sweep_names[SWEEP_WHAT_COUNT + 1] = { "heads", "kept",
-	"neurons", "sublayers", "layers", "bits", NULL };
+	"neurons", "sublayers", "layers", "bits", "sparsity", "rank", NULL };
 
-/* What an item masks, in the terms of the engine. */
-struct masking {
-	struct engine_mask mask;
-	struct head_set *heads;
-	const uint8_t **neurons;
-	uint8_t *drop, *flags;	/* bytes of neurons; of layers */
-};
-
-struct lane {
-	struct engine *engine;
-	int64_t *start;
-	float *logits;
-	struct sweep_result r;	/* sums over a batch */
-};
-
-struct run {
-	struct sweep *s;
-	const struct model *m;
-	const struct dataset *d;
-	const struct sweep_options *o;
-	struct task *task;
-	struct order order;	/* cut to the samples that count */
-	int64_t nbatches, tokens;
-	int labels, last;	/* last: engine_last_whole() */
-	float *base;		/* logits of the whole model, by place */
-	int32_t *gold;		/* by place */
-	/* Inputs of layers [first, first + count), (tokens, hidden) each. */
-	int first, count, room;
-	float **input;
-	int nlanes;
-	struct lane *lane;
-	/* Of the gang that runs. */
-	const struct model *now;	/* the model of its items */
-	int from;
-	int64_t item, nitems;	/* nitems 0: the whole model */
-	struct masking *masking;	/* per item; NULL: none */
-};
-
-/* ---- items ---- */
+bool
+sweep_is_coded(enum sweep_what what)
+{
+	return what == SWEEP_BITS || what == SWEEP_SPARSITY ||
+	    what == SWEEP_RANK;
+}
 
 static void
 add_item(struct sweep *s, struct sweep_item x)
@@ -68,6 +27,24 @@ add_item(struct sweep *s, struct sweep_item x)
 		s->item = xrealloc(s->item, (size_t)(s->n + 64) *
 		    sizeof(*s->item));
 	s->item[s->n++] = x;
+}
+
+/* Heads that share a KV head are one. */
+static void
+add_heads(struct sweep *s, const struct layer *y, int l)
+{
+	int share = y->heads > 0 ? y->heads / y->kv_heads : 1, seen = 0;
+	struct sweep_item x = { .layer = l };
+
+	for (int h = 0; h < y->heads_original && y->heads > 0; h++) {
+		if (!head_set_has(&y->head, h))
+			continue;
+		if (seen++ % share == 0)
+			x = (struct sweep_item){ .layer = l, .index = h };
+		head_set_put(&x.heads, h, true);
+		if (seen % share == 0)
+			add_item(s, x);
+	}
 }
 
 static void
@@ -79,10 +56,7 @@ add_layer(struct sweep *s, const struct model *m, int l,
 	switch (s->what) {
 	case SWEEP_HEADS:
 	case SWEEP_KEPT:
-		for (int h = 0; h < y->heads_original; h++)
-			if (y->heads > 0 && head_set_has(&y->head, h))
-				add_item(s, (struct sweep_item){ .layer = l,
-				    .index = h });
+		add_heads(s, y, l);
 		return;
 	case SWEEP_NEURONS:
 		for (int64_t i = 0; i < y->ffn; i += o->block)
@@ -102,10 +76,28 @@ add_layer(struct sweep *s, const struct model *m, int l,
 	}
 }
 
-/* Matrices, each once, those of the embedding first. */
+static bool
+is_float(const struct tensor *t)
+{
+	return t->form == FORM_F32 || t->form == FORM_F16 ||
+	    t->form == FORM_BF16;
+}
+
+/* Only floats can be thinned or factorized, and no rank is more than a matrix
+ * has. */
+static bool
+can_code(enum sweep_what what, const struct tensor *t, int level)
+{
+	if (what == SWEEP_BITS)
+		return t->form != FORM_LOWRANK;
+	return is_float(t) && (what == SWEEP_SPARSITY || level < 0 ||
+	    (level <= t->rows && level <= t->cols));
+}
+
+/* Matrices, each once, those of the embedding first; level: one, or 0 for all. */
 static void
 add_matrices(struct sweep *s, const struct model *m,
-    const struct sweep_options *o)
+    const struct sweep_options *o, int level)
 {
 	struct slot_ref ref = SLOT_REF_START;
 
@@ -113,38 +105,84 @@ add_matrices(struct sweep *s, const struct model *m,
 		const struct tensor *t = model_slot(m, ref);
 		struct slot_ref owner = model_owner(m, ref);
 
-		if (!slot_table[ref.slot].matrix || t->form == FORM_LOWRANK ||
+		if (!slot_table[ref.slot].matrix ||
 		    owner.layer != ref.layer || owner.slot != ref.slot)
 			continue;
-		for (const int *b = o->bits; *b != 0; b++)
-			add_item(s, (struct sweep_item){ .layer = ref.layer,
-			    .slot = ref.slot, .bits = *b });
+		for (const int *b = o->level; *b != 0; b++)
+			if ((level == 0 || level == *b) &&
+			    can_code(s->what, t, *b))
+				add_item(s, (struct sweep_item){
+				    .layer = ref.layer, .slot = ref.slot,
+				    .level = *b });
 	}
+}
+
+/* Without one of them each there is nothing to remove from. */
+static int64_t
+count_steps(const struct sweep *s, int64_t most)
+{
+	int64_t n = s->n - 1;
+
+	for (int64_t i = 1; i < s->n && s->what == SWEEP_HEADS; i++)
+		n -= s->item[i].layer != s->item[i - 1].layer;
+	return most > 0 && most < n ? most : n;
+}
+
+static enum pare_rc
+check(const struct model *m, const struct sweep_options *o,
+    struct pare_err *err)
+{
+	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS &&
+	    (m->hp.head != HEAD_LM || (m->arch->flags & ARCH_CAUSAL) == 0))
+		return err_set(err, PARE_EUSER, "a sweep needs a model that "
+		    "gives classes or a score, or that goes on with a text");
+	if (o->mode == SWEEP_ALONE || (o->what != SWEEP_KEPT &&
+	    (o->mode != SWEEP_GREEDY || !sweep_is_coded(o->what))))
+		return PARE_OK;
+	return err_set(err, PARE_EUSER, "sweep %s has no mode=%s",
+	    sweep_names[o->what], o->mode == SWEEP_OTHERS ? "others" :
+	    "greedy");
 }
 
 enum pare_rc
 sweep_open(struct sweep *s, const struct model *m,
     const struct sweep_options *o, struct pare_err *err)
 {
+	bool coded = sweep_is_coded(o->what);
+	enum pare_rc rc = check(m, o, err);
+
 	memset(s, 0, sizeof(*s));
 	s->what = o->what;
-	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS)
-		return err_set(err, PARE_EUSER,
-		    "a sweep needs a model that gives classes or a score");
-	if (o->what == SWEEP_BITS)
-		add_matrices(s, m, o);
-	for (int l = 0; l < m->nlayers && o->what != SWEEP_BITS; l++)
+	s->mode = o->mode;
+	if (rc != PARE_OK)
+		return rc;
+	/* All of a level are compared with one and the same model. */
+	for (const int *b = o->level; coded && o->mode == SWEEP_OTHERS &&
+	    *b != 0; b++)
+		add_matrices(s, m, o, *b);
+	if (coded && o->mode == SWEEP_ALONE)
+		add_matrices(s, m, o, 0);
+	for (int l = 0; l < m->nlayers && !coded; l++)
 		add_layer(s, m, l, o);
-	if (s->n > 0)
+	if (s->n == 0)
+		return err_set(err, PARE_EUSER, "the model has no %s to sweep "
+		    "over", coded ? "matrices" : sweep_names[o->what]);
+	if (o->mode != SWEEP_GREEDY)
 		return PARE_OK;
-	return err_set(err, PARE_EUSER, "the model has no %s to sweep over",
-	    sweep_names[o->what]);
+	s->wanted = count_steps(s, o->steps);
+	s->step = xcalloc((size_t)s->n, sizeof(*s->step));
+	if (s->wanted > 0)
+		return PARE_OK;
+	sweep_free(s);
+	return err_set(err, PARE_EUSER, "the model has no more %s than have "
+	    "to stay", sweep_names[o->what]);
 }
 
 void
 sweep_free(struct sweep *s)
 {
 	free(s->item);
+	free(s->step);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -153,21 +191,61 @@ sweep_done(const struct sweep *s)
 {
 	int64_t n = 0;
 
+	if (s->mode == SWEEP_GREEDY)
+		return s->nsteps;
 	for (int64_t i = 0; i < s->n; i++)
 		n += s->item[i].done;
 	return n;
+}
+
+int64_t
+sweep_total(const struct sweep *s)
+{
+	return s->mode == SWEEP_GREEDY ? s->wanted : s->n;
+}
+
+void
+sweep_level_text(enum sweep_what what, int level, char *out, size_t n)
+{
+	if (what == SWEEP_BITS)
+		snprintf(out, n, "%d bits", level);
+	else if (what == SWEEP_SPARSITY)
+		snprintf(out, n, "%d %% zeros", level);
+	else if (level > 0)
+		snprintf(out, n, "rank %d", level);
+	else
+		snprintf(out, n, "%d %% of the weights", -level);
+}
+
+/* "L3.h4", "L3.h4-7", "L3.h0,2". */
+static void
+heads_path(const struct sweep_item *x, char *out, size_t n)
+{
+	size_t at = (size_t)snprintf(out, n, "L%d.h", x->layer);
+	int last = -1;
+
+	for (int h = 0; h < MODEL_HEADS_MAX && at < n; h = last + 1) {
+		last = h;
+		if (!head_set_has(&x->heads, h))
+			continue;
+		while (last + 1 < MODEL_HEADS_MAX &&
+		    head_set_has(&x->heads, last + 1))
+			last++;
+		at += (size_t)snprintf(out + at, n - at, last > h ?
+		    "%s%d-%d" : "%s%d", h > x->index ? "," : "", h, last);
+	}
 }
 
 void
 sweep_path(const struct sweep *s, int64_t i, char *out, size_t n)
 {
 	const struct sweep_item *x = &s->item[i];
-	char path[80];
+	char path[80], level[40];
 
 	switch (s->what) {
 	case SWEEP_HEADS:
 	case SWEEP_KEPT:
-		snprintf(out, n, "L%d.h%lld", x->layer, (long long)x->index);
+		heads_path(x, out, n);
 		return;
 	case SWEEP_NEURONS:
 		snprintf(out, n, "L%d.n%lld-%lld", x->layer,
@@ -183,473 +261,7 @@ sweep_path(const struct sweep *s, int64_t i, char *out, size_t n)
 	default:
 		model_slot_path((struct slot_ref){ x->layer, x->slot }, path,
 		    sizeof(path));
-		snprintf(out, n, "%s %d bits", path, x->bits);
+		sweep_level_text(s->what, x->level, level, sizeof(level));
+		snprintf(out, n, "%s %s", path, level);
 	}
-}
-
-/* ---- masks ---- */
-
-static void
-mask_item(const struct run *r, const struct sweep_item *x, struct masking *k)
-{
-	size_t n = (size_t)r->m->nlayers;
-	const struct layer *y = &r->m->layer[x->layer];
-
-	k->heads = xcalloc(n, sizeof(*k->heads));
-	k->neurons = xcalloc(n, sizeof(*k->neurons));
-	k->drop = xcalloc((size_t)y->ffn + 1, 1);
-	k->flags = xcalloc(n, 1);
-	switch (r->s->what) {
-	case SWEEP_HEADS:
-		head_set_put(&k->heads[x->layer], (int)x->index, true);
-		k->mask.drop_heads = k->heads;
-		return;
-	case SWEEP_KEPT:
-		k->heads[x->layer] = y->head;
-		head_set_put(&k->heads[x->layer], (int)x->index, false);
-		k->mask.drop_heads = k->heads;
-		return;
-	case SWEEP_NEURONS:
-		memset(k->drop + x->index, 1, (size_t)(x->end - x->index));
-		k->neurons[x->layer] = k->drop;
-		k->mask.drop_neurons = k->neurons;
-		return;
-	case SWEEP_SUBLAYERS:
-		k->flags[x->layer] = 1;
-		if (x->index == 0)
-			k->mask.drop_attention = k->flags;
-		else
-			k->mask.drop_ffn = k->flags;
-		return;
-	default:
-		k->flags[x->layer] = 1;
-		k->mask.drop_layer = k->flags;
-	}
-}
-
-static void
-masking_free(struct masking *k)
-{
-	free(k->heads);
-	free(k->neurons);
-	free(k->drop);
-	free(k->flags);
-}
-
-/* ---- a batch of an item ---- */
-
-static double
-log_sum(const float *z, int n, double *top)
-{
-	double sum = 0;
-
-	*top = z[0];
-	for (int c = 1; c < n; c++)
-		*top = z[c] > *top ? z[c] : *top;
-	for (int c = 0; c < n; c++)
-		sum += exp(z[c] - *top);
-	return *top + log(sum);
-}
-
-/* Adds one sample, at a place, to the sums. */
-static void
-judge(const struct run *r, int64_t place, const float *z,
-    struct sweep_result *sum)
-{
-	const float *was = r->base + place * r->labels;
-	const struct sample *x = &r->d->sample[r->order.sample[place]];
-	int gold = r->gold[place], now, old;
-	double top, a, b;
-
-	if (r->m->hp.head == HEAD_REGRESS) {
-		double want = isnan(x->score) ? was[0] : x->score;
-
-		sum->loss += (z[0] - want) * (z[0] - want);
-		sum->kl += ((double)z[0] - was[0]) * ((double)z[0] - was[0]);
-		return;
-	}
-	a = log_sum(z, r->labels, &top);
-	b = log_sum(was, r->labels, &top);
-	sum->loss += a - z[gold];
-	for (int c = 0; c < r->labels; c++)
-		sum->kl += exp(was[c] - b) * ((was[c] - b) - (z[c] - a));
-	now = score_class(z, r->labels);
-	old = score_class(was, r->labels);
-	sum->value += now == gold;
-	sum->fixed += now == gold && old != gold;
-	sum->broke += now != gold && old == gold;
-	sum->changed += now != old;
-}
-
-static enum pare_rc
-run_piece(void *ctx, int lane, int64_t piece, struct pare_err *err)
-{
-	struct run *r = ctx;
-	struct lane *l = &r->lane[lane];
-	int64_t batch = piece % r->nbatches, item = piece / r->nbatches;
-	struct batch b = order_batch(&r->order, batch, l->start);
-	int64_t first = r->order.batch[batch];
-	int64_t token = r->order.batch_token[batch] * r->m->hp.hidden;
-	float **keep = xcalloc((size_t)r->m->nlayers + 1, sizeof(*keep));
-	struct forward f = { .logits = l->logits, .task = r->task,
-		.from = r->from };
-	enum pare_rc rc;
-
-	if (r->from >= r->first && r->from < r->first + r->count)
-		f.input = r->input[r->from - r->first] + token;
-	if (r->masking != NULL)
-		f.mask = &r->masking[item].mask;
-	if (r->nitems == 0) {
-		/* r->input[] of the next window. */
-		for (int i = 0; i < r->room && r->item + i <= r->last; i++)
-			keep[r->item + i] = r->input[r->room + i] + token;
-		f.keep = keep;
-	}
-	rc = engine_forward(l->engine, r->now, &b, &f, err);
-	free(keep);
-	if (rc != PARE_OK)
-		return rc;
-	memset(&l->r, 0, sizeof(l->r));
-	if (!r->s->based)
-		memcpy(r->base + first * r->labels, l->logits,
-		    (size_t)b.nseq * (size_t)r->labels * sizeof(float));
-	for (int64_t i = 0; i < b.nseq && !r->s->based; i++)
-		if (r->gold[first + i] < 0)
-			r->gold[first + i] = score_class(l->logits +
-			    i * r->labels, r->labels);
-	for (int64_t i = 0; i < b.nseq; i++)
-		judge(r, first + i, l->logits + i * r->labels, &l->r);
-	return PARE_OK;
-}
-
-/* Sums up; the last batch of an item closes it. */
-static void
-take_piece(void *ctx, int lane, int64_t piece)
-{
-	struct run *r = ctx;
-	int64_t batch = piece % r->nbatches;
-	const struct sweep_result *x = &r->lane[lane].r;
-	struct sweep_item *it = r->nitems == 0 ? NULL :
-	    &r->s->item[r->item + piece / r->nbatches];
-	struct sweep_result *to = it == NULL ? &r->s->base : &it->r;
-	double n = (double)r->order.n;
-
-	if (it == NULL && r->s->based)
-		return;
-	if (batch == 0)
-		memset(to, 0, sizeof(*to));
-	to->loss += x->loss / n;
-	to->kl += x->kl / n;
-	to->value += x->value / n;
-	to->fixed += x->fixed;
-	to->broke += x->broke;
-	to->changed += x->changed;
-	if (batch + 1 < r->nbatches)
-		return;
-	if (r->m->hp.head == HEAD_REGRESS)
-		to->value = -to->loss;
-	if (it != NULL)
-		it->done = true;
-}
-
-static enum pare_rc
-run_gang(struct run *r, struct pare_err *err)
-{
-	int64_t items = r->nitems == 0 ? 1 : r->nitems;
-	struct gang g = { .n = items * r->nbatches, .run = run_piece,
-		.take = take_piece, .ctx = r, .task = r->task,
-		.what = "batches", .done = (double)(sweep_done(r->s) *
-		r->nbatches), .total = (double)(r->s->n * r->nbatches) };
-
-	return gang_run(&g, err);
-}
-
-/* ---- windows ---- */
-
-/* Keeps the inputs of the layers from `layer` on, by a pass of the whole model
- * from the last layer kept. */
-static enum pare_rc
-move_window(struct run *r, int layer, struct pare_err *err)
-{
-	double start = task_now();
-	enum pare_rc rc;
-
-	r->now = r->m;
-	r->from = r->count > 0 ? r->first + r->count - 1 : 0;
-	r->item = layer;
-	r->nitems = 0;
-	r->masking = NULL;
-	if ((rc = run_gang(r, err)) != PARE_OK)
-		return rc;
-	if (r->from == 0)
-		r->s->evaluation = task_now() - start;
-	r->s->based = true;
-	for (int i = 0; i < r->room; i++) {
-		float *p = r->input[i];
-
-		r->input[i] = r->input[r->room + i];
-		r->input[r->room + i] = p;
-	}
-	r->first = layer;
-	r->count = r->room < r->last + 1 - layer ? r->room :
-	    r->last + 1 - layer;
-	return PARE_OK;
-}
-
-static bool
-in_window(const struct run *r, int layer)
-{
-	return layer >= r->first && layer < r->first + r->count;
-}
-
-/* ---- items, layer by layer ---- */
-
-static struct tensor *
-code(const struct tensor *t, void *arg, const struct transform_ctx *ctx,
-    struct pare_err *err)
-{
-	struct quant_spec s = { .scheme = QUANT_SYMMETRIC,
-		.bits = *(const int *)arg, .group = t->cols, .act = 8 };
-
-	return tensor_quantize(t, &s, ctx, err);
-}
-
-/* The model with one matrix coded, wherever it stands. */
-static enum pare_rc
-coded_model(const struct run *r, struct sweep_item *x, struct model **out,
-    struct pare_err *err)
-{
-	struct edit *e = edit_begin(r->m, EDIT_REAL, 0, r->task);
-	struct slot_ref ref = SLOT_REF_START;
-	const struct tensor *t = model_slot(r->m, (struct slot_ref){ x->layer,
-	    x->slot });
-	enum pare_rc rc = PARE_OK;
-
-	while (rc == PARE_OK && model_next_slot(r->m, &ref))
-		if (model_slot(r->m, ref) == t)
-			rc = edit_map(e, ref, 0, code, &x->bits, err);
-	if (rc == PARE_OK)
-		return edit_commit(e, out, err);
-	edit_abort(e);
-	return rc;
-}
-
-static enum pare_rc
-run_coded(struct run *r, int64_t item, struct pare_err *err)
-{
-	struct model *m = NULL;
-	enum pare_rc rc = coded_model(r, &r->s->item[item], &m, err);
-
-	if (rc != PARE_OK)
-		return rc;
-	r->now = m;
-	r->item = item;
-	r->nitems = 1;
-	r->masking = NULL;
-	/* What is looked up is before every layer. */
-	if (r->s->item[item].layer < 0 && r->s->item[item].slot <
-	    SLOT_FINAL_W) {
-		int first = r->first, count = r->count;
-
-		r->from = r->count = 0;
-		rc = run_gang(r, err);
-		r->first = first;
-		r->count = count;
-	} else {
-		rc = run_gang(r, err);
-	}
-	model_unref(m);
-	return rc;
-}
-
-static enum pare_rc
-run_masked(struct run *r, int64_t item, int64_t n, struct pare_err *err)
-{
-	enum pare_rc rc;
-
-	r->masking = xcalloc((size_t)n, sizeof(*r->masking));
-	for (int64_t i = 0; i < n; i++)
-		mask_item(r, &r->s->item[item + i], &r->masking[i]);
-	r->now = r->m;
-	r->item = item;
-	r->nitems = n;
-	rc = run_gang(r, err);
-	for (int64_t i = 0; i < n; i++)
-		masking_free(&r->masking[i]);
-	free(r->masking);
-	r->masking = NULL;
-	return rc;
-}
-
-/* The layer whose input an item begins with. */
-static int
-layer_of(const struct run *r, const struct sweep_item *x)
-{
-	int l = x->layer < 0 ? x->slot >= SLOT_FINAL_W ? r->last : 0 :
-	    x->layer;
-
-	return l < r->last ? l : r->last;
-}
-
-/* Items from `item` on that are not done, begin alike and can run at once. */
-static int64_t
-count_alike(const struct run *r, int64_t item)
-{
-	int64_t n = 1;
-
-	if (r->s->what == SWEEP_BITS)
-		return 1;
-	while (item + n < r->s->n && !r->s->item[item + n].done &&
-	    r->s->item[item + n].layer == r->s->item[item].layer && n < 512)
-		n++;
-	return n;
-}
-
-static enum pare_rc
-run_items(struct run *r, struct pare_err *err)
-{
-	struct sweep *s = r->s;
-	enum pare_rc rc = PARE_OK;
-
-	for (int64_t i = 0, n; i < s->n && rc == PARE_OK; i += n) {
-		int layer = layer_of(r, &s->item[i]);
-
-		n = 1;
-		if (s->item[i].done)
-			continue;
-		if (!s->based || !in_window(r, layer))
-			rc = move_window(r, layer, err);
-		r->from = layer;
-		n = count_alike(r, i);
-		if (rc == PARE_OK)
-			rc = s->what == SWEEP_BITS ? run_coded(r, i, err) :
-			    run_masked(r, i, n, err);
-		if (r->o->save != NULL && sweep_done(s) > 0)
-			r->o->save(r->o->ctx, s);
-	}
-	/* All items were known: what they are compared with may not be. */
-	return rc == PARE_OK && !s->based ? move_window(r, 0, err) : rc;
-}
-
-/* ---- a run ---- */
-
-/* Only the first n places count. */
-static void
-cut_order(struct run *r, int64_t samples)
-{
-	struct order *o = &r->order;
-
-	if (samples > 0 && samples < o->n)
-		o->n = samples;
-	while (o->nbatches > 1 && o->batch[o->nbatches - 1] >= o->n)
-		o->nbatches--;
-	o->batch[o->nbatches] = o->n;
-	o->batch_token[o->nbatches] = o->token[o->n];
-	r->nbatches = o->nbatches;
-	r->tokens = o->token[o->n];
-}
-
-static enum pare_rc
-open_inputs(struct run *r, struct pare_err *err)
-{
-	int64_t each = r->tokens * r->m->hp.hidden * (int64_t)sizeof(float);
-	int64_t fit = r->o->memory / (2 * each);
-
-	r->room = fit < 1 ? 1 : fit > r->last + 1 ? r->last + 1 : (int)fit;
-	r->input = xcalloc((size_t)r->room * 2, sizeof(*r->input));
-	for (int i = 0; i < 2 * r->room; i++) {
-		r->input[i] = mem_big((size_t)each, 1, err);
-		if (r->input[i] == NULL)
-			return PARE_ENOMEM;
-	}
-	return PARE_OK;
-}
-
-static enum pare_rc
-open_lanes(struct run *r, struct pare_err *err)
-{
-	r->nlanes = gang_lanes(INT64_MAX);
-	r->lane = xcalloc((size_t)r->nlanes, sizeof(*r->lane));
-	for (int i = 0; i < r->nlanes; i++) {
-		struct lane *l = &r->lane[i];
-
-		l->engine = engine_new();
-		l->start = mem_big((size_t)r->order.room + 1,
-		    sizeof(*l->start), err);
-		l->logits = l->start == NULL ? NULL :
-		    mem_big((size_t)r->order.room, (size_t)r->labels *
-		    sizeof(float), err);
-		if (l->logits == NULL)
-			return PARE_ENOMEM;
-	}
-	return PARE_OK;
-}
-
-static enum pare_rc
-open_run(struct run *r, struct pare_err *err)
-{
-	enum pare_rc rc = order_make(&r->order, r->m, r->d, err);
-
-	if (rc != PARE_OK)
-		return rc;
-	cut_order(r, r->o->samples);
-	r->labels = (int)r->m->hp.labels;
-	r->last = engine_last_whole(r->m);
-	r->base = mem_big((size_t)r->order.n, (size_t)r->labels *
-	    sizeof(float), err);
-	r->gold = r->base == NULL ? NULL : mem_big((size_t)r->order.n,
-	    sizeof(*r->gold), err);
-	if (r->gold == NULL || open_inputs(r, err) != PARE_OK)
-		return PARE_ENOMEM;
-	r->s->labelled = 0;
-	for (int64_t i = 0; i < r->order.n; i++) {
-		const struct sample *x = &r->d->sample[r->order.sample[i]];
-
-		r->gold[i] = x->label >= 0 && x->label < r->labels ? x->label :
-		    -1;
-		r->s->labelled += order_is_gold(r->m, x);
-	}
-	r->s->samples = r->order.n;
-	r->s->tokens = r->tokens;
-	/* The base is needed again for what follows. */
-	r->s->based = false;
-	return open_lanes(r, err);
-}
-
-static void
-close_run(struct run *r)
-{
-	for (int i = 0; i < r->nlanes; i++) {
-		engine_free(r->lane[i].engine);
-		free(r->lane[i].start);
-		free(r->lane[i].logits);
-	}
-	for (int i = 0; r->input != NULL && i < 2 * r->room; i++)
-		free(r->input[i]);
-	free(r->input);
-	free(r->lane);
-	free(r->base);
-	free(r->gold);
-	order_free(&r->order);
-}
-
-enum pare_rc
-sweep_run(struct sweep *s, const struct model *m, const struct dataset *d,
-    const struct sweep_options *o, struct task *task, struct pare_err *err)
-{
-	struct run r = { .s = s, .m = m, .d = d, .o = o, .task = task };
-	double start = task_now();
-	enum pare_rc rc;
-
-	if (s->based && sweep_done(s) == s->n)
-		return PARE_OK;
-	if (!d->encoded || d->n == 0)
-		return err_set(err, PARE_EUSER, "there are no samples to "
-		    "sweep over");
-	rc = open_run(&r, err);
-	if (rc == PARE_OK)
-		rc = run_items(&r, err);
-	close_run(&r);
-	s->seconds = task_now() - start;
-	return rc;
 }

@@ -351,6 +351,7 @@ const struct command command_export = {
 	    "of the eval set, and only then put in place.",
 	.examples = export_examples,
 	.args = export_args,
-	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG |
+	    CMD_WRITES,
 	.run = run_export,
 };

@@ -216,8 +216,9 @@ static const struct arg_spec importance_args[] = {
 	    unit_choices, NULL, "what is ranked" },
 	{ "by", ARG_CHOICE, 0, 0, 0, NULL, by_choices, NULL,
 	    "the measure; gradient, of weights magnitude, unless said" },
-	{ "samples", ARG_INT, 0, 0, 1e15, "512", NULL, "samples",
-	    "calib samples to look at; 0 takes all" },
+	{ "samples", ARG_INT, 0, 0, 1e15, NULL, NULL, "samples",
+	    "calib samples to look at, 0 takes all; 512 unless said, of text "
+	    "at most windows of 32,768 tokens" },
 	{ "top", ARG_INT, 0, 0, 1e15, NULL, NULL, "rows",
 	    "rows to list; 0 lists all, as it does but for neurons" },
 	{ "seed", ARG_INT, 0, 0, 9007199254740992.0, NULL, NULL, NULL,
@@ -253,13 +254,15 @@ rank(struct session *s, struct ranking *r, const struct arg_list *args,
 {
 	const struct model *m = session_model(s);
 	const struct score_facts *f = &score_table[r->kind];
+	const struct arg_value *samples = arg_get(args, "samples");
 	struct op_calib c = { 0 };
 	char what[64];
 	enum pare_rc rc = PARE_OK;
 
 	snprintf(what, sizeof(what), "by=%s", f->name);
 	if (f->needs != 0)
-		rc = calibration_get(s, m, f->needs, arg_int(args, "samples"),
+		rc = calibration_get(s, m, f->needs, samples->set ? samples->i :
+		    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS),
 		    what, &c, notes, task, err);
 	if (rc == PARE_OK)
 		rc = r->unit == SCORE_WEIGHTS ? rank_matrices(r, m, &c,

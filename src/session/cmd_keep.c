@@ -90,7 +90,7 @@ const struct command command_recipe = {
 	    "source replays them, on this model or on another.",
 	.examples = recipe_examples,
 	.args = recipe_args,
-	.flags = CMD_NEEDS_MODEL,
+	.flags = CMD_NEEDS_MODEL | CMD_WRITES,
 	.run = run_recipe,
 };
 
@@ -362,7 +362,8 @@ const struct command command_save = {
 	    "directory as well.",
 	.examples = save_examples,
 	.args = save_args,
-	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG |
+	    CMD_WRITES,
 	.run = run_save,
 };
 

@@ -63,8 +63,9 @@ gather_all(struct session *s, unsigned needs, bool calib, const char *what,
 
 	memset(c, 0, sizeof(*c));
 	if (calib && (needs & ~words) != 0)
-		rc = calibration_get(s, m, needs & ~words, CALIBRATE_SAMPLES,
-		    what, c, notes, task, err);
+		rc = calibration_get(s, m, needs & ~words, calibrate_samples(
+		    s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c, notes,
+		    task, err);
 	if (rc == PARE_OK && (needs & OP_NEED_TOKENIZER) != 0)
 		rc = gather_tokenizer(s, what, c, err);
 	if (rc == PARE_OK && calib && (needs & OP_NEED_TOKENS) != 0)

@@ -16,8 +16,10 @@ enum command_flag {
 	CMD_NEEDS_DATA = 4,	/* the eval role is loaded */
 	CMD_CHANGES = 8,	/* journaled when it succeeds */
 	CMD_LONG = 16,		/* may take over 100 ms */
-	CMD_DRY = 32		/* runs in a dry run too; others are only
+	CMD_DRY = 32,		/* runs in a dry run too; others are only
 				 * checked, and answer dry_run true */
+	CMD_WRITES = 64		/* files: of the processes of an MPI run the
+				 * first alone does */
 };
 
 enum command_group { GROUP_SEE, GROUP_CHANGE, GROUP_TRAVEL, GROUP_MEASURE,

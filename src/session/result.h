@@ -107,11 +107,14 @@
  * importance unit, by, measure, samples (looked at), n, seconds, rows[] {rank,
  *          path, layer, head or neuron, score}, the most important first;
  *          by_layer[] {layer, n, mean, low, high} of neurons
- * sweep    what, n, done, recalled, partial, samples, labelled, tokens, seconds,
- *          evaluation_seconds (of one pass of the whole model), base {loss,
- *          value}, rows[] {path, layer, head or bits, loss, delta_loss, value,
- *          delta, kl, fixed, broke, changed}; kept: best_of_layer[] likewise;
- *          compare=on: spearman {importance: {kl, loss}}
+ * sweep    what, mode, n, done, recalled, partial, samples, labelled, tokens,
+ *          text (samples are windows of it), seconds, evaluation_seconds (of
+ *          one pass of the whole model), base {loss, value}, rows[] {path,
+ *          layer, head and heads (with it), or level and bits, loss, delta_loss, value, delta, kl,
+ *          fixed, broke, changed}; of mode=greedy step and round too, and what
+ *          is told is of the model after it; kept: best_of_layer[] likewise;
+ *          mode=others: all[], without the one; compare=on: spearman
+ *          {importance: {kl, loss}}
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
  * save     path, bytes, files[] {name, bytes}, plain, checked,

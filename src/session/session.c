@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/ranks.h"
 #include "base/str.h"
 #include "session/calibration.h"
 #include "session/vocabulary.h"
@@ -18,6 +19,7 @@
 
 void (*session_on_result)(const struct result *r, void *ctx);
 void *session_on_result_ctx;
+void (*session_on_part)(const char *kind, json_t *doc, void *ctx);
 
 /* What a line names: a command of the table, or an op. */
 struct target {
@@ -318,8 +320,13 @@ run_target(struct session *s, const struct target *t,
 		rc = cmd_op_run(s, t->op, &args, out->doc, &out->notes, task,
 		    err);
 	} else if (rc == PARE_OK) {
-		rc = t->command->run(s, &args, out->doc, &out->notes, task,
-		    err);
+		bool writes = (t->flags & CMD_WRITES) != 0;
+
+		if (!writes || ranks_number() == 0)
+			rc = t->command->run(s, &args, out->doc, &out->notes,
+			    task, err);
+		if (writes)
+			rc = ranks_agree(rc, err);
 	}
 	arg_list_free(&args);
 	return rc;

@@ -109,6 +109,9 @@ enum pare_rc session_run(struct session *s, const char *line,
  * come; may be NULL. */
 extern void (*session_on_result)(const struct result *r, void *ctx);
 extern void *session_on_result_ctx;
+/* Called while a long line runs, with its document as far as it is, borrowed; with
+ * the same ctx; may be NULL. */
+extern void (*session_on_part)(const char *kind, json_t *doc, void *ctx);
 
 /* The current model, borrowed; NULL when none is open. */
 const struct model *session_model(const struct session *s);

@@ -51,6 +51,38 @@ sed 's/.*"rows"//' sweep1 >a
 sed 's/.*"rows"//' sweep2 >b
 cmp a b || say 'a recalled sweep is another one'
 
+# The same of what is removed one after another, and of matrices.
+for i in 1 2; do
+	"$PARE" $model --json --data calib=calib.tsv \
+	    -c 'sweep heads greedy each=3 steps=9' \
+	    -c 'sweep rank others rank=4,50%' </dev/null | timeless >"more$i"
+done
+[ "$(grep -o '"round":3' more1 | wc -l)" = 3 ] || say 'no three rounds'
+
+# And of text.
+files='more'
+if [ -f samples/stories/model.safetensors ]; then
+	files="$files text"
+	for i in 1 2; do
+		"$PARE" samples/stories --json \
+		    --data calib=samples/stories.calib.txt \
+		    -c 'sweep layers samples=4' \
+		    -c 'sweep heads greedy samples=2' \
+		    -c 'importance heads samples=4' </dev/null |
+		    timeless >"text$i"
+	done
+	grep -q '"text":true' text1 || say 'no windows of text'
+	grep -q '"path":"L[0-3].h[02]-[13]"' text1 ||
+	    say 'heads do not go in groups'
+fi
+for f in $files; do
+	sed 's/"recalled":[0-9]*//' ${f}1 >a
+	sed 's/"recalled":[0-9]*//' ${f}2 >b
+	cmp a b || say "a recalled sweep is another one: $f"
+	grep -o '"recalled":[1-9]' ${f}1 && say "$f recalls what was not there"
+	[ "$(grep -c '"recalled":[1-9]' ${f}2)" = 2 ] || say "$f recalls nothing"
+done
+
 # What is missing, and what to type.
 for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
     'prune layers least 1 by=similarity'; do
@@ -62,7 +94,9 @@ for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
 done
 for line in 'importance heads by=similarity' 'sweep bits bits=9' \
     'prune layers least 1' 'prune layers L0 by=random' \
-    'sweep kept compare=on'; do
+    'sweep kept compare=on' 'sweep heads greedy compare=on' \
+    'sweep kept others' 'sweep rank rank=0' 'sweep sparsity sparsity=100%' \
+    'sweep bits greedy' 'sweep bits bits=2,2'; do
 	status=0
 	"$PARE" --no-state $model --data calib=calib.tsv -c "$line" \
 	    </dev/null >/dev/null 2>err || status=$?

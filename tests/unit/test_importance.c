@@ -111,6 +111,32 @@ gates_of(const struct model *m, const struct dataset *d, int64_t sample,
 	return out;
 }
 
+/* The mean loss of the tokens of a sample but the first. */
+static double
+text_loss(const struct model *m, const struct sample *s)
+{
+	int64_t start[] = { 0, s->tokens.n }, vocab = m->hp.vocab;
+	struct batch b = { .nseq = 1, .start = start, .ids = s->tokens.id };
+	float *z = xcalloc((size_t)(s->tokens.n * vocab), sizeof *z);
+	struct forward f = { .logits = z };
+	struct engine *e = engine_new();
+	struct pare_err err = { 0 };
+	double loss = 0;
+
+	if (engine_forward(e, m, &b, &f, &err) != PARE_OK)
+		fail_msg("%s", err.msg);
+	for (int t = 0; t + 1 < s->tokens.n; t++) {
+		double sum = 0;
+
+		for (int64_t c = 0; c < vocab; c++)
+			sum += exp(z[t * vocab + c]);
+		loss += log(sum) - z[t * vocab + s->tokens.id[t + 1]];
+	}
+	engine_free(e);
+	free(z);
+	return loss / (s->tokens.n - 1);
+}
+
 static void
 assert_close(const char *what, int layer, int64_t i, double got, double want)
 {
@@ -495,10 +521,67 @@ test_refusals(void **state)
 	model_unref(m);
 }
 
+/* Gates of a decoder against differences of each sample's own loss, of samples
+ * of unlike length in one batch. */
+static void
+test_text_gates(void **state)
+{
+	static const char *const names[] = { "gpt2", "llama of groups" };
+	struct dataset *d = made_data(2);
+
+	made_data_single(d);
+	d->sample[1].tokens.n = d->sample[0].tokens.n > 9 ? 5 : 15;
+	d->sample[1].tokens.id = xrealloc(d->sample[1].tokens.id, 15 *
+	    sizeof(int32_t));
+	for (int k = 0; k < d->sample[1].tokens.n; k++)
+		d->sample[1].tokens.id[k] = 7 * k % 60;
+	for (int i = 0; i < 2; i++) {
+		struct model *m = sample_real(sample_named(names[i]));
+		const int32_t *ids[] = { d->sample[0].tokens.id,
+			d->sample[1].tokens.id };
+		int len[] = { d->sample[0].tokens.n, d->sample[1].tokens.n };
+		struct train_data data = { .n = 2, .ids = ids, .len = len };
+		struct pare_err err = { 0 };
+		struct gates *g = gates_new(m, &err);
+		const struct gates_layout *a;
+		double *out, loss, most = 0;
+
+		assert_non_null(g);
+		a = gates_layout(g);
+		out = xcalloc((size_t)a->n * 2, sizeof *out);
+		assert_int_equal(gates_run(g, &data, (int64_t[]){ 0, 1 }, 2,
+		    false, out, &loss, NULL, &err), PARE_OK);
+		for (int s = 0; s < 2; s++)
+			for (int h = 0; h < m->layer[1].heads; h++) {
+				int64_t from = h * m->layer[1].head_dim;
+				int64_t to = from + m->layer[1].head_dim;
+				struct slot_ref o = { 1, SLOT_O_W };
+				struct model *up = scaled(m, o, from, to,
+				    1.004f, false);
+				struct model *down = scaled(m, o, from, to,
+				    0.996f, false);
+				double want = (text_loss(up, &d->sample[s]) -
+				    text_loss(down, &d->sample[s])) / 0.008;
+
+				assert_close("head", 1, h, out[s * a->n +
+				    a->heads[1] + h], want);
+				most = fmax(most, fabs(want));
+				model_unref(up);
+				model_unref(down);
+			}
+		assert_true(most > 1e-3);
+		free(out);
+		gates_free(g);
+		model_unref(m);
+	}
+	made_data_free(d);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_text_gates),
 		cmocka_unit_test(test_gate_gradients),
 		cmocka_unit_test(test_layer_gates),
 		cmocka_unit_test(test_means),

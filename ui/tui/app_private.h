@@ -97,5 +97,8 @@ void output_add_text(struct app *app, const char *text);
 void output_add_document(struct app *app, const char *kind, json_t *doc);
 /* Brings the page to the front. */
 void output_show(struct app *app);
+/* The same page with other parts, which follow; and what is seen of it. */
+void output_again(struct app *app);
+void output_refresh(struct app *app);
 
 #endif

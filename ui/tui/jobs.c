@@ -40,6 +40,9 @@ struct line_job {
 	struct said *said;
 	int nsaid;
 	bool brief;		/* the answer fits the message line */
+	/* The answer as far as it is, under the worker's lock. */
+	struct said part;
+	bool shown;		/* a part of it was */
 };
 
 /* Called in the worker for the lines of `source` and `resume`. */
@@ -55,6 +58,48 @@ on_result(const struct result *r, void *ctx)
 	j->said[j->nsaid++] = (struct said){ r->kind, json_incref(r->doc) };
 }
 
+/* Called in the worker while a line runs. */
+static void
+on_part(const char *kind, json_t *doc, void *ctx)
+{
+	struct line_job *j = ctx;
+	json_t *old;
+
+	worker_lock(j->job.worker);
+	old = j->part.doc;
+	j->part = (struct said){ kind, json_incref(doc) };
+	worker_unlock(j->job.worker);
+	json_decref(old);
+	worker_post(&j->job);
+}
+
+/* A table that fills in. It comes up once; whoever looks at something else then
+ * is left alone. */
+static void
+line_progress(struct app *app, struct job *job)
+{
+	struct line_job *j = (struct line_job *)job;
+	struct said now;
+
+	worker_lock(j->job.worker);
+	now = j->part;
+	j->part.doc = NULL;
+	worker_unlock(j->job.worker);
+	if (now.doc == NULL)
+		return;
+	if (j->shown)
+		output_again(app);
+	else
+		output_begin(app, j->line);
+	output_add_document(app, now.kind, now.doc);
+	json_decref(now.doc);
+	if (j->shown)
+		output_refresh(app);
+	else
+		output_show(app);
+	j->shown = true;
+}
+
 static enum pare_rc
 line_run(struct job *job, struct task *task, struct pare_err *err)
 {
@@ -63,8 +108,10 @@ line_run(struct job *job, struct task *task, struct pare_err *err)
 
 	session_on_result = on_result;
 	session_on_result_ctx = j;
+	session_on_part = j->job.worker != NULL ? on_part : NULL;
 	session_run(s, j->line, task, &j->result);
 	session_on_result = NULL;
+	session_on_part = NULL;
 	session_on_result_ctx = NULL;
 	return j->result.rc;
 }
@@ -159,7 +206,10 @@ show_answer(struct app *app, const struct line_job *j)
 {
 	struct str b = STR_INIT;
 
-	output_begin(app, j->line);
+	if (j->shown)
+		output_again(app);
+	else
+		output_begin(app, j->line);
 	for (int i = 0; i < j->nsaid; i++) {
 		str_clear(&b);
 		str_addf(&b, "> %s\n", doc_text(j->said[i].doc, "command"));
@@ -173,7 +223,10 @@ show_answer(struct app *app, const struct line_job *j)
 	if (b.n > 0)
 		output_add_text(app, b.s);
 	str_free(&b);
-	output_show(app);
+	if (j->shown)
+		output_refresh(app);
+	else
+		output_show(app);
 }
 
 /* Where the answer of a command goes: into the message line, or when it is long
@@ -189,7 +242,7 @@ say_result(struct app *app, struct line_job *j)
 	else if (!is_setting(j))
 		render_document(&b, &j->look, j->result.kind, j->result.doc);
 	add_notes(j, &b, brief ? "!" : "warning:");
-	if (j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {
+	if (j->shown || j->nsaid > 0 || (!brief && b.n > 0 && !fits_line(app, b.s))) {
 		show_answer(app, j);
 	} else if (b.n == 0) {
 		app_message(app, STYLE_NORMAL, "%s", j->line);
@@ -246,6 +299,7 @@ line_drop(struct job *job)
 	for (int i = 0; i < j->nsaid; i++)
 		json_decref(j->said[i].doc);
 	free(j->said);
+	json_decref(j->part.doc);
 	free(j->line);
 	free(j);
 }
@@ -303,6 +357,7 @@ line_new(struct app *app, const char *line)
 
 	j->job.title = "running";
 	j->job.run = line_run;
+	j->job.progress = line_progress;
 	j->job.done = line_done;
 	j->job.drop = line_drop;
 	j->app = app;

@@ -32,6 +32,8 @@ struct output {
 	int top, left, hit;	/* hit: the line `/` found; -1 */
 };
 
+static void follow_width(struct app *app);
+
 static struct output *
 output_of(const struct app *app)
 {
@@ -75,6 +77,24 @@ output_begin(struct app *app, const char *title)
 	o->top = o->left = 0;
 	o->hit = -1;
 	o->width = 0;
+}
+
+void
+output_again(struct app *app)
+{
+	struct output *o = output_of(app);
+
+	free_parts(o);
+	o->width = 0;
+}
+
+void
+output_refresh(struct app *app)
+{
+	if (app_view(app)->id != VIEW_OUTPUT)
+		return;
+	follow_width(app);
+	app_dirty(app);
 }
 
 void

@@ -43,22 +43,23 @@ draws(const struct op *op, const struct arg_list *args)
 /* What the line wants of the calib samples. A dry run does without where there
  * are none. */
 static enum pare_rc
-gather(struct session *s, const struct op *op, const struct arg_list *args,
-    struct op_calib *c, const struct op_calib **out, struct notes *notes,
-    struct task *task, struct pare_err *err)
+gather(struct session *s, const struct model *m, const struct op *op,
+    const struct arg_list *args, struct op_calib *c,
+    const struct op_calib **out, struct notes *notes, struct task *task,
+    struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
 	char *what;
 	enum pare_rc rc;
 
 	*out = NULL;
-	if (needs == 0 || session_model(s)->ghost ||
+	if (needs == 0 || m->ghost ||
 	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = calibration_get(s, session_model(s), needs, CALIBRATE_SAMPLES,
-	    what, c, notes, task, err);
+	rc = calibration_get(s, m, needs, CALIBRATE_SAMPLES, what, c, notes,
+	    task, err);
 	free(what);
 	if (rc == PARE_OK)
 		*out = c;
@@ -84,7 +85,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	enum pare_rc rc;
 	char *line;
 
-	rc = gather(s, op, args, &calib, &in.calib, notes, task, err);
+	rc = gather(s, in.model, op, args, &calib, &in.calib, notes, task,
+	    err);
 	if (rc != PARE_OK)
 		return rc;
 	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
@@ -103,5 +105,49 @@ cmd_op_run(struct session *s, const struct op *op,
 	if (rc == PARE_OK)
 		put_result(s, op, &r, seq, seconds, doc);
 	op_result_free(&r);
+	return rc;
+}
+
+static enum pare_rc
+apply_words(struct session *s, const struct model *m,
+    const struct arg_words *w, bool estimate, struct op_result *out,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	struct op_input in = { .model = m, .task = task };
+	struct op_calib calib;
+	struct arg_list args;
+	const struct op *op;
+	enum pare_rc rc;
+	int words;
+
+	if (op_find(w, &op, &words, err) != PARE_OK ||
+	    arg_parse(op->args, w, words, &args, err) != PARE_OK)
+		return err->rc;
+	in.args = &args;
+	in.seed = draws(op, &args) ? work_seed(s, &args) : 0;
+	rc = estimate ? PARE_OK : gather(s, m, op, &args, &calib, &in.calib,
+	    notes, task, err);
+	if (rc == PARE_OK) {
+		int64_t seq = settings_int(s->settings, SET_SEQ);
+
+		rc = estimate ? op_estimate(op, &in, seq, out, err) :
+		    op_apply(op, &in, seq, out, err);
+	}
+	arg_list_free(&args);
+	return rc;
+}
+
+enum pare_rc
+work_op_apply(struct session *s, const struct model *m, const char *line,
+    bool estimate, struct op_result *out, struct notes *notes,
+    struct task *task, struct pare_err *err)
+{
+	struct arg_words w;
+	enum pare_rc rc = arg_split(line, &w, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	rc = apply_words(s, m, &w, estimate, out, notes, task, err);
+	arg_words_free(&w);
 	return rc;
 }

@@ -42,23 +42,22 @@ draws(const struct op *op, const struct arg_list *args)
 
 /* A model of sizes alone does without. */
 static enum pare_rc
-gather_tokenizer(const struct session *s, const char *what,
-    struct op_calib *c, struct pare_err *err)
+gather_tokenizer(const struct session *s, const struct model *m,
+    const char *what, struct op_calib *c, struct pare_err *err)
 {
 	c->tokenizer = s->tokenizer;
-	if (s->tokenizer != NULL || session_model(s)->ghost)
+	if (s->tokenizer != NULL || m->ghost)
 		return PARE_OK;
 	return err_set(err, PARE_EUSER, "%s needs the model's tokenizer: %s",
 	    what, s->tokenizer_why.msg);
 }
 
 static enum pare_rc
-gather_all(struct session *s, unsigned needs, bool calib, const char *what,
-    struct op_calib *c, struct notes *notes, struct task *task,
+gather_all(struct session *s, const struct model *m, unsigned needs,
+    bool calib, const char *what, struct op_calib *c, struct notes *notes, struct task *task,
     struct pare_err *err)
 {
 	const unsigned words = OP_NEED_TOKENIZER | OP_NEED_TOKENS;
-	const struct model *m = session_model(s);
 	enum pare_rc rc = PARE_OK;
 
 	memset(c, 0, sizeof(*c));
@@ -67,7 +66,7 @@ gather_all(struct session *s, unsigned needs, bool calib, const char *what,
 		    s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c, notes,
 		    task, err);
 	if (rc == PARE_OK && (needs & OP_NEED_TOKENIZER) != 0)
-		rc = gather_tokenizer(s, what, c, err);
+		rc = gather_tokenizer(s, m, what, c, err);
 	if (rc == PARE_OK && calib && (needs & OP_NEED_TOKENS) != 0)
 		rc = calibration_tokens(s, m, what, &c->tokens, err);
 	return rc;
@@ -76,9 +75,10 @@ gather_all(struct session *s, unsigned needs, bool calib, const char *what,
 /* What the line wants of the calib samples. A dry run does without where there
  * are none. */
 static enum pare_rc
-gather(struct session *s, const struct op *op, const struct arg_list *args,
-    struct op_calib *c, const struct op_calib **out, struct notes *notes,
-    struct task *task, struct pare_err *err)
+gather(struct session *s, const struct model *m, const struct op *op,
+    const struct arg_list *args, struct op_calib *c,
+    const struct op_calib **out, struct notes *notes, struct task *task,
+    struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
 	bool calib;
@@ -86,13 +86,12 @@ gather(struct session *s, const struct op *op, const struct arg_list *args,
 	enum pare_rc rc;
 
 	*out = NULL;
-	calib = !session_model(s)->ghost && (!s->dry_run ||
-	    s->data[ROLE_CALIB] != NULL);
+	calib = !m->ghost && (!s->dry_run || s->data[ROLE_CALIB] != NULL);
 	if (needs == 0 || (!calib && (needs & OP_NEED_TOKENIZER) == 0))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = gather_all(s, needs, calib, what, c, notes, task, err);
+	rc = gather_all(s, m, needs, calib, what, c, notes, task, err);
 	free(what);
 	if (rc == PARE_OK)
 		*out = c;
@@ -118,7 +117,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	enum pare_rc rc;
 	char *line;
 
-	rc = gather(s, op, args, &calib, &in.calib, notes, task, err);
+	rc = gather(s, in.model, op, args, &calib, &in.calib, notes, task,
+	    err);
 	if (rc != PARE_OK)
 		return rc;
 	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
@@ -137,5 +137,49 @@ cmd_op_run(struct session *s, const struct op *op,
 	if (rc == PARE_OK)
 		put_result(s, op, &r, seq, seconds, doc);
 	op_result_free(&r);
+	return rc;
+}
+
+static enum pare_rc
+apply_words(struct session *s, const struct model *m,
+    const struct arg_words *w, bool estimate, struct op_result *out,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	struct op_input in = { .model = m, .task = task };
+	struct op_calib calib;
+	struct arg_list args;
+	const struct op *op;
+	enum pare_rc rc;
+	int words;
+
+	if (op_find(w, &op, &words, err) != PARE_OK ||
+	    arg_parse(op->args, w, words, &args, err) != PARE_OK)
+		return err->rc;
+	in.args = &args;
+	in.seed = draws(op, &args) ? work_seed(s, &args) : 0;
+	rc = estimate ? PARE_OK : gather(s, m, op, &args, &calib, &in.calib,
+	    notes, task, err);
+	if (rc == PARE_OK) {
+		int64_t seq = settings_int(s->settings, SET_SEQ);
+
+		rc = estimate ? op_estimate(op, &in, seq, out, err) :
+		    op_apply(op, &in, seq, out, err);
+	}
+	arg_list_free(&args);
+	return rc;
+}
+
+enum pare_rc
+work_op_apply(struct session *s, const struct model *m, const char *line,
+    bool estimate, struct op_result *out, struct notes *notes,
+    struct task *task, struct pare_err *err)
+{
+	struct arg_words w;
+	enum pare_rc rc = arg_split(line, &w, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	rc = apply_words(s, m, &w, estimate, out, notes, task, err);
+	arg_words_free(&w);
 	return rc;
 }

@@ -111,6 +111,14 @@ enum pare_rc cmd_op_run(struct session *s, const struct op *op,
     const struct arg_list *args, json_t *doc, struct notes *notes,
     struct task *task, struct pare_err *err);
 
+/* Applies the line of an op to any model, without the history; what it needs of
+ * the calib samples is gathered for that model. estimate: as op_estimate(),
+ * which gathers nothing. The seed of a line that draws and names none is the
+ * setting. */
+enum pare_rc work_op_apply(struct session *s, const struct model *m,
+    const char *line, bool estimate, struct op_result *out,
+    struct notes *notes, struct task *task, struct pare_err *err);
+
 /* The rows of command_table[], by file. */
 extern const struct command command_open, command_data;
 extern const struct command command_info, command_show, command_inspect,

@@ -28,7 +28,7 @@ END
 		diff "$dir/scalar.out" "$dir/$level.out" || true
 		exit 1
 	fi
-	grep -qE '^kernels +.*bitmap: ' "$dir/$level.all"
+	grep -qE '^(kernels)? +.*bitmap: ' "$dir/$level.all"
 done
 grep -qE '^threads .* scalar( |$)' "$dir/scalar.all"
 

@@ -203,25 +203,27 @@ make_init(const int8_t *q, int64_t n, int zero, int32_t *out)
 	}
 }
 
-/* For each four columns the scale, and that times what init has. */
-AVX2 static void
-make_lanes(const float *scale, const int32_t *init, int64_t n, float *scales,
-    float *sums)
+/* Numbers that each float of scale is, one after another. */
+static void
+repeat(const float *scale, int64_t n, int times, float *out)
 {
-	for (int64_t c = 0; c < n; c += 32, init += 8, scales += 8, sums += 8) {
-		__m256 s = _mm256_broadcast_ss(scale + c / 32);
-
-		_mm256_storeu_ps(scales, s);
-		_mm256_storeu_ps(sums, _mm256_mul_ps(s, _mm256_cvtepi32_ps(
-		    load32((const uint8_t *)init))));
-	}
+	for (int64_t k = 0; k < n; k++)
+		for (int i = 0; i < times; i++)
+			*out++ = scale[k];
 }
 
-/* Numbers that few_row() makes. */
+/* Columns that quads cover. */
+static int64_t
+quad_cols(const struct kernel_x *x)
+{
+	return (x->ldq + 127) / 128 * 128;
+}
+
+/* Numbers that few_row(), wide_row() and quad_row() make at most. */
 static int64_t
 few_room(const struct kernel_x *x)
 {
-	return 3 * few_ints(x) + few_sums(x);
+	return quad_cols(x) / CODE_UNIT * 3;
 }
 
 /* Row i of x, with room at `at`. */
@@ -230,18 +232,16 @@ few_row(const struct block_facts *f, const struct kernel_x *x, int64_t i,
     float *at)
 {
 	int32_t *init = (int32_t *)(void *)at;
-	float *scales = at + few_ints(x), *sums = scales + few_ints(x);
-	float *sum = sums + few_ints(x);
+	float *sum = at + few_ints(x);
 	struct few_x row = { .q = x->q + i * x->ldq,
 		.scale = x->scale + i * (x->ldq / BLOCK_X), .init = init,
-		.sum = sum, .scales = scales, .sums = sums };
+		.sum = sum };
 	const int16_t *of = x->sum + i * (x->ldq / CODE_SUM);
 
-	make_init(row.q, x->ldq, f->zero != 0 ? f->zero : -1, init);
-	make_lanes(row.scale, init, x->ldq, scales, sums);
-
-	if (f->zero != 0)
+	if (f->zero != 0) {
+		make_init(row.q, x->ldq, f->zero, init);
 		return row;
+	}
 	for (int64_t k = 0; k < x->ldq / BLOCK_X; k++) {
 		if (f->group == BLOCK_X) {
 			sum[k] = row.scale[k] * (float)(of[2 * k] +
@@ -252,6 +252,71 @@ few_row(const struct block_facts *f, const struct kernel_x *x, int64_t i,
 		sum[2 * k + 1] = row.scale[k] * (float)of[2 * k + 1];
 	}
 	return row;
+}
+
+/* The same with what AVX-512 wants beside. */
+static struct few_x
+wide_row(const struct block_facts *f, const struct kernel_x *x, int64_t i,
+    float *at)
+{
+	struct few_x row = few_row(f, x, i, at);
+	float *scales = at + few_ints(x) + few_sums(x);
+
+	row.scales = scales;
+	if (f->zero != 0 || f->group != BLOCK_X) {
+		repeat(row.scale, x->ldq / BLOCK_X, f->values == BLOCK_X ? 8 :
+		    2, scales);
+		return row;
+	}
+	for (int64_t k = 0; k < x->ldq / BLOCK_X; k++) {
+		float *to = scales + k / 8 * 16 + k % 8;
+
+		to[0] = row.scale[k];
+		to[8] = -row.sum[k];
+	}
+	return row;
+}
+
+/* A block of a quad. */
+AVX2 static void
+quad_block(__m256i v, float scale, int zero, int8_t *q, int32_t *init,
+    float *scales, float *sums)
+{
+	const __m256i four = _mm256_madd_epi16(_mm256_set1_epi16(1),
+	    _mm256_maddubs_epi16(_mm256_set1_epi8(1), v));
+	const __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(four),
+	    _mm256_extracti128_si256(four, 1));
+
+	_mm_storeu_si128((__m128i *)(void *)q, _mm256_castsi256_si128(v));
+	_mm_storeu_si128((__m128i *)(void *)(q + 64),
+	    _mm256_extracti128_si256(v, 1));
+	_mm_storeu_si128((__m128i *)(void *)init, _mm_mullo_epi32(sum,
+	    _mm_set1_epi32(-zero)));
+	_mm_storeu_ps(scales, _mm_set1_ps(scale));
+	_mm_storeu_ps(sums, _mm_mul_ps(_mm_set1_ps(scale),
+	    _mm_cvtepi32_ps(sum)));
+}
+
+AVX2 static struct few_x
+quad_row(const struct block_facts *f, const struct kernel_x *x, int64_t i,
+    float *at)
+{
+	const int64_t cols = quad_cols(x), lanes = cols / 8;
+	const int8_t *q = x->q + i * x->ldq;
+	int32_t *init = (int32_t *)(void *)at;
+	float *scales = at + lanes, *sums = scales + lanes;
+	int8_t *to = (int8_t *)(void *)(sums + lanes);
+
+	for (int64_t c = 0; c < cols; c += BLOCK_X) {
+		const bool is = c < x->ldq;
+
+		quad_block(is ? load32((const uint8_t *)(q + c)) :
+		    _mm256_setzero_si256(), is ? x->scale[(i * x->ldq + c) /
+		    BLOCK_X] : 0.0f, f->zero, to + c / 128 * 128 + c % 128 / 2,
+		    init + c / 8, scales + c / 8, sums + c / 8);
+	}
+	return (struct few_x) { .q = to, .init = init, .scales = scales,
+		.sums = sums };
 }
 
 /* ---- the table's row ---- */
@@ -286,11 +351,14 @@ wide_fits(const struct tensor *t, int64_t n)
 	    few_wide[t->code.block][0] != NULL;
 }
 
+typedef struct few_x row_fn(const struct block_facts *f,
+    const struct kernel_x *x, int64_t i, float *at);
+
 /* With `step` rows of W at a time. */
 static void
-run(few_fn *multiply, int step, const struct tensor *t, const struct kernel_x *x,
-    int64_t r0, int64_t r1, float *y, int64_t ldy, bool accumulate,
-    void *scratch)
+run(few_fn *multiply, int step, row_fn *row, const struct tensor *t,
+    const struct kernel_x *x, int64_t r0, int64_t r1, float *y, int64_t ldy,
+    bool accumulate, void *scratch)
 {
 	const struct block_facts *facts = &block_table[t->code.block];
 	struct few f = { .blocks = t->cols / facts->values,
@@ -299,7 +367,7 @@ run(few_fn *multiply, int step, const struct tensor *t, const struct kernel_x *x
 
 	f.ldw = f.blocks * facts->bytes;
 	for (int64_t i = 0; i < BLOCK_FEW; i++)
-		f.x[i] = i < x->n ? few_row(facts, x, i, (float *)scratch +
+		f.x[i] = i < x->n ? row(facts, x, i, (float *)scratch +
 		    i * few_room(x)) : f.x[0];
 	for (int64_t r = r0; r < r1; r += step) {
 		f.w = (const uint8_t *)t->part[PART_DATA].p + r * f.ldw;
@@ -316,15 +384,16 @@ few_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
     int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
 	run(few_avx2[t->code.block][x->n - 1], FEW_STEP(t->code.block, x->n),
-	    t, x, r0, r1, y, ldy, accumulate, scratch);
+	    few_row, t, x, r0, r1, y, ldy, accumulate, scratch);
 }
 
 static void
 wide_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
     int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-	run(few_wide[t->code.block][x->n - 1], FEW_WIDE_STEP(x->n), t, x, r0,
-	    r1, y, ldy, accumulate, scratch);
+	run(few_wide[t->code.block][x->n - 1], FEW_WIDE_STEP(x->n),
+	    BLOCK_IS_QUAD(t->code.block) ? quad_row : wide_row, t, x, r0, r1,
+	    y, ldy, accumulate, scratch);
 }
 
 const struct kernel block_few_kernel = {

@@ -27,8 +27,13 @@ struct few_x {
 	const float *scale;	/* of 32 columns */
 	const int32_t *init;	/* of four columns: -zero * X */
 	const float *sum;	/* of a group: scale * X */
-	const float *scales;	/* of four columns */
-	const float *sums;	/* of four columns: scale * X */
+	/* With AVX-512, scales of Q8_0 for four columns, of types with groups of
+	 * 16 for those; of Q4_K and Q5_K eight of 32 columns, then eight times
+	 * the sum of those, less than 0 where that is more. */
+	const float *scales;
+	/* Quads: of four blocks of 32 q has the first 16 columns of each, then
+	 * the second; these have a lane for four columns of both together. */
+	const float *sums;	/* scale * X */
 };
 
 struct few {
@@ -58,6 +63,8 @@ extern few_fn *const few_wide[BLOCK_KINDS][BLOCK_FEW];
 #define BLOCK_IS_AFFINE(kind) ((kind) == BLOCK_Q4_1 || \
     (kind) == BLOCK_Q5_1 || (kind) == BLOCK_Q2_K || (kind) == BLOCK_Q4_K || \
     (kind) == BLOCK_Q5_K)
+/* Four blocks of nibbles at a time, with AVX-512. */
+#define BLOCK_IS_QUAD(kind) ((kind) <= BLOCK_Q5_1 || (kind) == BLOCK_IQ4_NL)
 #define BLOCK_IS_WIDE(kind) ((kind) == BLOCK_Q8_0 || \
     (kind) == BLOCK_IQ4_NL || (kind) == BLOCK_IQ4_XS)
 PARTS int

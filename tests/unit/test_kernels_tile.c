@@ -38,10 +38,11 @@ lines(size_t bytes)
 	return p;
 }
 
+/* Tiles of what `base` lays out. */
 static void
-check(const struct tensor *t, int64_t n)
+check(const struct code_level *base, const struct tensor *t, int64_t n)
 {
-	struct code_level tiles = code_level_scalar;
+	struct code_level tiles = *base;
 	struct kernel_x x = { .n = n, .cols = t->cols };
 	struct tensor *f = fix_random(2, n, t->cols, 9);
 	struct tensor *old = fix_random(2, n, t->rows, 8);
@@ -92,10 +93,42 @@ tiles_give_the_same_bits(void **state)
 		t = tensor_quantize(f, &spec, &fix_real, NULL);
 		assert_non_null(t);
 		for (int c = 0; c < (s.cols > 2000 ? 3 : COUNTS); c++)
-			check(t, counts[c]);
+			check(&code_level_scalar, t, counts[c]);
 		tensor_unref(f);
 		tensor_unref(t);
 	}
+}
+
+/* Codes of every width, of every scheme, widened by plain C and by what lays them
+ * out for the instructions: straight from the packed rows where that goes. */
+static void
+every_width_is_widened(void **state)
+{
+	static const struct shape few[] = { { 33, 256, 64 }, { 20, 96, 32 },
+		{ 37, 200, -1 }, { 9, 70, 10 } };
+	int made = 0;
+
+	for (int i = 0; i < 3 * 8 * 4; i++) {
+		struct quant_spec spec = { (enum quant_scheme)(i / 32),
+			i / 4 % 8 + 1, few[i % 4].group, 8 };
+		struct tensor *f = fix_random(2, few[i % 4].rows,
+		    few[i % 4].cols, 5);
+		struct tensor *t = tensor_quantize(f, &spec, &fix_real, NULL);
+
+		tensor_unref(f);
+		if (t == NULL)
+			continue;
+		made++;
+		check(&code_level_scalar, t, 33);
+#if CPU_X86
+		if (cpu_level() >= CPU_VNNI && cpu_has(CPU_VBMI)) {
+			check(&code_level_vbmi, t, 7);
+			check(&code_level_vbmi, t, 33);
+		}
+#endif
+		tensor_unref(t);
+	}
+	assert_true(made >= 80);
 }
 
 int
@@ -103,6 +136,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tiles_give_the_same_bits),
+		cmocka_unit_test(every_width_is_widened),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 
 #if CPU_X86
 #include <cpuid.h>
@@ -19,6 +20,9 @@
 
 static const char *const level_name[CPU_LEVELS] = { "scalar", "avx2", "avx512",
 	"vnni", "amx" };
+
+static const char *const extra_name[CPU_EXTRAS] = { "vbmi", "vbmi2", "bf16",
+	"bf16 at full rate" };
 
 static atomic_int detected = -1;	/* -1: not asked yet */
 static atomic_uint extras;		/* bit mask of enum cpu_extra */
@@ -63,6 +67,25 @@ tiles_granted(void)
 #endif
 }
 
+/* The two of AVX-512 BF16. */
+static unsigned
+bf16_extras(void)
+{
+	const unsigned a7_bf16 = 1 << 5;
+	unsigned a, b, c, d;
+	char vendor[12];
+
+	if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !has_bits(a, a7_bf16))
+		return 0;
+	if (!__get_cpuid(0, &a, &b, &c, &d))
+		return 1u << CPU_BF16;
+	memcpy(vendor, &b, 4);
+	memcpy(vendor + 4, &d, 4);
+	memcpy(vendor + 8, &c, 4);
+	return 1u << CPU_BF16 | (memcmp(vendor, "AuthenticAMD", 12) == 0 ?
+	    1u << CPU_BF16_FAST : 0);
+}
+
 static enum cpu_level
 detect(void)
 {
@@ -92,7 +115,7 @@ detect(void)
 		return CPU_AVX2;
 	atomic_store(&extras,
 	    (has_bits(c, C7_VBMI) ? 1u << CPU_VBMI : 0) |
-	    (has_bits(c, C7_VBMI2) ? 1u << CPU_VBMI2 : 0));
+	    (has_bits(c, C7_VBMI2) ? 1u << CPU_VBMI2 : 0) | bf16_extras());
 	if (!has_bits(c, C7_VNNI))
 		return CPU_AVX512;
 	if ((saved & SAVED_TILES) != SAVED_TILES || !has_bits(d, D7_AMX) ||
@@ -135,8 +158,20 @@ cpu_level(void)
 bool
 cpu_has(enum cpu_extra extra)
 {
-	return cpu_level() >= CPU_AVX512 &&
+	return cpu_level() >= CPU_AVX512 && cpu_extra_detected(extra);
+}
+
+bool
+cpu_extra_detected(enum cpu_extra extra)
+{
+	return cpu_detected() >= CPU_AVX512 &&
 	    (atomic_load(&extras) >> extra & 1) != 0;
+}
+
+const char *
+cpu_extra_name(enum cpu_extra extra)
+{
+	return extra_name[extra];
 }
 
 enum cpu_level

@@ -25,6 +25,9 @@ enum cpu_level {
 enum cpu_extra {
 	CPU_VBMI,	/* AVX-512 VBMI: vpermb; from CPU_AVX512 on */
 	CPU_VBMI2,	/* AVX-512 VBMI2: vpexpandb; from CPU_AVX512 on */
+	CPU_BF16,	/* AVX-512 BF16: vdpbf16ps; from CPU_AVX512 on */
+	CPU_BF16_FAST,	/* and it does twice the work of float32: AMD's, for
+			 * Intel's takes so long that it does half of it */
 	CPU_EXTRAS
 };
 
@@ -51,5 +54,9 @@ enum cpu_level cpu_limit(enum cpu_level level);
 
 /* "scalar", "avx2", "avx512", "vnni", "amx". */
 const char *cpu_level_name(enum cpu_level level);
+/* "vbmi", "vbmi2", "bf16", "bf16 at full rate"; and whether the processor has it,
+ * whatever the limit. */
+const char *cpu_extra_name(enum cpu_extra extra);
+bool cpu_extra_detected(enum cpu_extra extra);
 
 #endif

@@ -85,6 +85,9 @@ attend_pair(const struct attention *a, const struct lanes *lane, int seq,
 	pair.window = a->window > 0 && pair.keys > a->window ? a->window : 0;
 	if (pair.cap > 0.0f || pair.window > 0 || is_one(a, tokens))
 		lane->attend_rows(&pair);
+	else if (a->rough && lane->attend_rough && cpu_has(CPU_BF16_FAST) &&
+	    attend_rough_fits(&pair))
+		lane->attend_rough(&pair);
 	else
 		lane->attend(&pair);
 }

@@ -33,6 +33,8 @@ struct attention {
 	float cap;		/* s -> cap tanh(s / cap); 0: none */
 	int64_t window;		/* a query sees so many keys back, its own
 				 * counted; 0: all */
+	bool rough;		/* factors of the products may be bfloat16, where
+				 * that is faster: 2^-9 of each */
 	/* The probabilities of one pair, (len, len); NULL: not wanted. */
 	float *want;
 	int want_seq, want_head;

@@ -319,6 +319,16 @@ use_cache(const struct pass *p, int l, struct attention *a)
 	a->past = p->past;
 }
 
+/* Whether queries, keys and values come of int8 activations: what bfloat16 loses
+ * is less than these have lost. */
+static bool
+is_rough(const struct pass *p, int l)
+{
+	return pass_slot(p, l, SLOT_Q_W)->code.act == 8 &&
+	    pass_slot(p, l, SLOT_K_W)->code.act == 8 &&
+	    pass_slot(p, l, SLOT_V_W)->code.act == 8;
+}
+
 /* Projects `in` to queries, keys and values and attends; the result is in
  * p->y, one row a query, without the output bias. q_in: rows of the queries. */
 static void
@@ -341,7 +351,8 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		.start = p->b->start + first, .q = q, .k = k, .v = v,
 		.ctx = ctx, .scratch = p->score,
 		.scale = (float)p->m->hp.attn_scale,
-		.cap = (float)p->m->hp.attn_cap, .window = y->window
+		.cap = (float)p->m->hp.attn_cap, .window = y->window,
+		.rough = is_rough(p, l)
 	};
 	const struct map set[] = {
 		{ SLOT_K_W, SLOT_K_B, ACT_LINEAR, k },

@@ -34,6 +34,12 @@ struct attend {
 #define LANES_ATTEND(keys, dim)						\
 	((((keys) + 15) / 16 * 16) * ((dim) + 24) +			\
 	    (((dim) + 15) / 16 * 16) * (keys))
+/* Whole steps of bfloat16, and enough of them that the room of attend() does. */
+static inline bool
+attend_rough_fits(const struct attend *a)
+{
+	return a->dim % 32 == 0 && a->keys >= 32;
+}
 /* A row of scores. */
 #define LANES_ATTEND_ROWS(keys) (((keys) + 15) / 16 * 16)
 
@@ -69,6 +75,9 @@ struct lanes {
 	void (*attend)(const struct attend *a);
 	/* The same query by query, from keys and values as they lie. */
 	void (*attend_rows)(const struct attend *a);
+	/* attend() with factors as bfloat16 for what attend_rough_fits(); with
+	 * CPU_BF16 alone. NULL: there is none. */
+	void (*attend_rough)(const struct attend *a);
 	/* e^x as the others use it, for the tests. */
 	void (*exp)(float *x, int64_t n);
 };

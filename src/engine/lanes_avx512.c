@@ -6,6 +6,8 @@
 #define LANES 16
 #include "engine/elementwise_lanes.h"
 #include "engine/attention_lanes.h"
+#include "engine/attention_rough.h"
 
-const struct lanes lanes_avx512 = { ELEMENTWISE_LANES, ATTENTION_LANES };
+const struct lanes lanes_avx512 = { ELEMENTWISE_LANES, ATTENTION_LANES,
+	.attend_rough = lane_attend_rough };
 #endif

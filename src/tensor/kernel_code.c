@@ -245,7 +245,7 @@ row_bytes(const struct code_plan *p, const struct code_level *v, int64_t r,
 	uint8_t own[256];
 
 	if (p->merged) {
-		*step = code_merge(p, v, r, cut->c0, cut->c1, out);
+		code_merge(p, v, r, 1, cut, out, n, step);
 		return;
 	}
 	value_codes(p->t, r, cut->c0, n, out);

@@ -162,11 +162,13 @@ code_unit_end(int64_t column)
 	return (column + CODE_UNIT - 1) / CODE_UNIT;
 }
 
-/* Bytes, minus 128, of the columns [c0, c1) of row r, merged; returns their step.
- * Where the largest is under 2^-100 they are 128 and the step is 0; where it is
- * not finite, 128 and NaN. The same bits on every level. */
-float code_merge(const struct code_plan *p, const struct code_level *v,
-    int64_t r, int64_t c0, int64_t c1, uint8_t *out);
+/* Bytes of rows [r, r + rows) of a merged chunk, ld apart, and their steps; a
+ * byte of 128 counts as 0. Where the largest of a row is under 2^-100 all are,
+ * and the step is 0; where it is not finite the step is NaN. The same bits on
+ * every level. */
+void code_merge(const struct code_plan *p, const struct code_level *v,
+    int64_t r, int64_t rows, const struct code_cut *cut, uint8_t *out,
+    int64_t ld, float *step);
 
 /* What struct kernel.run does, on one level. */
 void code_run(const struct code_level *v, const struct tensor *t,

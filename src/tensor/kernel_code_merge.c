@@ -22,7 +22,9 @@
 #define ROUND_BITS 0x4b400000
 
 /* 128, and a half, with 8 bits behind the point. */
-enum { LIFT = 128 * 256 + 128, GROUPS = CODE_CHUNK / CODE_MERGE_GROUP + 16 };
+enum { LIFT = 128 * 256 + 128, GROUPS = CODE_CHUNK / CODE_MERGE_GROUP + 32,
+	MERGE_ROWS = 8		/* at a time */
+};
 
 /* Below this 127 / max is no float. */
 static const float round_least = 0x1p-100f;
@@ -154,20 +156,47 @@ bytes_avx512(const struct code_merging *m, int shift, uint8_t *code, int64_t n)
 	return n / 64 * 64;
 }
 
+CPU_TARGET(CPU_FEATURES_AVX512) static inline __m512i
+nibbles_of(const uint8_t *packed, __m512i times, __m512i plus)
+{
+	__m512i v = _mm512_cvtepu8_epi16(_mm256_loadu_si256(
+	    (const __m256i *)packed));
+
+	return bytes_of(_mm512_and_si512(v, _mm512_set1_epi16(0x0f)),
+	    _mm512_srli_epi16(v, 4), times, plus);
+}
+
 /* The same from codes of four bits as they are packed. */
 CPU_TARGET(CPU_FEATURES_AVX512) static int64_t
 nibbles_avx512(const struct code_merging *m, int shift, const uint8_t *packed,
     uint8_t *out, int64_t n)
 {
-	const __m512i low = _mm512_set1_epi16(0x0f);
-
-	for (int64_t i = 0; i + 64 <= n; i += 64) {
-		__m512i v = _mm512_cvtepu8_epi16(_mm256_loadu_si256(
-		    (const __m256i *)(packed + i / 2)));
-
-		_mm512_storeu_si512(out + i, bytes_of(_mm512_and_si512(v, low),
-		    _mm512_srli_epi16(v, 4), two_groups(m->times, i, shift),
+	for (int64_t i = 0; i + 64 <= n; i += 64)
+		_mm512_storeu_si512(out + i, nibbles_of(packed + i / 2,
+		    two_groups(m->times, i, shift),
 		    two_groups(m->plus, i, shift)));
+	return n / 64 * 64;
+}
+
+/* And of groups of 32, 32 of which have their factors in registers. */
+CPU_TARGET(CPU_FEATURES_AVX512) static int64_t
+nibbles32_avx512(const struct code_merging *m, const uint8_t *packed,
+    uint8_t *out, int64_t n)
+{
+	const __m512i first = _mm512_inserti64x4(_mm512_setzero_si512(),
+	    _mm256_set1_epi16(1), 1);
+
+	for (int64_t i = 0; i + 64 <= n;) {
+		__m512i times = _mm512_loadu_si512(m->times + i / 32);
+		__m512i plus = _mm512_loadu_si512(m->plus + i / 32);
+		__m512i at = first;
+
+		for (int k = 0; k < 16 && i + 64 <= n; k++, i += 64) {
+			_mm512_storeu_si512(out + i, nibbles_of(packed + i / 2,
+			    _mm512_permutexvar_epi16(at, times),
+			    _mm512_permutexvar_epi16(at, plus)));
+			at = _mm512_add_epi16(at, _mm512_set1_epi16(2));
+		}
 	}
 	return n / 64 * 64;
 }
@@ -223,8 +252,6 @@ round_avx512(const float *v, int64_t n, float by, int plus, uint16_t *out)
 		    _mm512_loadu_ps(v + i), _mm512_set1_ps(by))))));
 }
 
-#endif
-
 /* Groups of whole blocks of 32: their size as a power of two; else 0. */
 static int
 group_shift(const struct code_merging *m)
@@ -234,21 +261,27 @@ group_shift(const struct code_merging *m)
 	return __builtin_ctzll((unsigned long long)m->width);
 }
 
+#endif
+
 /* Bytes of n codes of row r from column c on. */
 static void
 merge_bytes(const struct code_merging *m, const struct tensor *t, int64_t r,
     int64_t c, int64_t n, uint8_t *out)
 {
-	int shift = group_shift(m);
 	int64_t i = 0;
 
 #if CPU_X86
+	const int shift = group_shift(m);
+	const uint8_t *packed = (const uint8_t *)t->part[PART_DATA].p +
+	    (r * t->cols + c) / 2;
+
 	if (cpu_level() >= CPU_AVX512 && shift > 0 && t->code.bits == 4 &&
 	    t->cols % 2 == 0)
-		i = nibbles_avx512(m, shift, (const uint8_t *)
-		    t->part[PART_DATA].p + (r * t->cols + c) / 2, out, n);
+		i = shift == 5 ? nibbles32_avx512(m, packed, out, n) :
+		    nibbles_avx512(m, shift, packed, out, n);
 #endif
-	value_codes(t, r, c + i, n - i, out + i);
+	if (i < n)
+		value_codes(t, r, c + i, n - i, out + i);
 #if CPU_X86
 	if (cpu_level() >= CPU_AVX512 && shift > 0 && i == 0)
 		i = bytes_avx512(m, shift, out, n);
@@ -309,14 +342,18 @@ factors(const struct tensor *t, int64_t g, int64_t n, uint16_t *times,
 }
 
 static float
-merge_table(const struct tensor *t, const struct code_level *v, int64_t g,
-    int64_t groups, int64_t into, int64_t width, int64_t n, uint8_t *out)
+merge_table(const struct tensor *t, const struct code_level *v, int64_t r,
+    int64_t c0, int64_t n, uint8_t *out)
 {
+	const int64_t width = t->code.group, into = c0 % width;
 	const int64_t size = INT64_C(1) << t->code.bits;
-	const float *table = (const float *)t->part[PART_TABLE].p + g * size;
+	const int64_t groups = (into + n + width - 1) / width;
+	const float *table = (const float *)t->part[PART_TABLE].p +
+	    value_group_of(t, r, c0) * size;
 	uint32_t most = value_max_bits(table, groups * size);
 	float value;
 
+	value_codes(t, r, c0, n, out);
 	if (!is_usual(most, &value))
 		return no_bytes(most, n, out);
 	for (int64_t i = 0, end; i < n; i = end, table += size) {
@@ -336,26 +373,52 @@ merge_table(const struct tensor *t, const struct code_level *v, int64_t g,
 	return value / 127.0f;
 }
 
-float
+/* Factors of some rows first, then their bytes: one row alone would wait for its
+ * largest. */
+static void
+merge_some(const struct tensor *t, int64_t r, int64_t rows, int64_t c0,
+    int64_t n, uint8_t *out, int64_t ld, float *step)
+{
+	const int64_t width = t->code.group, per_row = t->cols / width;
+	const int64_t into = c0 % width, groups = (into + n + width - 1) /
+	    width;
+	const int64_t g = r * per_row + c0 / width;
+	uint16_t times[MERGE_ROWS][GROUPS], plus[MERGE_ROWS][GROUPS];
+	uint32_t most[MERGE_ROWS];
+
+	for (int64_t i = 0; i < rows; i++) {
+		most[i] = factors(t, g + i * per_row, groups, times[i], plus[i],
+		    &step[i]);
+		step[i] /= 127.0f;
+	}
+	for (int64_t i = 0; i < rows; i++) {
+		const struct code_merging m = { times[i], plus[i], width, into };
+		float value;
+
+		if (is_usual(most[i], &value))
+			merge_bytes(&m, t, r + i, c0, n, out + i * ld);
+		else
+			step[i] = no_bytes(most[i], n, out + i * ld);
+	}
+}
+
+void
 code_merge(const struct code_plan *p, const struct code_level *v, int64_t r,
-    int64_t c0, int64_t c1, uint8_t *out)
+    int64_t rows, const struct code_cut *cut, uint8_t *out, int64_t ld,
+    float *step)
 {
 	const struct tensor *t = p->t;
-	const int64_t width = value_group_cols(t), into = c0 % width;
-	const int64_t g = value_group_of(t, r, c0), n = c1 - c0;
-	const int64_t groups = (into + n + width - 1) / width;
-	uint16_t times[GROUPS], plus[GROUPS];
-	const struct code_merging m = { times, plus, width, into };
-	uint32_t most;
-	float value;
+	const int64_t n = cut->c1 - cut->c0;
 
-	if (t->values == FORM_TABLE) {
-		value_codes(t, r, c0, n, out);
-		return merge_table(t, v, g, groups, into, width, n, out);
+	for (int64_t i = 0, m; i < rows; i += m) {
+		m = rows - i < MERGE_ROWS ? rows - i : MERGE_ROWS;
+		if (t->values == FORM_TABLE)
+			m = 1;
+		if (t->values == FORM_TABLE)
+			step[i] = merge_table(t, v, r + i, cut->c0, n,
+			    out + i * ld);
+		else
+			merge_some(t, r + i, m, cut->c0, n, out + i * ld, ld,
+			    step + i);
 	}
-	most = factors(t, g, groups, times, plus, &value);
-	if (!is_usual(most, &value))
-		return no_bytes(most, n, out);
-	merge_bytes(&m, t, r, c0, n, out);
-	return value / 127.0f;
 }

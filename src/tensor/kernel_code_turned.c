@@ -82,7 +82,7 @@ turn_64(const struct turning *t, int64_t c, int64_t cols, int8_t *out)
 	for (int i = 0; i < LANES; i++)
 		r[i] = t->times[i] > 0.0f ? round_64(t->row[i], c, cols,
 		    t->times[i]) : _mm512_setzero_si512();
-	code_transpose(r);
+	turn512(r);
 	KERNEL_UNROLL
 	for (int i = 0; i < LANES; i++) {
 		_mm512_store_si512(out + i * LANE_BYTES, r[i]);
@@ -230,10 +230,6 @@ fill_row(const struct code_plan *p, int64_t r, const struct code_cut *cut,
 	int64_t n = cut->c1 - cut->c0;
 	uint8_t own[256];
 
-	if (p->merged) {
-		*step = code_merge(p, v, r, cut->c0, cut->c1, out);
-		return;
-	}
 	value_codes(p->t, r, cut->c0, n, out);
 	for (int64_t i = 0; p->times == 2 && i < n; i++)
 		out[i] = (uint8_t)(out[i] + out[i]);
@@ -256,10 +252,15 @@ fill(const struct code_plan *p, int64_t r, int64_t end,
 {
 	int64_t whole = is_direct(p) ? (end - r) / ROWS * ROWS : 0;
 
+	if (p->merged) {
+		code_merge(p, &code_level_vbmi, r, end - r, cut, w->bytes,
+		    w->ld, w->step);
+		return;
+	}
 	for (int64_t i = whole; i < end - r; i++)
 		fill_row(p, r + i, cut, w->bytes + (i - whole) * w->ld,
 		    w->step + i);
-	if (p->merged || p->t->values == FORM_TABLE)
+	if (p->t->values == FORM_TABLE)
 		return;
 	row_scales(p->t, PART_SCALE, r, end - r, w->step);
 	if (p->affine)
@@ -388,7 +389,7 @@ finish(const struct block *b, int k, int64_t row, int64_t rows,
 			    k * b->ldt)), f);
 		r[i] = _mm512_castps_si512(f);
 	}
-	code_transpose(r);
+	turn512(r);
 	y += k * LANES * ldy + row;
 	KERNEL_UNROLL
 	for (int i = 0; i < LANES; i++) {

@@ -175,7 +175,7 @@ turn(const uint8_t *rows, int64_t ld, int64_t units, uint8_t *strip)
 		for (int i = 0; i < 16; i++)
 			r[i] = _mm512_loadu_si512(rows + i * ld +
 			    u * CODE_UNIT);
-		code_transpose(r);
+		turn512(r);
 		if (m == 16) {
 			KERNEL_UNROLL
 			for (int i = 0; i < 16; i++)
@@ -215,7 +215,7 @@ scales(const uint16_t *half, int64_t ld, int64_t last, int64_t spans,
 			r[i] = _mm512_castps_si512(_mm512_mul_ps(
 			    _mm512_cvtph_ps(h), _mm512_set1_ps(mult)));
 		}
-		code_transpose(r);
+		turn512(r);
 		KERNEL_UNROLL
 		for (int i = 0; i < 16; i++)
 			if (i < n)
@@ -353,7 +353,7 @@ unpack_piece(const struct spread *s, const uint8_t *const row[16], int64_t at,
 		if (SPREAD_BYTES(bits) < 64)
 			r[i] = _mm512_permutexvar_epi8(s->gather, r[i]);
 	}
-	code_transpose(r);
+	turn512(r);
 	if (units >= 16 * per) {
 		KERNEL_UNROLL
 		for (int k = 0; k < 16; k++) {

@@ -105,6 +105,8 @@ added_finish(struct tokenizer *t, struct pare_err *err)
 		trie_set(&s->trie[a->normalized], a->find, a->find_n, i);
 		s->first[a->normalized][(unsigned char)a->find[0]] = true;
 	}
+	for (int k = 0; k < 2 && rc == PARE_OK; k++)
+		rc = trie_check(&s->trie[k], err);
 	return rc;
 }
 

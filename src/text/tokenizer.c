@@ -85,6 +85,8 @@ tokenizer_finish(struct tokenizer *t, const char *where, struct pare_err *err)
 {
 	enum pare_rc rc = check_specials(t, where, err);
 
+	if (rc == PARE_OK)
+		rc = trie_check(&t->trie, err);
 	if (rc != PARE_OK)
 		return rc;
 	t->strip = t->strip_said < 0 ? t->lower : t->strip_said > 0;

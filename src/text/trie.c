@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The edges of all nodes stand in one hash table keyed by (node, byte): a step
- * costs one probe however many children a node has, and the table is as large
- * as the strings are long.
+ * costs one probe however many children a node has. The table doubles when it is
+ * three quarters full: strings that begin alike need far less than their bytes.
  */
 #include "text/trie.h"
 
@@ -11,25 +11,23 @@
 
 #include "base/mem.h"
 
+enum { FIRST_SLOTS = 64 };
+
 enum pare_rc
 trie_make(struct trie *t, size_t bytes, struct pare_err *err)
 {
-	size_t slots = 64;
-
 	memset(t, 0, sizeof(*t));
 	if (bytes >= UINT32_MAX / 4)
 		return err_set(err, PARE_EFORMAT,
 		    "a vocabulary of %zu bytes is too large", bytes);
-	while (slots < 2 * bytes)
-		slots *= 2;
-	t->edge = mem_big(slots, sizeof(*t->edge), err);
+	t->edge = mem_big(FIRST_SLOTS, sizeof(*t->edge), err);
 	t->value = mem_big(bytes + 1, sizeof(*t->value), err);
 	if (t->edge == NULL || t->value == NULL) {
 		trie_free(t);
 		return PARE_ENOMEM;
 	}
-	memset(t->edge, 0xff, slots * sizeof(*t->edge));
-	t->mask = slots - 1;
+	memset(t->edge, 0xff, FIRST_SLOTS * sizeof(*t->edge));
+	t->mask = FIRST_SLOTS - 1;
 	t->max_nodes = (uint32_t)bytes + 1;
 	t->nodes = 1;
 	t->value[0] = -1;
@@ -58,6 +56,36 @@ find_slot(const struct trie *t, uint32_t from, unsigned char byte)
 	return i;
 }
 
+static bool
+grow(struct trie *t)
+{
+	struct trie old = *t;
+
+	t->edge = mem_big(2 * (old.mask + 1), sizeof(*t->edge), NULL);
+	if (t->edge == NULL) {
+		t->edge = old.edge;
+		return false;
+	}
+	t->mask = 2 * old.mask + 1;
+	memset(t->edge, 0xff, (t->mask + 1) * sizeof(*t->edge));
+	for (size_t i = 0; i <= old.mask; i++) {
+		const struct trie_edge *e = &old.edge[i];
+
+		if (e->from != TRIE_NONE)
+			t->edge[find_slot(t, e->from,
+			    (unsigned char)e->byte)] = *e;
+	}
+	free(old.edge);
+	return true;
+}
+
+enum pare_rc
+trie_check(const struct trie *t, struct pare_err *err)
+{
+	return !t->lost ? PARE_OK : err_set(err, PARE_ENOMEM,
+	    "out of memory: a vocabulary of %u nodes", (unsigned)t->nodes);
+}
+
 static uint32_t
 step(const struct trie *t, uint32_t from, char byte)
 {
@@ -72,6 +100,8 @@ trie_set(struct trie *t, const char *s, size_t n, int32_t value)
 {
 	uint32_t node = 0;
 
+	if (t->lost)
+		return;
 	for (size_t i = 0; i < n; i++) {
 		size_t k = find_slot(t, node, (unsigned char)s[i]);
 
@@ -79,6 +109,12 @@ trie_set(struct trie *t, const char *s, size_t n, int32_t value)
 			/* More than trie_make() was told of. */
 			if (t->nodes == t->max_nodes)
 				return;
+			if (t->nodes > t->mask / 4 * 3) {
+				t->lost = !grow(t);
+				if (t->lost)
+					return;
+				k = find_slot(t, node, (unsigned char)s[i]);
+			}
 			t->edge[k] = (struct trie_edge){ node, t->nodes,
 				(unsigned char)s[i] };
 			t->value[t->nodes++] = -1;

@@ -5,6 +5,7 @@
 #ifndef PARE_TEXT_TRIE_H
 #define PARE_TEXT_TRIE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct trie {
 	size_t mask;
 	int32_t *value;		/* per node; -1: no string ends here */
 	uint32_t nodes, max_nodes;
+	bool lost;		/* memory was short: strings are missing */
 };
 
 #define TRIE_NONE UINT32_MAX
@@ -29,8 +31,10 @@ struct trie {
 /* Room for strings of `bytes` bytes altogether. */
 enum pare_rc trie_make(struct trie *t, size_t bytes, struct pare_err *err);
 void trie_free(struct trie *t);
-/* A string given again has the last value. */
+/* A string given again has the last value. trie_check() says PARE_ENOMEM when
+ * memory was short for any since trie_make(). */
 void trie_set(struct trie *t, const char *s, size_t n, int32_t value);
+enum pare_rc trie_check(const struct trie *t, struct pare_err *err);
 /* The value of a string, or -1. */
 int32_t trie_get(const struct trie *t, const char *s, size_t n);
 /* The node after s, or TRIE_NONE. */

@@ -22,7 +22,7 @@
 
 struct vocabulary {
 	const struct op_input *in;
-	bool estimate;
+	bool estimate;		/* which tokens go is not known and not needed */
 	int64_t n;		/* tokens there are */
 	struct token_needs needs;
 	const int64_t *count;	/* of each in the calib texts; NULL: unknown */
@@ -317,7 +317,8 @@ static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
 {
-	struct vocabulary v = { .in = in, .estimate = e->ctx.estimate,
+	struct vocabulary v = { .in = in,
+		.estimate = e->ctx.estimate || in->model->ghost,
 		.n = in->model->hp.vocab };
 	enum pare_rc rc;
 

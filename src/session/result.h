@@ -70,7 +70,10 @@
  *          {mean, ci95[low, high], median, p99, max: KL in nats a token,
  *          same_top, same_top_ci95: share of tokens where the likeliest is the
  *          same, kept of vocab: of each distribution of the original, the
- *          others as one}
+ *          others as one}; where tokens were pruned, of the original with the
+ *          tokens that are left. Between states with other tokens delta (but of
+ *          bits_per_byte), fixed, broke and changed are null, there is no
+ *          ratio, and the verdict tells the bits per byte of both
  * latency  batch, seq, runs, p50_ms, p95_ms, p25_ms, p75_ms, spread
  *          ((p75 - p25) / p50, of the worse side), waited (share of the time
  *          that threads had no processor, or null), noise (what makes the

@@ -52,22 +52,34 @@ need_lowest(struct token_needs *n, const struct tokenizer *t)
 	need(n, i);
 }
 
+/* The parents of piece i; false where no text is cut into it, for its own text is
+ * joined otherwise. */
+static bool
+find_parents(const struct tokenizer *t, int64_t i, int32_t out[2])
+{
+	const char *s = t->piece[i];
+	size_t n = strlen(s);
+
+	out[0] = out[1] = -1;
+	if (trie_get(&t->trie, s, n) != i)
+		return false;
+	if (t->model != TOKENS_RANKS && t->model != TOKENS_SCORES)
+		return true;
+	if (bpe_parents(t, s, n, out))
+		return true;
+	out[0] = out[1] = -1;
+	return t->ignore_merges || is_character(t, s);
+}
+
 static void
 find_pieces(struct token_needs *n, const struct tokenizer *t)
 {
-	bool pairs = t->model == TOKENS_RANKS || t->model == TOKENS_SCORES;
-
 	for (int64_t i = 0; i < n->n; i++) {
-		const char *s = i < t->npieces ? t->piece[i] : NULL;
-
 		n->parent[i][0] = n->parent[i][1] = -1;
-		n->piece[i] = s != NULL;
-		if (s != NULL && is_character(t, s))
-			n->always[i] = true;
-		if (s == NULL || !pairs || trie_get(&t->trie, s, strlen(s)) !=
-		    i || bpe_parents(t, s, strlen(s), n->parent[i]))
+		if (i >= t->npieces || t->piece[i] == NULL)
 			continue;
-		n->parent[i][0] = n->parent[i][1] = -1;
+		n->piece[i] = find_parents(t, i, n->parent[i]);
+		n->always[i] = is_character(t, t->piece[i]);
 	}
 }
 

@@ -24,7 +24,7 @@
 
 struct token_needs {
 	int64_t n;		/* ids, those without a piece too */
-	bool *piece;		/* something is there */
+	bool *piece;		/* some text can be cut into it */
 	bool *always;		/* special and added tokens, bytes, characters,
 				 * the piece that unknown characters cost by */
 	int32_t (*parent)[2];	/* of byte-pair encoding: the two that have to

@@ -542,7 +542,8 @@ test_compose(void **state)
 		"prune weights 40% L*.ffn", "quantize L* bits=4",
 		"prune weights 60% L*.ffn", "quantize emb bits=8",
 		"prune heads 1 L1", "prune layers last 1",
-		"share L0-1 part=ffn", "prune attention L0",
+		"share L0-1 part=ffn", "prune vocabulary 3 by=order",
+		"prune attention L0",
 		"quantize all bits=2 scheme=kmeans",
 	};
 

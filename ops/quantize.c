@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
-#include "ops/gptq.h"
+#include "ops/refine.h"
 #include "ops/table.h"
 
 enum group_kind { GROUP_MATRIX, GROUP_ROW, GROUP_SIZE };
@@ -32,8 +32,7 @@ struct quant {
 	int opened;		/* blocks of GGUF that became floats */
 	int other;		/* given other activations only */
 	char first_kept[64];
-	bool solve;		/* method=gptq */
-	struct gptq gptq;
+	struct refine refine;	/* what rounding to nearest does not do */
 };
 
 static struct quant_spec
@@ -126,6 +125,7 @@ quantize_one(const struct tensor *t, void *arg,
 	struct transform_ctx look = *ctx;
 	struct quant *q = arg;
 	struct tensor *ghost, *made;
+	struct quant_spec spec;
 	bool stays;
 
 	if (has_codes(q, t))
@@ -143,8 +143,10 @@ quantize_one(const struct tensor *t, void *arg,
 	if (stays)
 		return tensor_ref(t);
 	made = convert(q, t, ctx, err);
-	return made != NULL && q->solve ? gptq_code(&q->gptq, t, made, err) :
-	    made;
+	if (made == NULL || !refine_asked(&q->refine))
+		return made;
+	spec = spec_for(q, t);
+	return refine_code(&q->refine, t, made, &spec, ctx, err);
 }
 
 /* "1, 2, 4, 8": divisors of cols, the largest that fit, ascending. */
@@ -213,27 +215,56 @@ read_group(struct quant *q, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* What method=gptq does not take. */
-static enum pare_rc
-check_solve(struct quant *q, bool estimate, struct pare_err *err)
+static bool
+is(const struct arg_list *a, const char *name, const char *choice)
 {
-	const struct arg_list *a = q->in->args;
+	return strcmp(arg_choice(a, name), choice) == 0;
+}
 
-	q->solve = strcmp(arg_choice(a, "method"), "gptq") == 0;
-	q->gptq.in = q->in;
-	if (!q->solve)
-		return PARE_OK;
-	if (q->bits == 16 || q->scheme == QUANT_KMEANS ||
-	    q->scheme == QUANT_BINARY) {
-		err_set(err, PARE_EUSER, "method: gptq is for codes on an even "
-		    "grid: bits=1 to 8 with scheme=symmetric or affine");
-		return err_hint(err, "quantize %s bits=4 method=gptq",
+static void
+read_refine(const struct arg_list *a, struct refine *g)
+{
+	g->gptq = is(a, "method", "gptq");
+	g->hqq = is(a, "method", "hqq");
+	g->clip = is(a, "clip", "mse");
+	g->weigh = (enum refine_weigh)arg_get(a, "weigh")->i;
+	g->correct = is(a, "bias", "correct");
+}
+
+/* What does not go together. */
+static enum pare_rc
+check_refine(struct quant *q, bool estimate, struct pare_err *err)
+{
+	bool table = q->scheme == QUANT_KMEANS || q->scheme == QUANT_BINARY;
+	struct refine *g = &q->refine;
+
+	if (q->bits == 16 && refine_asked(g)) {
+		err_set(err, PARE_EUSER, "%s: a cast to float has no codes to "
+		    "better", refine_name(g));
+		return err_hint(err, "quantize %s bits=4 %s", q->what.target,
+		    refine_name(g));
+	}
+	if (g->hqq && q->scheme != QUANT_AFFINE) {
+		err_set(err, PARE_EUSER, "method: hqq moves the minimum of "
+		    "affine codes, and scheme=%s has none",
+		    arg_choice(q->in->args, "scheme"));
+		return err_hint(err, "leave scheme= out");
+	}
+	if (g->clip && (table || g->hqq)) {
+		err_set(err, PARE_EUSER, "clip: ranges are those of "
+		    "scheme=symmetric and affine, rounded or by gptq");
+		return err_hint(err, "quantize %s bits=4 clip=mse",
 		    q->what.target);
 	}
-	if (estimate || (q->in->calib != NULL &&
-	    q->in->calib->statistics != NULL))
+	if (g->weigh != REFINE_NONE && q->scheme != QUANT_KMEANS) {
+		err_set(err, PARE_EUSER, "weigh: means are those of "
+		    "scheme=kmeans");
+		return err_hint(err, "quantize %s bits=3 scheme=kmeans "
+		    "weigh=inputs", q->what.target);
+	}
+	if (estimate || refine_needs(g) == 0)
 		return PARE_OK;
-	return score_missing("method=gptq", err);
+	return seen_check(q->in, refine_name(g), err);
 }
 
 /* What a cast does not take. */
@@ -261,6 +292,10 @@ read_numbers(struct quant *q, struct pare_err *err)
 
 	q->bits = (int)arg_int(a, "bits");
 	q->scheme = (enum quant_scheme)arg_get(a, "scheme")->i;
+	read_refine(a, &q->refine);
+	q->refine.in = q->in;
+	if (q->refine.hqq && !arg_get(a, "scheme")->set)
+		q->scheme = QUANT_AFFINE;
 	q->act = strcmp(arg_choice(a, "activations"), "int8") == 0 ? 8 : 0;
 	if (q->bits > 8 && q->bits != 16) {
 		err_set(err, PARE_EUSER,
@@ -313,7 +348,7 @@ decide(struct quant *q, bool estimate, struct pare_err *err)
 	if (rc == PARE_OK)
 		rc = read_numbers(q, err);
 	if (rc == PARE_OK)
-		rc = check_solve(q, estimate, err);
+		rc = check_refine(q, estimate, err);
 	if (rc == PARE_OK)
 		rc = list_slots(q, err);
 	for (int i = 0; i < q->slots.n && rc == PARE_OK; i++)
@@ -334,6 +369,8 @@ map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 	model_slot_path(ref, path, sizeof path);
 	if (rc == PARE_EUSER)
 		return err_prefix(err, "%s", path);
+	if (rc == PARE_OK)
+		rc = refine_bias(&q->refine, e, ref, was, err);
 	if (rc != PARE_OK || q->slots.first[i] != i)
 		return rc;
 	if (edit_get(e, ref) != was) {
@@ -396,10 +433,11 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	}
 	if (rc == PARE_OK)
 		rc = check_change(&q, note, err);
-	if (rc == PARE_OK && q.solve)
-		gptq_note(&q.gptq, note);
+	if (rc == PARE_OK && !e->ctx.estimate && refine_asked(&q.refine))
+		rc = refine_note(&q.refine, note, err);
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
+	refine_free(&q.refine);
 	ops_what_free(&q.what);
 	ops_slots_free(&q.slots);
 	return rc;
@@ -408,14 +446,21 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 /* In the order of enum quant_scheme. */
 static const char *const scheme[] = { "symmetric", "affine", "kmeans",
     "binary", NULL };
-static const char *const method[] = { "rtn", "gptq", NULL };
+static const char *const method[] = { "rtn", "gptq", "hqq", NULL };
+static const char *const clip[] = { "none", "mse", NULL };
+/* In the order of enum refine_weigh. */
+static const char *const weigh[] = { "none", "inputs", "fisher", NULL };
+static const char *const bias[] = { "keep", "correct", NULL };
 
 static unsigned
 needs(const struct arg_list *args_of)
 {
-	return strcmp(arg_choice(args_of, "method"), "gptq") == 0 ?
-	    OP_NEED_GRAM_ALL : 0;
+	struct refine g = { 0 };
+
+	read_refine(args_of, &g);
+	return refine_needs(&g);
 }
+
 static const char *const floats[] = { "f16", "bf16", NULL };
 static const char *const activations[] = { "int8", "float", NULL };
 
@@ -432,6 +477,15 @@ static const struct arg_spec args[] = {
 	    .choices = scheme, .text = "which values the codes stand for" },
 	{ .name = "method", .type = ARG_CHOICE, .dflt = "rtn",
 	    .choices = method, .text = "how values are rounded" },
+	{ .name = "clip", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = clip, .text = "the range of codes is that of the "
+	    "weights, or cut where that costs the outputs least" },
+	{ .name = "weigh", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = weigh, .text = "what counts for the means of kmeans: "
+	    "each weight alike, or by its input, or by the loss" },
+	{ .name = "bias", .type = ARG_CHOICE, .dflt = "keep",
+	    .choices = bias, .text = "biases stay, or make up for the mean of "
+	    "what outputs lose" },
 	{ .name = "activations", .type = ARG_CHOICE, .dflt = "int8",
 	    .choices = activations, .text = "what the codes are multiplied "
 	    "with: int8 is faster, float exact; nothing with bits=16" },
@@ -458,11 +512,18 @@ const struct op op_quantize = {
 	    "affine: w = min + step * code, step = (max - min) / (2^bits - 1). "
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
 	    "one of two means. Each row has its own step unless group says "
-	    "otherwise; method=rtn rounds each weight to the nearest value, "
-	    "method=gptq lets the weights still to be coded make up for those "
-	    "that are, by what the calib samples show of the inputs (columns "
-	    "of the largest inputs first; each matrix by the inputs it has "
-	    "now), and reports the error of the outputs both ways.\n"
+	    "otherwise.\n"
+	    "method=rtn rounds each weight to the nearest value. method=gptq "
+	    "lets the weights still to be coded make up for those that are, "
+	    "columns of the largest inputs first. method=hqq moves the minimum "
+	    "of affine codes so that a norm is low which outliers count little "
+	    "in; it looks at no samples. clip=mse cuts the range of the codes, "
+	    "weigh=inputs and weigh=fisher weigh the means of kmeans, each so "
+	    "that what matters for the outputs (or the loss) is met best; "
+	    "bias=correct adds the mean of what outputs lose to the bias. "
+	    "These need calib samples, take each matrix by the inputs it has "
+	    "now, and report the error of the outputs beside that of rounding "
+	    "to nearest; a matrix that would be no better is left rounded.\n"
 	    "With activations=int8 the inputs of a product are rounded to int8 "
 	    "as well, with a scale for each token, and multiplied in integer "
 	    "arithmetic; tables are rounded to 8 bits there. "

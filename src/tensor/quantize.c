@@ -28,6 +28,8 @@ struct job {
 	const struct tensor *t;		/* source */
 	struct tensor facts;		/* of the result */
 	enum quant_scheme scheme;
+	const double *range;		/* the caller's levels, or NULL */
+	const float *table;
 	struct task *task;
 	struct part part[PART_COUNT];	/* of the result */
 	struct span *span;		/* one a group, or a row if one in all */
@@ -424,6 +426,34 @@ table_all(struct job *j, struct pare_err *err)
 	return rc;
 }
 
+/* ---- levels of the caller's ---- */
+
+static void
+look_row(struct job *j, int64_t r)
+{
+	struct value_row row = job_row(j, r, buf_of(j));
+
+	if (!value_bits_finite(value_max_bits(row.v, row.n)))
+		atomic_store(&j->infinite, true);
+}
+
+static void
+take_range(struct job *j)
+{
+	int64_t groups = value_groups(&j->facts);
+
+	for (int64_t g = 0; g < groups; g++)
+		j->span[g] = (struct span) { .a = j->range[2 * g],
+			.b = j->range[2 * g + 1], .n = 1 };
+	for (int64_t g = 0; g < groups && j->facts.code.bits == 1 &&
+	    j->scheme == QUANT_SYMMETRIC; g++)
+		j->span[g].a = j->span[g].b;
+	/* Not to be joined with those of rows. */
+	for (int64_t r = groups; r < j->t->rows && j->facts.code.group == 0;
+	    r++)
+		j->span[r] = (struct span) { 0 };
+}
+
 /* ---- the whole ---- */
 
 static enum pare_rc
@@ -432,6 +462,11 @@ find_levels(struct job *j, struct pare_err *err)
 	int64_t spans;
 	enum pare_rc rc;
 
+	if (j->table != NULL) {
+		memcpy(part_data(&j->part[PART_TABLE]), j->table,
+		    j->part[PART_TABLE].n);
+		return for_rows(j, look_row, err);
+	}
 	if (j->facts.values == FORM_TABLE)
 		return j->facts.code.group == 0 ? table_all(j, err) :
 		    for_rows(j, table_row, err);
@@ -441,6 +476,8 @@ find_levels(struct job *j, struct pare_err *err)
 	if (j->span == NULL)
 		return PARE_ENOMEM;
 	rc = for_rows(j, span_row, err);
+	if (j->range != NULL)
+		take_range(j);
 	if (rc == PARE_OK && !atomic_load(&j->infinite))
 		put_scales(j);
 	free(j->span);
@@ -564,18 +601,15 @@ tensor_activations(const struct tensor *t, int act, struct pare_err *err)
 	return tensor_make(&facts, parts);
 }
 
-struct tensor *
-tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
-    const struct transform_ctx *ctx, struct pare_err *err)
+/* Facts and all of the result, without parts. */
+static struct job
+plan_job(const struct tensor *t, const struct quant_spec *spec,
+    const struct transform_ctx *ctx)
 {
 	struct job j = { .t = t, .scheme = spec->scheme, .task = ctx->task };
 	bool table = spec->scheme == QUANT_KMEANS ||
 	    spec->scheme == QUANT_BINARY;
 
-	if (t->form == FORM_LOWRANK)
-		return quantize_factors(t, spec, ctx, err);
-	if (check_spec(t, spec, err) != PARE_OK)
-		return NULL;
 	j.facts = tensor_facts(t);
 	j.facts.values = table ? FORM_TABLE : FORM_INT;
 	if (!form_table[t->form].is_sparse)
@@ -588,9 +622,38 @@ tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
 	if (table)
 		j.facts.code.scheme = 0;
 	j.facts.nonzero = tensor_nonzero(t);
+	return j;
+}
+
+struct tensor *
+tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct job j;
+
+	if (t->form == FORM_LOWRANK)
+		return quantize_factors(t, spec, ctx, err);
+	if (check_spec(t, spec, err) != PARE_OK)
+		return NULL;
+	j = plan_job(t, spec, ctx);
 	if (ctx->estimate || t->ghost) {
 		j.facts.ghost = true;
 		return tensor_make(&j.facts, NULL);
 	}
+	return quantize_real(&j, err);
+}
+
+struct tensor *
+tensor_quantize_levels(const struct tensor *t, const struct quant_spec *spec,
+    const struct quant_levels *levels, const struct transform_ctx *ctx,
+    struct pare_err *err)
+{
+	struct job j;
+
+	if (check_spec(t, spec, err) != PARE_OK)
+		return NULL;
+	j = plan_job(t, spec, ctx);
+	j.range = levels->range;
+	j.table = levels->table;
 	return quantize_real(&j, err);
 }

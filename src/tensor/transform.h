@@ -63,6 +63,20 @@ struct tensor *tensor_quantize(const struct tensor *t,
     struct pare_err *err);
 
 /*
+ * The same with levels that the caller found, a group each. INT: from range[2 g]
+ * to range[2 g + 1], of which symmetric codes take the second (at 1 bit it is the
+ * step); what lies beyond gets the last code. TABLE: 2^bits values, ascending.
+ * Not for LOWRANK, nor for estimates.
+ */
+struct quant_levels {
+	const double *range;	/* INT */
+	const float *table;	/* TABLE */
+};
+struct tensor *tensor_quantize_levels(const struct tensor *t,
+    const struct quant_spec *spec, const struct quant_levels *levels,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+/*
  * t with other activations (0 or 8), its codes shared; t itself where it has
  * them, or has no codes to be multiplied as integers. LOWRANK: both factors.
  */

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * refine: better codes than rounding to nearest gives, for quantize: levels found
+ * by more than the range (clip=, weigh=, method=hqq), codes by what the others
+ * lose (method=gptq), the mean of what is lost added to the bias (bias=). Each
+ * matrix is compared with the plain one, which stays where it is no worse.
+ */
+#ifndef PARE_OPS_REFINE_H
+#define PARE_OPS_REFINE_H
+
+#include "ops/seen.h"
+
+enum refine_weigh { REFINE_NONE, REFINE_INPUTS, REFINE_FISHER };
+
+struct refine {
+	const struct op_input *in;
+	bool gptq, hqq, clip, correct;
+	enum refine_weigh weigh;
+	/* Sums over matrices. */
+	struct seen_tally tally;
+	double before, after;	/* hqq: what it lowers */
+	int no_bias;
+	/* Means of what outputs lost, by the tensor they belong to. */
+	struct refine_shift {
+		const struct tensor *t;
+		double *by;
+	} *shift;
+	int nshift;
+};
+
+/* Whether anything is asked for, and whether that needs the calib samples. */
+bool refine_asked(const struct refine *g);
+unsigned refine_needs(const struct refine *g);
+/* "method=gptq": the first that is asked for. */
+const char *refine_name(const struct refine *g);
+
+/*
+ * t as `plain` (from t by spec; consumed) has it, but better; plain itself where
+ * that cannot be or is no worse. NULL with PARE_ENOMEM, or PARE_EUSER when the
+ * moments are singular or not finite.
+ */
+struct tensor *refine_code(struct refine *g, const struct tensor *t,
+    struct tensor *plain, const struct quant_spec *spec,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+/* After the slot of a matrix, which was t, got its codes: its bias. */
+enum pare_rc refine_bias(struct refine *g, struct edit *e, struct slot_ref ref,
+    const struct tensor *t, struct pare_err *err);
+
+/* For the note of an op; PARE_EUSER when nothing at all could be done. */
+enum pare_rc refine_note(const struct refine *g, struct str *note,
+    struct pare_err *err);
+void refine_free(struct refine *g);
+
+#endif

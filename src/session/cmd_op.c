@@ -44,26 +44,87 @@ draws(const struct op *op, const struct arg_list *args)
  * are none. */
 static enum pare_rc
 gather(struct session *s, const struct op *op, const struct arg_list *args,
-    struct op_calib *c, const struct op_calib **out, struct notes *notes,
-    struct task *task, struct pare_err *err)
+    const struct model *m, struct op_calib *c, const struct op_calib **out,
+    struct notes *notes, struct task *task, struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
 	char *what;
 	enum pare_rc rc;
 
 	*out = NULL;
-	if (needs == 0 || session_model(s)->ghost ||
+	if (needs == 0 || m->ghost ||
 	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = calibration_get(s, session_model(s), needs,
+	rc = calibration_get(s, m, needs,
 	    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c,
 	    notes, task, err);
 	free(what);
 	if (rc == PARE_OK)
 		*out = c;
 	return rc;
+}
+
+static int
+rounds_of(const struct arg_list *args)
+{
+	for (int i = 0; i < args->n; i++)
+		if (strcmp(args->spec[i].name, "rounds") == 0)
+			return (int)arg_int(args, "rounds");
+	return 1;
+}
+
+/* One op after another, each on what the last one left and on what is gathered
+ * from that; the result is from the first to the last. */
+static enum pare_rc
+apply_rounds(struct session *s, const struct op *op, struct op_input *in,
+    int64_t seq, struct op_result *out, struct notes *notes,
+    struct pare_err *err)
+{
+	struct op_rounds rounds = { .of = rounds_of(in->args),
+		.before = in->model };
+	struct op_result last = { 0 };
+	struct op_calib calib;
+	struct notes own = { 0 };
+	enum pare_rc rc = PARE_OK;
+
+	if (rounds.of > 1 && !s->dry_run)
+		in->rounds = &rounds;
+	else
+		rounds.of = 1;
+	for (int k = 1; k <= rounds.of && rc == PARE_OK; k++) {
+		struct op_result r;
+
+		rounds.round = k;
+		in->model = k == 1 ? rounds.before : last.model;
+		rc = gather(s, op, in->args, in->model, &calib, &in->calib,
+		    k == 1 ? notes : &own, in->task, err);
+		if (rc == PARE_OK)
+			rc = s->dry_run ? op_estimate(op, in, seq, &r, err) :
+			    op_apply(op, in, seq, &r, err);
+		if (rc != PARE_OK)
+			break;
+		if (k > 1)
+			r.before = last.before;
+		op_result_free(&last);
+		last = r;
+	}
+	notes_free(&own);
+	in->rounds = NULL;
+	if (rc != PARE_OK) {
+		op_result_free(&last);
+		return rc;
+	}
+	if (rounds.of > 1 && last.note != NULL) {
+		char *note = str_format("%d rounds; of the last: %s",
+		    rounds.of, last.note);
+
+		free(last.note);
+		last.note = note;
+	}
+	*out = last;
+	return PARE_OK;
 }
 
 /* A line that draws nothing gets the same seed whatever is set, so that it alone
@@ -80,16 +141,11 @@ cmd_op_run(struct session *s, const struct op *op,
 	};
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
-	struct op_calib calib;
 	struct op_result r;
 	enum pare_rc rc;
 	char *line;
 
-	rc = gather(s, op, args, &calib, &in.calib, notes, task, err);
-	if (rc != PARE_OK)
-		return rc;
-	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
-	    op_apply(op, &in, seq, &r, err);
+	rc = apply_rounds(s, op, &in, seq, &r, notes, err);
 	if (rc != PARE_OK)
 		return rc;
 	seconds = task_now() - start;

@@ -53,6 +53,18 @@ ops_what_free(struct ops_what *w)
 	memset(w, 0, sizeof *w);
 }
 
+int64_t
+ops_amount_now(const struct op_input *in, const struct arg_value *v,
+    int64_t total, int64_t left)
+{
+	int64_t want = arg_amount(v, total), gone = total - left;
+
+	if (in->rounds == NULL)
+		return want;
+	want = want * in->rounds->round / in->rounds->of - gone;
+	return want > 0 ? want : 0;
+}
+
 void
 ops_amount_text(const struct arg_value *v, int64_t total, const char *things,
     char *out, size_t n)

@@ -31,6 +31,11 @@ enum pare_rc ops_what_read(const struct op_input *in, struct ops_what *w,
     struct pare_err *err);
 void ops_what_free(struct ops_what *w);
 
+/* How many of the `left` that are there of `total` go now: in rounds, what is due
+ * by the end of this one. */
+int64_t ops_amount_now(const struct op_input *in, const struct arg_value *v,
+    int64_t total, int64_t left);
+
 /* "30% of 12 heads", for messages. */
 void ops_amount_text(const struct arg_value *v, int64_t total,
     const char *things, char *out, size_t n);

@@ -26,6 +26,14 @@ enum op_flag {
 
 struct op_calib;	/* ops/score.h */
 
+/* Of a line with rounds=N whoever runs it applies the op N times and has calib
+ * gathered anew each time. Amounts count from the first of these models. */
+struct op_rounds {
+	int round, of;		/* round is from 1 */
+	const struct model *before;	/* of the first one */
+	int64_t total;		/* for the op: what it counted there */
+};
+
 struct op_input {
 	const struct model *model;
 	const struct arg_list *args;
@@ -34,6 +42,7 @@ struct op_input {
 	/* What needs() asked for; NULL: nothing was gathered. An estimate does
 	 * without: it counts what goes, whichever it is. */
 	const struct op_calib *calib;
+	struct op_rounds *rounds;	/* NULL: all at once */
 };
 
 struct op {

@@ -198,12 +198,41 @@ score_heads(struct heads *j, enum score_kind kind, int l, struct pare_err *err)
 	return rc;
 }
 
+/* By what the output matrices cannot make good: by=obs. */
+static enum pare_rc
+rank_by_fit(struct heads *j, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+
+	for (int l = 0; l < j->m->nlayers && rc == PARE_OK; l++) {
+		const struct layer *y = &j->m->layer[l];
+		double score[MODEL_HEADS_MAX];
+
+		if (j->group[l] != l)
+			continue;
+		if (!task_tick(j->in->task, l, j->m->nlayers, "layers"))
+			return task_error(err);
+		rc = repair_scores(j->in, SLOT_O_W, j->group, l,
+		    (int64_t)layer_share(y) * y->head_dim, y->kv_heads - 1,
+		    score, err);
+		for (int64_t i = 0; i < j->n && rc == PARE_OK; i++)
+			if (j->unit[i].layer == l)
+				j->unit[i].score = score[j->unit[i].index];
+	}
+	ops_units_rank(j->unit, j->n);
+	return rc;
+}
+
 static enum pare_rc
 rank_units(struct heads *j, struct pare_err *err)
 {
 	int n = j->m->nlayers;
 	enum score_kind kind;
-	enum pare_rc rc = score_kind_of(j->in, SCORE_HEADS, j->estimate,
+	enum pare_rc rc;
+
+	if (repair_ranks(j->in->args) && !j->estimate)
+		return rank_by_fit(j, err);
+	rc = score_kind_of(j->in, SCORE_HEADS, j->estimate,
 	    &kind, err);
 
 	if (rc != PARE_OK)
@@ -248,10 +277,18 @@ take_amount(struct heads *j, struct str *note, struct pare_err *err)
 	things = j->grouped ? "groups of heads" : "heads";
 	if ((rc = rank_units(j, err)) != PARE_OK)
 		return rc;
-	j->want = arg_amount(&j->what.amount, j->n);
+	if (j->in->rounds != NULL && j->in->rounds->round == 1)
+		j->in->rounds->total = j->n;
+	j->want = ops_amount_now(j->in, &j->what.amount,
+	    j->in->rounds != NULL ? j->in->rounds->total : j->n, j->n);
 	for (int64_t i = 0; i < j->n && j->taken < j->want; i++)
 		if (j->left[j->unit[i].layer] > j->unit[i].weight)
 			take_unit(j, &j->unit[i]);
+	/* A round may have none to take. */
+	if (j->taken == 0 && j->in->rounds != NULL &&
+	    (j->want == 0 ? j->in->rounds->round < j->in->rounds->of :
+	    j->in->rounds->round > 1))
+		return PARE_OK;
 	if (j->taken == 0) {
 		char text[64];
 
@@ -364,7 +401,7 @@ needs(const struct arg_list *args)
 }
 
 static const char *const by[] = { "magnitude", "random", "activation",
-    "gradient", "fisher", "lrp", "wanda", NULL };
+    "gradient", "fisher", "lrp", "wanda", "obs", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_AMOUNT, .flags = ARG_WORD,
@@ -379,6 +416,10 @@ static const struct arg_spec args[] = {
 	    .choices = repair_names,
 	    .text = "bias: what goes leaves its mean; refit: what stays is "
 	    "fitted to the old outputs by least squares" },
+	{ .name = "rounds", .type = ARG_INT, .min = 1, .max = 1000,
+	    .dflt = "1",
+	    .text = "take an amount in so many parts and rank what is left "
+	    "anew before each" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -410,7 +451,12 @@ const struct op op_prune_heads = {
 	    "Heads that share a KV head (Llama 3, Mistral, Qwen) go together: "
 	    "naming one takes its group, and an amount counts groups.\n"
 	    "repair= needs calib samples and reports the error of the "
-	    "outputs, relative to their squares, without it and with it.",
+	    "outputs, relative to their squares, without it and with it. "
+	    "by=obs takes what the fit of the others makes good best, one head "
+	    "after another, from the layers where it costs least, and fits "
+	    "(repair=refit) unless told otherwise. rounds=N looks at the calib "
+	    "samples again after each part of the amount: what is left ranks "
+	    "otherwise then.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

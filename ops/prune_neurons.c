@@ -105,16 +105,76 @@ score_neurons(const struct neurons *j, enum score_kind kind, int l,
 	return rc;
 }
 
+/* Neurons of layer l as the line found them, before all rounds. */
+static int64_t
+ffn_before(const struct neurons *j, int l)
+{
+	return j->in->rounds != NULL ? j->in->rounds->before->layer[l].ffn :
+	    j->m->layer[l].ffn;
+}
+
+static int64_t
+count_before(const struct neurons *j)
+{
+	int64_t n = 0;
+
+	for (int l = 0; l < j->m->nlayers; l++)
+		n += j->group[l] == l ? ffn_before(j, l) : 0;
+	return n;
+}
+
+/* How many of layer l go now, where the amount is of each layer. */
+static int64_t
+layer_amount(const struct neurons *j, int l)
+{
+	return ops_amount_now(j->in, &j->what.amount, ffn_before(j, l),
+	    j->m->layer[l].ffn);
+}
+
+/* By what the down matrices cannot make good: by=obs. Neurons that do not go in
+ * any case need no place in the order. */
+static enum pare_rc
+rank_by_fit(struct neurons *j, bool global, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+	int64_t at = 0;
+
+	for (int l = 0; l < j->m->nlayers && rc == PARE_OK; l++) {
+		int64_t ffn = j->m->layer[l].ffn, most = ffn - 1, want;
+		double *score;
+
+		if (j->group[l] != l)
+			continue;
+		if (!task_tick(j->in->task, l, j->m->nlayers, "layers"))
+			return task_error(err);
+		want = global ? most : layer_amount(j, l);
+		score = mem_big((size_t)ffn, sizeof *score, err);
+		if (score == NULL)
+			return PARE_ENOMEM;
+		rc = repair_scores(j->in, SLOT_DOWN_W, j->group, l, 1, want <
+		    most ? want : most, score, err);
+		for (int64_t i = 0; i < ffn && rc == PARE_OK; i++)
+			j->unit[at + i].score = score[i];
+		free(score);
+		at += ffn;
+	}
+	if (rc == PARE_OK)
+		ops_units_rank(j->unit, j->n);
+	return rc;
+}
+
 /* Units are in order of layers before this, ranked after it. */
 static enum pare_rc
-rank_units(struct neurons *j, struct pare_err *err)
+rank_units(struct neurons *j, bool global, struct pare_err *err)
 {
 	int n = j->m->nlayers;
 	enum score_kind kind;
-	enum pare_rc rc = score_kind_of(j->in, SCORE_NEURONS, j->estimate,
-	    &kind, err);
+	enum pare_rc rc;
 	int64_t at = 0;
 
+	if (repair_ranks(j->in->args) && !j->estimate)
+		return rank_by_fit(j, global, err);
+	rc = score_kind_of(j->in, SCORE_NEURONS, j->estimate, &kind, err);
 	if (rc != PARE_OK)
 		return rc;
 	if (kind == SCORE_RANDOM) {
@@ -143,14 +203,15 @@ rank_units(struct neurons *j, struct pare_err *err)
 static void
 take_units(struct neurons *j, bool global, int64_t *quota)
 {
-	int64_t want = arg_amount(&j->what.amount, j->n);
+	int64_t want = ops_amount_now(j->in, &j->what.amount, count_before(j),
+	    j->n);
 
 	j->want = global ? want : 0;
 	for (int l = 0; l < j->m->nlayers; l++) {
 		if (j->group[l] != l)
 			continue;
 		quota[l] = global ? want :
-		    arg_amount(&j->what.amount, j->m->layer[l].ffn);
+		    layer_amount(j, l);
 		j->want += global ? 0 : quota[l];
 	}
 	for (int64_t i = 0; i < j->n && j->taken < j->want; i++) {
@@ -210,12 +271,17 @@ decide(struct neurons *j, struct str *note, struct pare_err *err)
 		return rc;
 	ops_groups(j->m, OPS_FFN_SLOTS, false, j->pick, j->group);
 	if ((rc = list_units(j, err)) != PARE_OK ||
-	    (rc = rank_units(j, err)) != PARE_OK)
+	    (rc = rank_units(j, global, err)) != PARE_OK)
 		return rc;
 	quota = xcalloc((size_t)j->m->nlayers, sizeof *quota);
 	take_units(j, global, quota);
 	free(quota);
 	round_up(j, round);
+	/* A round may have none to take. */
+	if (j->taken == 0 && j->in->rounds != NULL &&
+	    (j->in->rounds->round < j->in->rounds->of ||
+	    count_before(j) > j->n))
+		return PARE_OK;
 	if (j->taken == 0)
 		return refuse_none(j, round, err);
 	if (j->taken < j->want && round > 1)
@@ -293,7 +359,7 @@ needs(const struct arg_list *args)
 }
 
 static const char *const by[] = { "magnitude", "random", "activation",
-    "gradient", "fisher", "lrp", "wanda", NULL };
+    "gradient", "fisher", "lrp", "wanda", "obs", NULL };
 static const char *const scope[] = { "layer", "global", NULL };
 
 static const struct arg_spec args[] = {
@@ -314,6 +380,10 @@ static const struct arg_spec args[] = {
 	    .choices = repair_names,
 	    .text = "bias: what goes leaves its mean; refit: what stays is "
 	    "fitted to the old outputs by least squares" },
+	{ .name = "rounds", .type = ARG_INT, .min = 1, .max = 1000,
+	    .dflt = "1",
+	    .text = "take the amount in so many parts and rank what is left "
+	    "anew before each" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -347,7 +417,10 @@ const struct op op_prune_neurons = {
 	    "neurons in each layer, rounding up, so that groups of N still "
 	    "divide its matrices when they are quantized. repair= needs "
 	    "calib samples and reports the error of the outputs, relative "
-	    "to their squares, without it and with it.",
+	    "to their squares, without it and with it. by=obs takes what the "
+	    "fit of the others makes good best, one neuron after another, and "
+	    "fits (repair=refit) unless told otherwise. rounds=N looks at the "
+	    "calib samples again after each part of the amount.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

@@ -20,6 +20,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/obs.h"
 
 /* The ridge, of the mean of the diagonal; more where few rows were seen. */
 #define RIDGE 0.01
@@ -36,17 +37,27 @@ struct work {
 	bool bias;
 };
 
+bool
+repair_ranks(const struct arg_list *args)
+{
+	return arg_get(args, "by")->has &&
+	    strcmp(arg_choice(args, "by"), "obs") == 0;
+}
+
 enum repair
 repair_of(const struct arg_list *args)
 {
-	return (enum repair)arg_get(args, "repair")->i;
+	const struct arg_value *v = arg_get(args, "repair");
+
+	return !v->set && repair_ranks(args) ? REPAIR_REFIT :
+	    (enum repair)v->i;
 }
 
 unsigned
 repair_needs(const struct arg_list *args, enum slot slot)
 {
-	return repair_of(args) == REPAIR_NONE ? 0 : slot == SLOT_O_W ?
-	    OP_NEED_GRAM_OUTPUT : OP_NEED_GRAM_DOWN;
+	return repair_of(args) == REPAIR_NONE && !repair_ranks(args) ? 0 :
+	    slot == SLOT_O_W ? OP_NEED_GRAM_OUTPUT : OP_NEED_GRAM_DOWN;
 }
 
 static void
@@ -335,7 +346,7 @@ check(const struct repairs *r, int leader, struct pare_err *err)
 		    "hold the mean of what goes", leader);
 		return err_hint(err, "repair=refit does without");
 	}
-	if (r->e->ctx.estimate || (r->in->calib != NULL &&
+	if ((r->e != NULL && r->e->ctx.estimate) || (r->in->calib != NULL &&
 	    r->in->calib->statistics != NULL))
 		return PARE_OK;
 	return score_missing("repair", err);
@@ -388,6 +399,59 @@ repair_group(struct repairs *r, const int *group, int leader,
 	k.bias = y->t[r->slot == SLOT_O_W ? SLOT_O_B : SLOT_DOWN_B] != NULL;
 	rc = work_open(&k, err) ? repair(r, &k, group, leader, err) :
 	    PARE_ENOMEM;
+	work_free(&k);
+	return rc;
+}
+
+static enum pare_rc
+rank(struct repairs *r, struct work *k, const int *group, int leader,
+    int64_t width, int64_t most, double *score, struct pare_err *err)
+{
+	int64_t units = k->cols / width;
+	int64_t *order = mem_big((size_t)most + 1, sizeof *order, err);
+	double *error = mem_big((size_t)most + 1, sizeof *error, err);
+	double ridge = 0, energy;
+	enum pare_rc rc = order == NULL || error == NULL ? PARE_ENOMEM :
+	    add_moments(r, k, group, leader, err);
+
+	if (rc == PARE_OK) {
+		decode(r->in->model->layer[leader].t[r->slot], k->w);
+		times(k->w, k->c, k->rows, k->cols, k->cols, k->p);
+		energy = inner(k->w, k->p, k->rows * k->cols) +
+		    mean_energy(k, k->w);
+		for (int64_t j = 0; j < k->cols; j++)
+			ridge += k->c[j * (k->cols + 1)] / (double)k->cols;
+		ridge *= RIDGE * (1 + 4 * (double)k->cols / k->seen);
+		for (int64_t j = 0; j < k->cols; j++)
+			k->c[j * (k->cols + 1)] += ridge;
+		rc = !(ridge > 0) || !isfinite(ridge) ? err_set(err,
+		    PARE_EUSER, "what L%d gives was the same for all calib "
+		    "samples", leader) : obs_order(k->w, k->rows, k->c,
+		    k->cols, width, most, order, error, r->in->task, err);
+	}
+	if (rc == PARE_OK)
+		obs_scores(order, error, most, energy, units, score);
+	free(order);
+	free(error);
+	return rc;
+}
+
+enum pare_rc
+repair_scores(const struct op_input *in, enum slot slot, const int *group,
+    int leader, int64_t width, int64_t most, double *score,
+    struct pare_err *err)
+{
+	const struct layer *y = &in->model->layer[leader];
+	struct repairs r = { .how = REPAIR_REFIT, .in = in, .slot = slot };
+	struct work k = { .rows = y->t[slot]->rows, .cols = y->t[slot]->cols,
+		.n = 1 };
+	enum pare_rc rc = check(&r, leader, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	k.bias = y->t[slot == SLOT_O_W ? SLOT_O_B : SLOT_DOWN_B] != NULL;
+	rc = work_open(&k, err) ? rank(&r, &k, group, leader, width, most,
+	    score, err) : PARE_ENOMEM;
 	work_free(&k);
 	return rc;
 }

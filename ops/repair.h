@@ -30,7 +30,8 @@ struct repairs {
 	int matrices;
 };
 
-/* repair= of the line: *needs are those of the moments it takes. */
+/* repair= of the line, which by=obs makes refit unless it is said; and the needs
+ * of it and of by=obs. */
 enum repair repair_of(const struct arg_list *args);
 unsigned repair_needs(const struct arg_list *args, enum slot slot);
 
@@ -42,6 +43,19 @@ unsigned repair_needs(const struct arg_list *args, enum slot slot);
  */
 enum pare_rc repair_group(struct repairs *r, const int *group, int leader,
     const int64_t *keep, int64_t n, struct pare_err *err);
+
+/*
+ * The scores of the units of the matrix of a group, `width` columns each, by what
+ * it costs to be without them when the rest is fitted (ops/obs.h); they rise in
+ * the order in which the first `most` go, and are relative to the squares of the
+ * outputs. Errors as repair_group().
+ */
+enum pare_rc repair_scores(const struct op_input *in, enum slot slot,
+    const int *group, int leader, int64_t width, int64_t most, double *score,
+    struct pare_err *err);
+
+/* Whether the line ranks by that (by=obs). */
+bool repair_ranks(const struct arg_list *args);
 
 /* "output error 12 % without repair, 3 % with it". */
 void repair_note(const struct repairs *r, struct str *note);

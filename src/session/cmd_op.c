@@ -98,6 +98,68 @@ gather(struct session *s, const struct model *m, const struct op *op,
 	return rc;
 }
 
+static int
+rounds_of(const struct arg_list *args)
+{
+	for (int i = 0; i < args->n; i++)
+		if (strcmp(args->spec[i].name, "rounds") == 0)
+			return (int)arg_int(args, "rounds");
+	return 1;
+}
+
+/* One op after another, each on what the last one left and on what is gathered
+ * from that; the result is from the first to the last. */
+static enum pare_rc
+apply_rounds(struct session *s, const struct op *op, struct op_input *in,
+    bool estimate, struct op_result *out, struct notes *notes,
+    struct pare_err *err)
+{
+	const int64_t seq = settings_int(s->settings, SET_SEQ);
+	struct op_rounds rounds = { .of = rounds_of(in->args),
+		.before = in->model };
+	struct op_result last = { 0 };
+	struct op_calib calib;
+	struct notes own = { 0 };
+	enum pare_rc rc = PARE_OK;
+
+	if (rounds.of > 1 && !estimate)
+		in->rounds = &rounds;
+	else
+		rounds.of = 1;
+	for (int k = 1; k <= rounds.of && rc == PARE_OK; k++) {
+		struct op_result r;
+
+		rounds.round = k;
+		in->model = k == 1 ? rounds.before : last.model;
+		rc = gather(s, in->model, op, in->args, &calib, &in->calib,
+		    k == 1 ? notes : &own, in->task, err);
+		if (rc == PARE_OK)
+			rc = estimate ? op_estimate(op, in, seq, &r, err) :
+			    op_apply(op, in, seq, &r, err);
+		if (rc != PARE_OK)
+			break;
+		if (k > 1)
+			r.before = last.before;
+		op_result_free(&last);
+		last = r;
+	}
+	notes_free(&own);
+	in->rounds = NULL;
+	if (rc != PARE_OK) {
+		op_result_free(&last);
+		return rc;
+	}
+	if (rounds.of > 1 && last.note != NULL) {
+		char *note = str_format("%d rounds; of the last: %s",
+		    rounds.of, last.note);
+
+		free(last.note);
+		last.note = note;
+	}
+	*out = last;
+	return PARE_OK;
+}
+
 /* A line that draws nothing gets the same seed whatever is set, so that it alone
  * tells the result. */
 enum pare_rc
@@ -112,17 +174,11 @@ cmd_op_run(struct session *s, const struct op *op,
 	};
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
-	struct op_calib calib;
 	struct op_result r;
 	enum pare_rc rc;
 	char *line;
 
-	rc = gather(s, in.model, op, args, &calib, &in.calib, notes, task,
-	    err);
-	if (rc != PARE_OK)
-		return rc;
-	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
-	    op_apply(op, &in, seq, &r, err);
+	rc = apply_rounds(s, op, &in, s->dry_run, &r, notes, err);
 	if (rc != PARE_OK)
 		return rc;
 	seconds = task_now() - start;
@@ -146,7 +202,6 @@ apply_words(struct session *s, const struct model *m,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
 	struct op_input in = { .model = m, .task = task };
-	struct op_calib calib;
 	struct arg_list args;
 	const struct op *op;
 	enum pare_rc rc;
@@ -157,14 +212,9 @@ apply_words(struct session *s, const struct model *m,
 		return err->rc;
 	in.args = &args;
 	in.seed = draws(op, &args) ? work_seed(s, &args) : 0;
-	rc = estimate ? PARE_OK : gather(s, m, op, &args, &calib, &in.calib,
-	    notes, task, err);
-	if (rc == PARE_OK) {
-		int64_t seq = settings_int(s->settings, SET_SEQ);
-
-		rc = estimate ? op_estimate(op, &in, seq, out, err) :
-		    op_apply(op, &in, seq, out, err);
-	}
+	rc = estimate ? op_estimate(op, &in, settings_int(s->settings,
+	    SET_SEQ), out, err) :
+	    apply_rounds(s, op, &in, false, out, notes, err);
 	arg_list_free(&args);
 	return rc;
 }

@@ -83,8 +83,27 @@ for f in $files; do
 	[ "$(grep -c '"recalled":[1-9]' ${f}2)" = 2 ] || say "$f recalls nothing"
 done
 
+# Rounds are one line after another, in one step of the history.
+hashes() {
+	"$PARE" --no-state $model --json --data calib=calib.tsv "$@" \
+	    -c show </dev/null >out || cat out
+	tail -n 1 out | grep -o '"hash":"[0-9a-f]*"'
+}
+for how in 'by=gradient' 'by=fisher repair=refit' 'by=obs'; do
+	a=$(hashes -c "prune heads 3 $how" -c "prune heads 3 $how" \
+	    -c "prune neurons 20 $how" -c "prune neurons 21 $how")
+	b=$(hashes -c "prune heads 6 $how rounds=2" \
+	    -c "prune neurons 41 $how rounds=2")
+	[ "$a" = "$b" ] || say "rounds, $how: $b and not $a"
+	grep -q '"state":2' out || say "$(cat out)"
+done
+"$PARE" --no-state $model --json --data calib=calib.tsv -c \
+    'prune neurons 50% by=obs' </dev/null | grep -q 'with it' ||
+    say 'by=obs does not fit'
+
 # What is missing, and what to type.
 for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
+    'prune heads 25% by=obs' \
     'prune layers least 1 by=similarity'; do
 	status=0
 	"$PARE" --no-state $model -d calib.tsv -c "$line" </dev/null \

@@ -10,6 +10,7 @@
 #ifndef PARE_OPS_SCORE_H
 #define PARE_OPS_SCORE_H
 
+#include "engine/curvature.h"
 #include "engine/gates.h"
 #include "engine/moments.h"
 #include "ops/op.h"
@@ -29,13 +30,27 @@ enum op_need {
 	OP_NEED_GRAM_DOWN = 4,	/* of what the down matrix sees */
 	OP_NEED_GRAM_ALL = 8,
 	OP_NEED_GATES = 16,
-	OP_NEED_RELEVANCE = 32
+	OP_NEED_RELEVANCE = 32,
+	OP_NEED_SQUARES = 64,	/* squared gradients of matrices */
+	OP_NEED_HESSIAN = 128,	/* largest eigenvalues of their blocks */
+	OP_NEED_SWEEP = 256	/* what `sweep bits` measured, of the widths in
+				 * the argument "widths" */
+};
+
+/* What coding one matrix alone costs, as a sweep measured it. */
+struct op_coded {
+	struct slot_ref ref;
+	int bits;
+	double loss;		/* Kullback-Leibler divergence */
 };
 
 /* What was gathered; parts that were not asked for may be NULL. Borrowed. */
 struct op_calib {
 	const struct statistics *statistics;
 	const struct gates_means *gates, *relevance;
+	const struct curvature *squares, *hessian;
+	const struct op_coded *coded;
+	int64_t ncoded;
 };
 
 struct score_facts {

@@ -26,6 +26,14 @@ enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,
     struct notes *notes, struct task *task, struct pare_err *err);
 
+/*
+ * What `sweep bits bits=WIDTHS` measured of m on the calib samples, which are
+ * loaded, and left in the state folder: *out (malloc'ed), and how many. 0 with
+ * PARE_EUSER: there is no such sweep, or it was not finished. In cmd_sweep.c.
+ */
+int64_t sweep_recall(struct session *s, const struct model *m,
+    const char *widths, struct op_coded **out, struct pare_err *err);
+
 /* Whether there are calib samples: that error alone. */
 enum pare_rc calibration_check(const struct session *s, const char *what,
     struct pare_err *err);

@@ -40,18 +40,19 @@ draws(const struct op *op, const struct arg_list *args)
 	return true;
 }
 
-/* What the line wants of the calib samples. A dry run does without where there
- * are none. */
+/* What the line wants of the calib samples; *coded is the caller's. A dry run
+ * does without where there are none. */
 static enum pare_rc
 gather(struct session *s, const struct op *op, const struct arg_list *args,
-    struct op_calib *c, const struct op_calib **out, struct notes *notes,
-    struct task *task, struct pare_err *err)
+    struct op_calib *c, struct op_coded **coded, const struct op_calib **out,
+    struct notes *notes, struct task *task, struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
 	char *what;
 	enum pare_rc rc;
 
 	*out = NULL;
+	*coded = NULL;
 	if (needs == 0 || session_model(s)->ghost ||
 	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
 		return PARE_OK;
@@ -60,6 +61,12 @@ gather(struct session *s, const struct op *op, const struct arg_list *args,
 	rc = calibration_get(s, session_model(s), needs, CALIBRATE_SAMPLES,
 	    what, c, notes, task, err);
 	free(what);
+	if (rc == PARE_OK && (needs & OP_NEED_SWEEP) != 0) {
+		c->ncoded = sweep_recall(s, session_model(s), arg_text(args,
+		    "widths"), coded, err);
+		c->coded = *coded;
+		rc = c->ncoded > 0 ? PARE_OK : err->rc;
+	}
 	if (rc == PARE_OK)
 		*out = c;
 	return rc;
@@ -80,15 +87,16 @@ cmd_op_run(struct session *s, const struct op *op,
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
 	struct op_calib calib;
+	struct op_coded *coded;
 	struct op_result r;
 	enum pare_rc rc;
 	char *line;
 
-	rc = gather(s, op, args, &calib, &in.calib, notes, task, err);
-	if (rc != PARE_OK)
-		return rc;
-	rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
-	    op_apply(op, &in, seq, &r, err);
+	rc = gather(s, op, args, &calib, &coded, &in.calib, notes, task, err);
+	if (rc == PARE_OK)
+		rc = s->dry_run ? op_estimate(op, &in, seq, &r, err) :
+		    op_apply(op, &in, seq, &r, err);
+	free(coded);
 	if (rc != PARE_OK)
 		return rc;
 	seconds = task_now() - start;

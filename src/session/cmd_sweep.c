@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "measure/calibrate.h"
 #include "measure/stats.h"
 #include "measure/sweep.h"
 #include "session/calibration.h"
@@ -29,6 +30,23 @@ struct asked {
 	int bits[BITS_MAX + 1];
 	uint64_t key;
 };
+
+static enum pare_rc
+read_bits(const char *text, int *bits, struct pare_err *err)
+{
+	int n = 0;
+
+	for (const char *p = text; n < BITS_MAX;) {
+		if (*p < '1' || *p > '8' || (p[1] != ',' && p[1] != '\0'))
+			break;
+		bits[n++] = *p - '0';
+		if (p[1] == '\0')
+			return PARE_OK;
+		p += 2;
+	}
+	err_set(err, PARE_EUSER, "bits: '%.40s' is not a list of 1 to 8", text);
+	return err_hint(err, "sweep bits bits=2,4,8");
+}
 
 /* ---- what was measured before ---- */
 
@@ -78,6 +96,40 @@ save(void *ctx, const struct sweep *s)
 	}
 	memory_save(a->s->memory, a->key, k, (size_t)s->n * sizeof(*k));
 	free(k);
+}
+
+/* Declared in calibration.h. */
+int64_t
+sweep_recall(struct session *s, const struct model *m, const char *widths,
+    struct op_coded **out, struct pare_err *err)
+{
+	struct asked a = { .s = s, .o = { .what = SWEEP_BITS, .block = 1,
+		.samples = CALIBRATE_SAMPLES, .bits = a.bits } };
+	struct sweep w;
+	int64_t n = 0;
+
+	*out = NULL;
+	if (read_bits(widths, a.bits, err) != PARE_OK ||
+	    sweep_open(&w, m, &a.o, err) != PARE_OK)
+		return 0;
+	a.key = key_of(&a, m, s->data[ROLE_CALIB]);
+	recall(&a, &w);
+	*out = xcalloc((size_t)w.n + 1, sizeof(**out));
+	for (int64_t i = 0; i < w.n; i++)
+		if (w.item[i].done)
+			(*out)[n++] = (struct op_coded){
+				{ w.item[i].layer, w.item[i].slot },
+				w.item[i].bits, w.item[i].r.kl };
+	if (n < w.n || n == 0) {
+		free(*out);
+		*out = NULL;
+		n = 0;
+		err_set(err, PARE_EUSER, "by=sweep needs a finished sweep of "
+		    "these widths, and none was saved");
+		err_hint(err, "sweep bits bits=%s", widths);
+	}
+	sweep_free(&w);
+	return n;
 }
 
 /* ---- the document ---- */
@@ -227,7 +279,7 @@ put_spearman(const struct asked *a, const struct sweep *s, json_t *doc,
 
 	for (int k = 0; k < SCORE_KINDS && rc == PARE_OK; k++) {
 		const struct score_facts *f = &score_table[k];
-		struct op_calib c = { NULL, NULL, NULL };
+		struct op_calib c = { .statistics = NULL };
 		double rho[2] = { NAN, NAN };
 		json_t *o;
 
@@ -271,23 +323,6 @@ static const struct arg_spec sweep_args[] = {
 static const char *const sweep_examples[] = { "sweep heads",
 	"sweep kept samples=200", "sweep neurons block=128",
 	"sweep heads compare=on", "sweep bits bits=3,4", NULL };
-
-static enum pare_rc
-read_bits(const char *text, int *bits, struct pare_err *err)
-{
-	int n = 0;
-
-	for (const char *p = text; n < BITS_MAX;) {
-		if (*p < '1' || *p > '8' || (p[1] != ',' && p[1] != '\0'))
-			break;
-		bits[n++] = *p - '0';
-		if (p[1] == '\0')
-			return PARE_OK;
-		p += 2;
-	}
-	err_set(err, PARE_EUSER, "bits: '%.40s' is not a list of 1 to 8", text);
-	return err_hint(err, "sweep bits bits=2,4,8");
-}
 
 static enum pare_rc
 read_line(struct asked *a, const struct arg_list *args, struct pare_err *err)

@@ -62,17 +62,25 @@ op_find(const struct arg_words *line, const struct op **out, int *words,
 {
 	const char *verb = line->n > 0 ? line->word[0] : "";
 	const char *method = line->n > 1 ? line->word[1] : NULL;
+	const struct op *plain = NULL;
 	bool seen = false;
 
 	for (const struct op *const *o = op_table; *o != NULL; o++) {
 		if (strcmp((*o)->verb, verb) != 0)
 			continue;
 		seen = true;
-		if ((*o)->method != NULL &&
-		    (method == NULL || strcmp((*o)->method, method) != 0))
-			continue;
-		*out = *o;
-		*words = (*o)->method == NULL ? 1 : 2;
+		if ((*o)->method == NULL) {
+			plain = *o;
+		} else if (method != NULL &&
+		    strcmp((*o)->method, method) == 0) {
+			*out = *o;
+			*words = 2;
+			return PARE_OK;
+		}
+	}
+	if (plain != NULL) {
+		*out = plain;
+		*words = 1;
 		return PARE_OK;
 	}
 	return seen ? unknown(verb, method, err) : unknown(NULL, verb, err);

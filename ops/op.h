@@ -66,8 +66,9 @@ struct op {
 
 extern const struct op *const op_table[];	/* ends with NULL */
 
-/* The op of a verb and, where the verb has methods, of the second word; *words is
- * how many words name it (1 or 2). PARE_EUSER lists what there is. */
+/* The op of a verb and, where the verb has methods, of the second word (an op of
+ * the verb without a method takes what is no method); *words is how many words
+ * name it (1 or 2). PARE_EUSER lists what there is. */
 enum pare_rc op_find(const struct arg_words *line, const struct op **out,
     int *words, struct pare_err *err);
 

@@ -10,6 +10,7 @@
 #ifndef PARE_OPS_SCORE_H
 #define PARE_OPS_SCORE_H
 
+#include "engine/curvature.h"
 #include "engine/gates.h"
 #include "engine/moments.h"
 #include "ops/op.h"
@@ -32,7 +33,18 @@ enum op_need {
 	OP_NEED_GATES = 16,
 	OP_NEED_RELEVANCE = 32,
 	OP_NEED_TOKENIZER = 64,	/* that of the model; not of the samples */
-	OP_NEED_TOKENS = 128	/* how often each token occurs */
+	OP_NEED_TOKENS = 128,	/* how often each token occurs */
+	OP_NEED_SQUARES = 256,	/* squared gradients of matrices */
+	OP_NEED_HESSIAN = 512,	/* largest eigenvalues of their blocks */
+	OP_NEED_SWEEP = 1024	/* what `sweep bits` measured, of the widths in
+				 * the argument "widths" */
+};
+
+/* What coding one matrix alone costs, as a sweep measured it. */
+struct op_coded {
+	struct slot_ref ref;
+	int bits;
+	double loss;		/* Kullback-Leibler divergence */
 };
 
 /* What was gathered; parts that were not asked for may be NULL. Borrowed. */
@@ -41,6 +53,9 @@ struct op_calib {
 	const struct gates_means *gates, *relevance;
 	const struct tokenizer *tokenizer;
 	const int64_t *tokens;	/* by id, as many as the vocabulary has */
+	const struct curvature *squares, *hessian;
+	struct op_coded *coded;	/* owned by who asked */
+	int64_t ncoded;
 };
 
 struct score_facts {

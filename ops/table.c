@@ -16,6 +16,7 @@ const struct op *const op_table[] = {
 	&op_prune_vocabulary,
 	&op_prune_weights,
 	&op_quantize,
+	&op_quantize_mixed,
 	&op_factorize,
 	&op_share,
 	NULL

@@ -7,7 +7,7 @@
 
 extern const struct op op_prune_heads, op_prune_neurons, op_prune_layers,
     op_prune_attention, op_prune_ffn, op_prune_vocabulary,
-    op_prune_weights, op_quantize,
-    op_factorize, op_share;
+    op_prune_weights, op_quantize, op_quantize_mixed, op_factorize,
+    op_share;
 
 #endif

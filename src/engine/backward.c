@@ -334,7 +334,7 @@ look_up_back(const struct tape *t, enum slot s, const int32_t *index,
 	const struct param *a = k->a;
 	const float *from = de;
 
-	if (!a)
+	if (!a || !a->g)
 		return;
 	if (k->b) {
 		for (int64_t i = 0; i < t->tokens; i++)
@@ -1366,7 +1366,7 @@ learner_run(struct learner *l, const struct train_data *d,
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
-	if (!l->watch)
+	if (!l->watch || l->watch->whole)
 		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);

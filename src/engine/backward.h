@@ -43,6 +43,7 @@ struct learner_watch {
 	 * deviations and attention probabilities are constants, activations
 	 * pass on f(x) / x. */
 	bool relevance;
+	bool whole;	/* the way back goes on through the embeddings */
 };
 
 struct learner {
@@ -56,8 +57,8 @@ struct learner {
 	struct engine *engine;		/* that runs it */
 	float share, temperature;
 	struct task *task;	/* asked between layers */
-	/* NULL: training. Then params have no g, and the way back ends at the
-	 * first layer. */
+	/* NULL: training. Else params may have no g, and the way back ends at
+	 * the first layer unless it is to be whole. */
 	const struct learner_watch *watch;
 };
 

@@ -282,7 +282,8 @@ gates_run(struct gates *g, const struct train_data *d, const int64_t *sample,
     int n, bool relevance, double *out, double *loss, struct task *task,
     struct pare_err *err)
 {
-	g->watch = (struct learner_watch){ see, g, relevance };
+	g->watch = (struct learner_watch){ .see = see, .ctx = g,
+		.relevance = relevance };
 	g->learner.watch = &g->watch;
 	g->learner.task = task;
 	g->d = d;

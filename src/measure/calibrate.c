@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/rng.h"
 #include "measure/gang.h"
 #include "measure/order.h"
 
@@ -382,5 +383,215 @@ calibrate_gates(const struct model *m, const struct dataset *d,
 		*out = means;
 	else
 		gates_means_free(&means);
+	return rc;
+}
+
+/* ---- curvature ---- */
+
+enum {
+	SQUARES_PIECE = 4,	/* samples, each with a pass of its own */
+	PRODUCTS = 6		/* at most, for one eigenvalue */
+};
+
+/* A thread's own. */
+struct bend_lane {
+	struct differ *differ;
+	double *out;		/* squares of a piece, or eigenvalues by part */
+};
+
+struct bend {
+	const struct model *m;
+	struct order order;
+	struct material mat;
+	struct curvature *c;
+	int64_t n;		/* samples */
+	int parts;
+	int nlanes;
+	struct bend_lane *lane;
+	struct task *task;
+};
+
+static int
+bend_samples(const struct bend *b, int64_t piece)
+{
+	int64_t left = b->n - piece * SQUARES_PIECE;
+
+	return (int)(left < SQUARES_PIECE ? left : SQUARES_PIECE);
+}
+
+static enum pare_rc
+run_squares(void *ctx, int lane, int64_t piece, struct pare_err *err)
+{
+	struct bend *b = ctx;
+	struct bend_lane *l = &b->lane[lane];
+
+	memset(l->out, 0, (size_t)b->c->total * sizeof(*l->out));
+	return differ_squares(l->differ, &b->mat.data, b->order.sample +
+	    piece * SQUARES_PIECE, bend_samples(b, piece), l->out, b->task,
+	    err);
+}
+
+static void
+take_squares(void *ctx, int lane, int64_t piece)
+{
+	struct bend *b = ctx;
+
+	for (int64_t i = 0; i < b->c->total; i++)
+		b->c->square[i] += b->lane[lane].out[i];
+}
+
+/* Samples of a part, as many in each as there are. */
+static const int64_t *
+part_of(const struct bend *b, int part, int *n)
+{
+	int64_t from = b->n * part / b->parts;
+
+	*n = (int)(b->n * (part + 1) / b->parts - from);
+	return b->order.sample + from;
+}
+
+/* The eigenvalue of matrix `piece` in each part; a part begins with the vector of
+ * the one before. */
+static enum pare_rc
+run_top(void *ctx, int lane, int64_t piece, struct pare_err *err)
+{
+	struct bend *b = ctx;
+	struct bend_lane *l = &b->lane[lane];
+	const struct tensor *t = b->c->of[piece].t;
+	size_t size = (size_t)(t->rows * t->cols);
+	float *v = mem_big(size, sizeof(*v), err);
+	enum pare_rc rc = v != NULL ? PARE_OK : PARE_ENOMEM;
+	struct rng r;
+
+	rng_seed(&r, rng_derive(0x4ae55, (uint64_t)piece));
+	for (size_t i = 0; i < size && v != NULL; i++)
+		v[i] = (float)rng_normal(&r);
+	for (int p = 0; p < b->parts && rc == PARE_OK; p++) {
+		int n;
+		const int64_t *sample = part_of(b, p, &n);
+
+		rc = differ_top(l->differ, (int)piece, &b->mat.data, sample, n,
+		    PRODUCTS, v, &l->out[p], b->task, err);
+	}
+	free(v);
+	return rc;
+}
+
+static void
+take_top(void *ctx, int lane, int64_t piece)
+{
+	struct bend *b = ctx;
+	struct curve *k = &b->c->of[piece];
+	const double *x = b->lane[lane].out;
+	double sum = 0, square = 0;
+
+	for (int p = 0; p < b->parts; p++)
+		sum += x[p];
+	k->top = sum / b->parts;
+	for (int p = 0; p < b->parts; p++)
+		square += (x[p] - k->top) * (x[p] - k->top);
+	k->deviation = sqrt(square / b->parts);
+}
+
+static enum pare_rc
+open_bend(struct bend *b, const struct dataset *d, int64_t pieces,
+    struct pare_err *err)
+{
+	fill_material(&b->mat, b->m, d);
+	b->c->samples = b->n;
+	b->c->labelled = 0;
+	for (int64_t i = 0; i < b->n; i++) {
+		int64_t sample = b->order.sample[i];
+
+		b->c->labelled += b->mat.label[sample] >= 0 ||
+		    !isnan(b->mat.score[sample]);
+	}
+	b->nlanes = gang_lanes(pieces);
+	b->lane = xcalloc((size_t)b->nlanes, sizeof(*b->lane));
+	for (int i = 0; i < b->nlanes; i++) {
+		struct bend_lane *l = &b->lane[i];
+
+		l->differ = differ_new(b->c, b->m, err);
+		if (l->differ == NULL)
+			return err->rc;
+		l->out = mem_big((size_t)b->c->total + CALIBRATE_PARTS,
+		    sizeof(*l->out), err);
+		if (l->out == NULL)
+			return PARE_ENOMEM;
+	}
+	return PARE_OK;
+}
+
+static void
+close_bend(struct bend *b)
+{
+	for (int i = 0; i < b->nlanes; i++) {
+		differ_free(b->lane[i].differ);
+		free(b->lane[i].out);
+	}
+	free(b->lane);
+	material_free(&b->mat);
+	order_free(&b->order);
+}
+
+/* What both begin with: at most `most` samples. */
+static enum pare_rc
+order_bend(struct bend *b, const struct dataset *d, int64_t samples,
+    int64_t most, struct pare_err *err)
+{
+	enum pare_rc rc = check_set(d, err);
+
+	if (rc == PARE_OK)
+		rc = order_make(&b->order, b->m, d, err);
+	if (rc == PARE_OK) {
+		b->n = count_of(&b->order, samples);
+		b->n = b->n < most ? b->n : most;
+	}
+	return rc;
+}
+
+enum pare_rc
+calibrate_squares(const struct model *m, const struct dataset *d,
+    int64_t samples, struct curvature *c, struct task *task,
+    struct pare_err *err)
+{
+	struct bend b = { .m = m, .c = c, .task = task };
+	struct gang gang = { .run = run_squares, .take = take_squares,
+		.ctx = &b, .task = task, .what = "batches" };
+	enum pare_rc rc = order_bend(&b, d, samples, CALIBRATE_SQUARES, err);
+
+	gang.n = (b.n + SQUARES_PIECE - 1) / SQUARES_PIECE;
+	memset(c->square, 0, (size_t)c->total * sizeof(*c->square));
+	if (rc == PARE_OK)
+		rc = open_bend(&b, d, gang.n, err);
+	if (rc == PARE_OK)
+		rc = gang_run(&gang, err);
+	for (int64_t i = 0; i < c->total && rc == PARE_OK; i++) {
+		c->square[i] /= (double)b.n;
+		if (!isfinite(c->square[i]))
+			rc = err_set(err, PARE_EUSER, "a gradient of the "
+			    "calib samples is no number");
+	}
+	close_bend(&b);
+	return rc;
+}
+
+enum pare_rc
+calibrate_hessian(const struct model *m, const struct dataset *d,
+    int64_t samples, struct curvature *c, struct task *task,
+    struct pare_err *err)
+{
+	struct bend b = { .m = m, .c = c, .task = task };
+	struct gang gang = { .n = c->n, .run = run_top, .take = take_top,
+		.ctx = &b, .task = task, .what = "matrices" };
+	enum pare_rc rc = order_bend(&b, d, samples,
+	    CALIBRATE_PARTS * CALIBRATE_PART, err);
+
+	b.parts = b.n < CALIBRATE_PARTS ? (int)b.n : CALIBRATE_PARTS;
+	if (rc == PARE_OK)
+		rc = open_bend(&b, d, gang.n, err);
+	if (rc == PARE_OK)
+		rc = gang_run(&gang, err);
+	close_bend(&b);
 	return rc;
 }

@@ -10,6 +10,7 @@
 #ifndef PARE_MEASURE_CALIBRATE_H
 #define PARE_MEASURE_CALIBRATE_H
 
+#include "engine/curvature.h"
 #include "engine/gates.h"
 #include "engine/moments.h"
 #include "text/dataset.h"
@@ -35,6 +36,20 @@ enum pare_rc calibrate_statistics(const struct model *m,
 enum pare_rc calibrate_gates(const struct model *m, const struct dataset *d,
     int64_t samples, bool relevance, struct gates_means *out,
     struct task *task, struct pare_err *err);
+
+/*
+ * The squared gradients of matrices into c, from at most CALIBRATE_SQUARES of
+ * the samples; and the largest eigenvalues of their blocks of the Hessian, from
+ * CALIBRATE_PARTS parts of CALIBRATE_PART samples. c is of m. As
+ * calibrate_gates() otherwise; on error c is as it was, or partly filled.
+ */
+enum { CALIBRATE_SQUARES = 128, CALIBRATE_PARTS = 3, CALIBRATE_PART = 8 };
+enum pare_rc calibrate_squares(const struct model *m, const struct dataset *d,
+    int64_t samples, struct curvature *c, struct task *task,
+    struct pare_err *err);
+enum pare_rc calibrate_hessian(const struct model *m, const struct dataset *d,
+    int64_t samples, struct curvature *c, struct task *task,
+    struct pare_err *err);
 
 /* The most columns of an input that was seen on fewer than four rows a column:
  * X'X of it says little; 0: all were seen often enough. */

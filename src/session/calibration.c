@@ -16,6 +16,7 @@ struct kept {
 	unsigned have;		/* enum op_need */
 	struct statistics *statistics;
 	struct gates_means gates, relevance;
+	struct curvature *curvature;
 };
 
 struct calibration {
@@ -37,6 +38,7 @@ drop(struct kept *k)
 	statistics_free(k->statistics);
 	gates_means_free(&k->gates);
 	gates_means_free(&k->relevance);
+	curvature_free(k->curvature);
 	memset(k, 0, sizeof(*k));
 }
 
@@ -202,6 +204,28 @@ get_gates(struct kept *k, const struct model *m, const struct dataset *d,
 	return rc;
 }
 
+static enum pare_rc
+get_curvature(struct kept *k, const struct model *m, const struct dataset *d,
+    unsigned lacking, struct task *task, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+
+	if (k->curvature == NULL &&
+	    (k->curvature = curvature_new(m, err)) == NULL)
+		return PARE_ENOMEM;
+	if ((lacking & OP_NEED_SQUARES) != 0)
+		rc = calibrate_squares(m, d, k->samples, k->curvature, task,
+		    err);
+	if (rc == PARE_OK)
+		k->have |= lacking & OP_NEED_SQUARES;
+	if (rc == PARE_OK && (lacking & OP_NEED_HESSIAN) != 0)
+		rc = calibrate_hessian(m, d, k->samples, k->curvature, task,
+		    err);
+	if (rc == PARE_OK)
+		k->have |= lacking & OP_NEED_HESSIAN;
+	return rc;
+}
+
 static void
 add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 {
@@ -218,6 +242,12 @@ add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 		    "the model predicts stands for it",
 		    (long long)(k->gates.samples - k->gates.labelled),
 		    (long long)k->gates.samples);
+	if ((needs & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0 &&
+	    k->curvature->labelled < k->curvature->samples)
+		notes_add(notes, "%lld of %lld samples have no label: what "
+		    "the model predicts stands for it",
+		    (long long)(k->curvature->samples -
+		    k->curvature->labelled), (long long)k->curvature->samples);
 }
 
 enum pare_rc
@@ -243,6 +273,8 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		rc = get_gates(k, m, d, false, task, err);
 	if (rc == PARE_OK && (lacking & OP_NEED_RELEVANCE) != 0)
 		rc = get_gates(k, m, d, true, task, err);
+	if (rc == PARE_OK && (lacking & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0)
+		rc = get_curvature(k, m, d, lacking, task, err);
 	if (rc == PARE_OK)
 		rc = work_damage(err);
 	if (rc != PARE_OK)
@@ -251,6 +283,10 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 	*out = (struct op_calib){ .statistics = k->statistics,
 		.gates = (k->have & OP_NEED_GATES) != 0 ? &k->gates : NULL,
 		.relevance = (k->have & OP_NEED_RELEVANCE) != 0 ?
-		&k->relevance : NULL };
+		    &k->relevance : NULL,
+		.squares = (k->have & OP_NEED_SQUARES) != 0 ?
+		    k->curvature : NULL,
+		.hessian = (k->have & OP_NEED_HESSIAN) != 0 ?
+		    k->curvature : NULL };
 	return PARE_OK;
 }

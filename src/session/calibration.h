@@ -30,6 +30,13 @@ enum pare_rc calibration_get(struct session *s, const struct model *m,
  * text too: as many numbers as it has tokens. Borrowed and errors as above. */
 enum pare_rc calibration_tokens(struct session *s, const struct model *m,
     const char *what, const int64_t **out, struct pare_err *err);
+/*
+ * What `sweep bits bits=WIDTHS` measured of m on the calib samples, which are
+ * loaded, and left in the state folder: *out (malloc'ed), and how many. 0 with
+ * PARE_EUSER: there is no such sweep, or it was not finished. In cmd_sweep.c.
+ */
+int64_t sweep_recall(struct session *s, const struct model *m,
+    const char *widths, struct op_coded **out, struct pare_err *err);
 
 /* Whether there are calib samples: that error alone. */
 enum pare_rc calibration_check(const struct session *s, const char *what,

@@ -54,13 +54,12 @@ gather_tokenizer(const struct session *s, const struct model *m,
 
 static enum pare_rc
 gather_all(struct session *s, const struct model *m, unsigned needs,
-    bool calib, const char *what, struct op_calib *c, struct notes *notes, struct task *task,
-    struct pare_err *err)
+    bool calib, const char *what, struct op_calib *c, struct notes *notes,
+    struct task *task, struct pare_err *err)
 {
 	const unsigned words = OP_NEED_TOKENIZER | OP_NEED_TOKENS;
 	enum pare_rc rc = PARE_OK;
 
-	memset(c, 0, sizeof(*c));
 	if (calib && (needs & ~words) != 0)
 		rc = calibration_get(s, m, needs & ~words, calibrate_samples(
 		    s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c, notes,
@@ -72,8 +71,8 @@ gather_all(struct session *s, const struct model *m, unsigned needs,
 	return rc;
 }
 
-/* What the line wants of the calib samples. A dry run does without where there
- * are none. */
+/* What the line wants of the calib samples; c->coded is the caller's to free. A
+ * dry run does without where there are none. */
 static enum pare_rc
 gather(struct session *s, const struct model *m, const struct op *op,
     const struct arg_list *args, struct op_calib *c,
@@ -86,6 +85,7 @@ gather(struct session *s, const struct model *m, const struct op *op,
 	enum pare_rc rc;
 
 	*out = NULL;
+	memset(c, 0, sizeof(*c));
 	calib = !m->ghost && (!s->dry_run || s->data[ROLE_CALIB] != NULL);
 	if (needs == 0 || (!calib && (needs & OP_NEED_TOKENIZER) == 0))
 		return PARE_OK;
@@ -93,6 +93,11 @@ gather(struct session *s, const struct model *m, const struct op *op,
 	    op->method != NULL ? op->method : "");
 	rc = gather_all(s, m, needs, calib, what, c, notes, task, err);
 	free(what);
+	if (rc == PARE_OK && calib && (needs & OP_NEED_SWEEP) != 0) {
+		c->ncoded = sweep_recall(s, m, arg_text(args, "widths"),
+		    &c->coded, err);
+		rc = c->ncoded > 0 ? PARE_OK : err->rc;
+	}
 	if (rc == PARE_OK)
 		*out = c;
 	return rc;
@@ -136,6 +141,7 @@ apply_rounds(struct session *s, const struct op *op, struct op_input *in,
 		if (rc == PARE_OK)
 			rc = estimate ? op_estimate(op, in, seq, &r, err) :
 			    op_apply(op, in, seq, &r, err);
+		free(calib.coded);
 		if (rc != PARE_OK)
 			break;
 		if (k > 1)

@@ -448,6 +448,41 @@ read_levels(enum sweep_what what, const char *text, int *level,
 	    "2,4,8" : what == SWEEP_RANK ? "16,50%" : "50%,90%");
 }
 
+/* Declared in calibration.h. */
+int64_t
+sweep_recall(struct session *s, const struct model *m, const char *widths,
+    struct op_coded **out, struct pare_err *err)
+{
+	struct asked a = { .s = s, .o = { .what = SWEEP_BITS, .block = 1,
+		.samples = calibrate_samples(s->data[ROLE_CALIB],
+		CALIBRATE_FEW), .level = a.level } };
+	struct sweep w;
+	int64_t n = 0;
+
+	*out = NULL;
+	if (read_levels(SWEEP_BITS, widths, a.level, err) != PARE_OK ||
+	    sweep_open(&w, m, &a.o, err) != PARE_OK)
+		return 0;
+	a.key = key_of(&a, m, s->data[ROLE_CALIB]);
+	recall(&a, &w);
+	*out = xcalloc((size_t)w.n + 1, sizeof(**out));
+	for (int64_t i = 0; i < w.n; i++)
+		if (w.item[i].done)
+			(*out)[n++] = (struct op_coded){
+				{ w.item[i].layer, w.item[i].slot },
+				w.item[i].level, w.item[i].r.kl };
+	if (n < w.n || n == 0) {
+		free(*out);
+		*out = NULL;
+		n = 0;
+		err_set(err, PARE_EUSER, "by=sweep needs a finished sweep of "
+		    "these widths, and none was saved");
+		err_hint(err, "sweep bits bits=%s", widths);
+	}
+	sweep_free(&w);
+	return n;
+}
+
 static enum pare_rc
 refuse_compare(const struct asked *a, struct pare_err *err)
 {

@@ -300,7 +300,7 @@ complete_after(const struct session *s, const struct arg_words *w,
 		add_arguments(s, c->args, w, 1, l, prefix);
 	else if (op_find(w, &op, &words, NULL) == PARE_OK)
 		add_arguments(s, op->args, w, words, l, prefix);
-	else if (w->n == 1)
+	if (c == NULL && w->n == 1)
 		add_methods(l, w->word[0], prefix);
 }
 

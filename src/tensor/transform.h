@@ -115,6 +115,31 @@ struct tensor *tensor_factorize(const struct tensor *t, int64_t rank,
 enum pare_rc tensor_spectrum(const struct tensor *t, float **out, int64_t *n,
     struct task *task, struct pare_err *err);
 
+/*
+ * By what an approximation V of W is judged: the squares of D (W - V) L, with D
+ * a weight for each row and L L^T = second + damp I (the Cholesky factor), or L a
+ * weight for each column. What is NULL is left out. Borrowed.
+ */
+struct factor_metric {
+	const float *second;	/* (cols, cols), positive semidefinite */
+	const float *col;	/* cols */
+	const float *row;	/* rows, all more than 0 */
+};
+/* The damp, of the mean of the diagonal. */
+#define FACTOR_DAMP 1e-4
+
+/*
+ * The same in a metric (NULL: none): what is lost there is the sum of the squares
+ * of the singular values of D W L from the k-th on. PARE_EUSER where the second
+ * moment is not positive semidefinite, or all zeros.
+ */
+struct tensor *tensor_factorize_by(const struct tensor *t, int64_t rank,
+    const struct factor_metric *metric, const struct transform_ctx *ctx,
+    struct pare_err *err);
+enum pare_rc tensor_spectrum_by(const struct tensor *t,
+    const struct factor_metric *metric, float **out, int64_t *n,
+    struct task *task, struct pare_err *err);
+
 /* Largest k for which k * (rows + cols) < rows * cols. */
 int64_t tensor_break_even_rank(const struct tensor *t);
 

@@ -162,7 +162,7 @@ check_taught(struct model *m, double smoothing, struct model *teacher)
 	model_unref(teacher);
 }
 
-static void
+static inline void
 check_model(struct model *m, double smoothing)
 {
 	check_taught(m, smoothing, NULL);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "ops/inputs.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tensor/kernel.h"
+
+enum { BLOCK = 1 << 20 };	/* values of a block of rows */
+
+void
+inputs_free(struct inputs *x)
+{
+	free(x->h);
+	free(x->mean);
+	memset(x, 0, sizeof *x);
+}
+
+/* Adds one place where t is used; false: it was not seen there. */
+static bool
+add_place(struct inputs *x, const struct moments *p)
+{
+	size_t n = (size_t)x->cols * (size_t)x->cols;
+
+	if (p == NULL || p->gram == NULL || p->cols != x->cols)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		x->h[i] += p->gram[i];
+	for (int64_t i = 0; i < x->cols; i++)
+		x->mean[i] += p->sum[i];
+	x->seen += (double)p->rows;
+	return true;
+}
+
+static bool
+add_places(struct inputs *x, const struct op_input *in,
+    const struct tensor *t)
+{
+	struct slot_ref ref = SLOT_REF_START;
+
+	while (model_next_slot(in->model, &ref))
+		if (model_slot(in->model, ref) == t &&
+		    !add_place(x, statistics_of(in->calib->statistics, ref)))
+			return false;
+	return true;
+}
+
+/* Sums become means; false where all inputs were zero. */
+static bool
+take_means(struct inputs *x)
+{
+	size_t n = (size_t)x->cols;
+	bool any = false;
+
+	for (size_t i = 0; i < n * n && x->seen > 0; i++)
+		x->h[i] = (float)(x->h[i] / x->seen);
+	for (size_t i = 0; i < n && x->seen > 0; i++) {
+		x->mean[i] /= x->seen;
+		any = any || x->h[i * (n + 1)] > 0;
+	}
+	return any;
+}
+
+enum pare_rc
+inputs_of(const struct op_input *in, const struct tensor *t,
+    struct inputs *out, struct pare_err *err)
+{
+	size_t n = (size_t)t->cols;
+	struct slot_ref ref = SLOT_REF_START;
+	bool seen = in->calib != NULL && in->calib->statistics != NULL;
+
+	memset(out, 0, sizeof *out);
+	out->cols = t->cols;
+	/* An embedding is wide open: look before taking its square. */
+	while (seen && model_next_slot(in->model, &ref))
+		if (model_slot(in->model, ref) == t)
+			seen = statistics_of(in->calib->statistics, ref) !=
+			    NULL;
+	if (!seen)
+		return PARE_OK;
+	out->h = mem_big_zero(n * n, sizeof *out->h, err);
+	out->mean = out->h == NULL ? NULL : mem_big_zero(n,
+	    sizeof *out->mean, err);
+	if (out->mean == NULL) {
+		inputs_free(out);
+		return PARE_ENOMEM;
+	}
+	if (!add_places(out, in, t) || !take_means(out)) {
+		inputs_free(out);
+		out->cols = t->cols;
+	}
+	return PARE_OK;
+}
+
+/* tr(D H D') of n rows d; p is as large. */
+static double
+change_of(const struct inputs *x, const float *d, float *p, int64_t n)
+{
+	double sum = 0;
+
+	if (x->h != NULL)
+		cblas_ssymm(CblasRowMajor, CblasRight, CblasLower, (int)n,
+		    (int)x->cols, 1, x->h, (int)x->cols, d, (int)x->cols, 0,
+		    p, (int)x->cols);
+	else
+		p = (float *)(uintptr_t)d;
+	for (int64_t i = 0; i < n * x->cols; i++)
+		sum += (double)d[i] * p[i];
+	return sum;
+}
+
+enum pare_rc
+inputs_change(const struct inputs *x, const struct tensor *t,
+    const struct tensor *other, struct task *task, double *out,
+    struct pare_err *err)
+{
+	int64_t step = BLOCK / x->cols < 16 ? 16 : BLOCK / x->cols;
+	size_t room = (size_t)step * (size_t)x->cols;
+	float *d = mem_big(2 * room, sizeof *d, err), *p = d + room;
+	enum pare_rc rc = d == NULL ? PARE_ENOMEM : PARE_OK;
+
+	*out = 0;
+	kernel_bind();
+	for (int64_t r = 0; r < t->rows && rc == PARE_OK; r += step) {
+		int64_t n = t->rows - r < step ? t->rows - r : step;
+
+		if (task_canceled(task)) {
+			rc = task_error(err);
+			break;
+		}
+		tensor_decode(t, r, n, d);
+		if (other != NULL) {
+			tensor_decode(other, r, n, p);
+			for (int64_t i = 0; i < n * x->cols; i++)
+				d[i] -= p[i];
+		}
+		*out += change_of(x, d, p, n);
+	}
+	free(d);
+	return rc;
+}

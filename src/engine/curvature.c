@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The trainer's passes with gradients for the matrices in question alone: all of
+ * them for squares, one for products with the Hessian, whose values are then a
+ * private copy that moves.
+ */
+#include "engine/curvature.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/backward.h"
+
+/* The step, of the matrix's own norm: small enough for the third derivative not
+ * to show, large enough for float32 gradients to differ. */
+#define STEP 1e-3
+/* Two eigenvalues in a row that are so close end the iteration. */
+#define CLOSE 0.01
+
+struct differ {
+	struct model *m;
+	const struct curvature *c;
+	struct link *link;
+	struct param *param;
+	int nparams;
+	float **owned;		/* per param: decoded values, or NULL */
+	int *curve;		/* per param: number in c, or -1 */
+	struct learner learner;
+	struct learner_watch watch;
+	float *g;		/* of all, or of the one that moves */
+	int64_t room;		/* of g, in floats */
+	float *w;		/* the moved copy */
+	int64_t moving;		/* its room */
+};
+
+/* ---- which matrices ---- */
+
+static bool
+has_curve(const struct tensor *t, enum slot slot)
+{
+	return slot_table[slot].matrix && t->form != FORM_LOWRANK;
+}
+
+const struct curve *
+curvature_of(const struct curvature *c, const struct tensor *t)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->of[i].t == t)
+			return &c->of[i];
+	return NULL;
+}
+
+static int
+count_slots(const struct model *m)
+{
+	struct slot_ref ref = SLOT_REF_START;
+	int n = 0;
+
+	while (model_next_slot(m, &ref))
+		n++;
+	return n;
+}
+
+struct curvature *
+curvature_new(const struct model *m, struct pare_err *err)
+{
+	struct curvature *c = xcalloc(1, sizeof(*c));
+	struct slot_ref ref = SLOT_REF_START;
+
+	c->of = xcalloc((size_t)count_slots(m) + 1, sizeof(*c->of));
+	while (model_next_slot(m, &ref)) {
+		struct tensor *t = model_slot(m, ref);
+
+		if (!has_curve(t, ref.slot) || curvature_of(c, t) != NULL)
+			continue;
+		c->of[c->n++] = (struct curve){ .t = tensor_ref(t),
+			.at = c->total };
+		c->total += t->rows + t->cols;
+	}
+	c->square = mem_big_zero((size_t)c->total, sizeof(*c->square), err);
+	if (c->square != NULL)
+		return c;
+	curvature_free(c);
+	return NULL;
+}
+
+void
+curvature_free(struct curvature *c)
+{
+	if (c == NULL)
+		return;
+	for (int i = 0; i < c->n; i++)
+		tensor_unref(c->of[i].t);
+	free(c->of);
+	free(c->square);
+	free(c);
+}
+
+/* ---- weights ---- */
+
+/* The param of t, made on first use; NULL: no memory. */
+static struct param *
+param_of(struct differ *d, const struct tensor *t, struct pare_err *err)
+{
+	const struct curve *k;
+	struct param *p;
+
+	for (int i = 0; i < d->nparams; i++)
+		if (d->param[i].t == t)
+			return &d->param[i];
+	p = &d->param[d->nparams];
+	*p = (struct param){ .rows = t->rows, .cols = t->cols };
+	p->w = (float *)(uintptr_t)tensor_f32(t);
+	if (p->w == NULL) {
+		p->w = mem_big((size_t)t->rows, (size_t)t->cols *
+		    sizeof(*p->w), err);
+		if (p->w == NULL)
+			return NULL;
+		d->owned[d->nparams] = p->w;
+		tensor_decode(t, 0, t->rows, p->w);
+	}
+	k = curvature_of(d->c, t);
+	d->curve[d->nparams] = k != NULL ? (int)(k - d->c->of) : -1;
+	p->t = tensor_ref(t);
+	d->nparams++;
+	return p;
+}
+
+static enum pare_rc
+link_slots(struct differ *d, struct pare_err *err)
+{
+	struct slot_ref ref = SLOT_REF_START;
+
+	while (model_next_slot(d->m, &ref)) {
+		const struct tensor *t = model_slot(d->m, ref);
+		struct link *k = (struct link *)(uintptr_t)learner_link(
+		    &d->learner, ref.layer, ref.slot);
+		bool low = t->form == FORM_LOWRANK;
+
+		k->a = param_of(d, low ? t->kid[0] : t, err);
+		if (k->a != NULL && low)
+			k->b = param_of(d, t->kid[1], err);
+		if (k->a == NULL || (low && k->b == NULL))
+			return PARE_ENOMEM;
+	}
+	return PARE_OK;
+}
+
+/* Nobody looks on, but the passes then take labels as gates.h says. */
+static void
+see_nothing(void *ctx, int layer, enum learner_place place, const float *x,
+    const float *minus, const float *dx, int64_t cols)
+{
+}
+
+struct differ *
+differ_new(const struct curvature *c, const struct model *m,
+    struct pare_err *err)
+{
+	size_t n = (size_t)(m->nlayers * SLOT_LAYER_COUNT + SLOT_COUNT -
+	    SLOT_LAYER_COUNT);
+	struct differ *d;
+
+	if (learner_supports(m, err) != PARE_OK)
+		return NULL;
+	d = xcalloc(1, sizeof(*d));
+	d->m = model_ref(m);
+	d->c = c;
+	d->link = xcalloc(n, sizeof(*d->link));
+	d->param = xcalloc(2 * n, sizeof(*d->param));
+	d->owned = xcalloc(2 * n, sizeof(*d->owned));
+	d->curve = xcalloc(2 * n, sizeof(*d->curve));
+	d->watch = (struct learner_watch){ .see = see_nothing, .whole = true };
+	d->learner = (struct learner){ .m = d->m, .link = d->link,
+		.dropout_step = -1, .watch = &d->watch };
+	if (link_slots(d, err) == PARE_OK)
+		return d;
+	differ_free(d);
+	return NULL;
+}
+
+void
+differ_free(struct differ *d)
+{
+	if (d == NULL)
+		return;
+	for (int i = 0; i < d->nparams; i++) {
+		tensor_unref(d->param[i].t);
+		free(d->owned[i]);
+	}
+	free(d->owned);
+	free(d->param);
+	free(d->link);
+	free(d->curve);
+	free(d->g);
+	free(d->w);
+	free(d->learner.memory.base);
+	model_unref(d->m);
+	free(d);
+}
+
+/* Room for n floats at *p, not cleared. */
+static enum pare_rc
+grow(float **p, int64_t *room, int64_t n, struct pare_err *err)
+{
+	if (*room >= n)
+		return PARE_OK;
+	free(*p);
+	*p = mem_big((size_t)n, sizeof(**p), err);
+	*room = *p != NULL ? n : 0;
+	return *p != NULL ? PARE_OK : PARE_ENOMEM;
+}
+
+static void
+forget_gradients(struct differ *d)
+{
+	for (int i = 0; i < d->nparams; i++)
+		d->param[i].g = NULL;
+}
+
+/* ---- squares ---- */
+
+static enum pare_rc
+place_gradients(struct differ *d, int64_t *n, struct pare_err *err)
+{
+	*n = 0;
+	for (int i = 0; i < d->nparams; i++)
+		if (d->curve[i] >= 0)
+			*n += d->param[i].rows * d->param[i].cols;
+	if (grow(&d->g, &d->room, *n, err) != PARE_OK)
+		return PARE_ENOMEM;
+	*n = 0;
+	for (int i = 0; i < d->nparams; i++) {
+		struct param *p = &d->param[i];
+
+		p->g = d->curve[i] >= 0 ? d->g + *n : NULL;
+		*n += d->curve[i] >= 0 ? p->rows * p->cols : 0;
+	}
+	return PARE_OK;
+}
+
+static void
+add_squares(const struct param *p, double *out)
+{
+	double *col = out + p->rows;
+
+	for (int64_t r = 0; r < p->rows; r++) {
+		const float *g = p->g + r * p->cols;
+		double sum = 0;
+
+		for (int64_t c = 0; c < p->cols; c++) {
+			double sq = (double)g[c] * g[c];
+
+			sum += sq;
+			col[c] += sq;
+		}
+		out[r] += sum;
+	}
+}
+
+enum pare_rc
+differ_squares(struct differ *d, const struct train_data *data,
+    const int64_t *sample, int n, double *out, struct task *task,
+    struct pare_err *err)
+{
+	enum pare_rc rc;
+	int64_t all;
+	double loss;
+
+	if ((rc = place_gradients(d, &all, err)) != PARE_OK)
+		return rc;
+	d->learner.task = task;
+	for (int i = 0; i < n && rc == PARE_OK; i++) {
+		memset(d->g, 0, (size_t)all * sizeof(*d->g));
+		rc = learner_run(&d->learner, data, sample + i, 1, &loss, err);
+		for (int k = 0; k < d->nparams && rc == PARE_OK; k++)
+			if (d->curve[k] >= 0)
+				add_squares(&d->param[k],
+				    out + d->c->of[d->curve[k]].at);
+	}
+	forget_gradients(d);
+	return rc;
+}
+
+/* ---- products with the Hessian ---- */
+
+/* What moves: the param of curve i, and its values as they are. */
+static struct param *
+moving_param(struct differ *d, int i)
+{
+	for (int k = 0; k < d->nparams; k++)
+		if (d->curve[k] == i)
+			return &d->param[k];
+	return NULL;
+}
+
+/* out (+)= sign g(W + step v); out is also the memory of the gradient. */
+static enum pare_rc
+gradient_at(struct differ *d, struct param *p, const float *was, double step,
+    const float *v, const struct train_data *data, const int64_t *sample,
+    int n, struct pare_err *err)
+{
+	int64_t size = p->rows * p->cols;
+	double loss;
+
+	for (int64_t i = 0; i < size; i++)
+		d->w[i] = (float)(was[i] + step * v[i]);
+	memset(d->g, 0, (size_t)size * sizeof(*d->g));
+	p->w = d->w;
+	p->g = d->g;
+	return learner_run(&d->learner, data, sample, n, &loss, err);
+}
+
+enum pare_rc
+differ_product(struct differ *d, int i, const struct train_data *data,
+    const int64_t *sample, int n, const float *v, float *out,
+    struct task *task, struct pare_err *err)
+{
+	struct param *p = moving_param(d, i);
+	int64_t size = p->rows * p->cols;
+	const int len = (int)size;
+	float *was = p->w;
+	double norm = cblas_snrm2(len, was, 1), of = cblas_snrm2(len, v, 1);
+	double step = STEP * (norm > 0 ? norm : 1) / of;
+	enum pare_rc rc;
+
+	if (grow(&d->g, &d->room, size, err) != PARE_OK ||
+	    grow(&d->w, &d->moving, size, err) != PARE_OK)
+		return PARE_ENOMEM;
+	d->learner.task = task;
+	rc = gradient_at(d, p, was, step, v, data, sample, n, err);
+	if (rc == PARE_OK) {
+		memcpy(out, d->g, (size_t)size * sizeof(*out));
+		rc = gradient_at(d, p, was, -step, v, data, sample, n, err);
+	}
+	for (int64_t k = 0; k < size && rc == PARE_OK; k++)
+		out[k] = (float)(((double)out[k] - d->g[k]) / (2 * step));
+	p->w = was;
+	forget_gradients(d);
+	return rc;
+}
+
+/* v to length 1; false where there is no length. */
+static bool
+normalize(float *v, int n)
+{
+	float norm = cblas_snrm2(n, v, 1);
+
+	if (!(norm > 0) || !isfinite(norm))
+		return false;
+	cblas_sscal(n, 1 / norm, v, 1);
+	return true;
+}
+
+enum pare_rc
+differ_top(struct differ *d, int i, const struct train_data *data,
+    const int64_t *sample, int n, int most, float *v, double *out,
+    struct task *task, struct pare_err *err)
+{
+	int size = (int)(d->c->of[i].t->rows * d->c->of[i].t->cols);
+	float *next = mem_big((size_t)size, sizeof(*next), err);
+	enum pare_rc rc = next != NULL ? PARE_OK : PARE_ENOMEM;
+	double last = -1;
+
+	*out = 0;
+	if (rc == PARE_OK && !normalize(v, size))
+		rc = err_set(err, PARE_EUSER, "no direction to begin with");
+	for (int k = 0; k < most && rc == PARE_OK; k++) {
+		rc = differ_product(d, i, data, sample, n, v, next, task, err);
+		if (rc != PARE_OK)
+			break;
+		*out = fabs(cblas_dsdot(size, v, 1, next, 1));
+		if (!isfinite(*out))
+			rc = err_set(err, PARE_EUSER, "a product with the "
+			    "Hessian of the calib samples is no number");
+		if (rc != PARE_OK || !normalize(next, size))
+			break;
+		memcpy(v, next, (size_t)size * sizeof(*v));
+		if (fabs(*out - last) <= CLOSE * *out)
+			break;
+		last = *out;
+	}
+	free(next);
+	return rc;
+}

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "session/calibration.h"
+#include "session/plan_book.h"
 #include "session/work.h"
 
 void (*session_on_result)(const struct result *r, void *ctx);
@@ -59,6 +60,7 @@ session_free(struct session *s)
 	engine_free(s->engine);
 	evaluator_free(s->evaluator);
 	calibration_free(s->calibration);
+	plan_book_free(s->plan);
 	free(s->record);
 	free(s);
 }

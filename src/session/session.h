@@ -28,6 +28,7 @@ struct settings;	/* session/settings.h */
 struct memory;		/* remembered results by model hash */
 struct journal;
 struct calibration;	/* session/calibration.h */
+struct plan_book;	/* session/plan_book.h */
 
 /* Where a sample set came from, so that it can be read again for another model.
  * path NULL: none was asked for. All owned. */
@@ -48,6 +49,7 @@ struct session {
 	struct engine *engine;	/* of predict */
 	struct evaluator *evaluator;
 	struct calibration *calibration;
+	struct plan_book *plan;	/* made last; NULL: none */
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */

@@ -103,6 +103,9 @@
  *          flips[] {index, gold, a, b, text, pair}; of a language model also
  *          ratio as in eval, and flips[] {index of the window, position of the
  *          token in it, gold, a, b, text before it}
+ *          where a step from a to b chose what goes: control {line (the first
+ *          such one, at random), draws[] {seed, value, delta (of b from it), p},
+ *          mean, verdict}
  * importance unit, by, measure, samples (looked at), n, seconds, rows[] {rank,
  *          path, layer, head or neuron, score}, the most important first;
  *          by_layer[] {layer, n, mean, low, high} of neurons

@@ -389,6 +389,16 @@ put_curve(const struct ask *a, json_t *doc)
 }
 
 static void
+put_lines(const struct ask *a, json_t *doc)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < a->n; i++)
+		json_array_append_new(list, result_text(a->line[i]));
+	json_object_set_new(doc, "lines", list);
+}
+
+static void
 put_choice(const struct ask *a, json_t *doc)
 {
 	const struct plan_anchor *x = &a->b->anchor[a->anchor];
@@ -406,10 +416,7 @@ put_choice(const struct ask *a, json_t *doc)
 	result_put_real(o, "value", x->value);
 	result_put_real(o, "drop", x->drop);
 	json_object_set_new(doc, "calib", o);
-	for (int i = 0; i < a->n; i++)
-		json_array_append_new(list, result_text(a->line[i]));
-	json_object_set_new(doc, "lines", list);
-	list = json_array();
+	put_lines(a, doc);
 	for (int i = 0; i < a->b->nparts; i++) {
 		const struct plan_part *p = &a->b->part[i];
 		char *text = plan_part_text(a->b, &a->pick, i);
@@ -528,8 +535,8 @@ apply(struct ask *a, json_t *doc, struct task *task, struct pare_err *err)
 {
 	struct model **m = xcalloc((size_t)a->n + 1, sizeof(struct model *));
 	double *seconds = xcalloc((size_t)a->n + 1, sizeof(*seconds));
-	enum pare_rc rc = plan_apply(a->s, a->m, a->line, a->n, m, seconds,
-	    a->notes, task, err);
+	enum pare_rc rc = plan_apply_book(a->s, a->b, a->line, a->n, m,
+	    seconds, a->notes, task, err);
 
 	if (rc == PARE_OK) {
 		rc = measure_result(a, a->n > 0 ? m[a->n - 1] : a->m, doc,
@@ -589,12 +596,12 @@ plan_budget(struct ask *a, json_t *doc, struct task *task,
 	put_book(a, doc);
 	put_choice(a, doc);
 	put_curve(a, doc);
-	plan_book_rest(a->b);
 	if (a->s->dry_run || arg_int(a->args, "apply") == 0) {
 		result_put_bool(doc, "applied", false);
 		return PARE_OK;
 	}
 	rc = apply(a, doc, task, err);
+	put_lines(a, doc);	/* one may have lost its refit */
 	result_put_bool(doc, "applied", rc == PARE_OK && a->n > 0);
 	return rc;
 }
@@ -678,7 +685,7 @@ const struct command command_plan = {
 	    "steps of the history, one a line, and what was foretold is told "
 	    "beside what is measured. In a dry run, and with apply=off, "
 	    "nothing changes. On the full screen the budget can be moved with "
-	    "keys (P).\n"
+	    "keys (B).\n"
 	    "plan order tries ops in every order on the eval samples and "
 	    "leaves the history as it is.",
 	.examples = plan_examples,

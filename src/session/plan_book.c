@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "measure/calibrate.h"
+#include "measure/probe.h"
 #include "ops/common.h"
 #include "session/calibration.h"
 #include "session/work.h"
@@ -702,6 +703,67 @@ need_probe(struct session *s, struct plan_book *b, bool few,
 	    s->data[ROLE_CALIB], few ? b->samples : 0, cache, p, task, err);
 }
 
+/* Lines that were applied, with what came of them. */
+struct plan_chain {
+	uint64_t asked;		/* hash of the lines as they were asked for */
+	int n;
+	char **line;		/* as they were applied */
+	struct model **model;
+	double *seconds;
+};
+
+static void
+chain_free(struct plan_chain *c)
+{
+	for (int i = 0; c != NULL && i < c->n; i++) {
+		free(c->line[i]);
+		model_unref(c->model[i]);
+	}
+	if (c != NULL) {
+		free(c->line);
+		free(c->model);
+		free(c->seconds);
+	}
+	free(c);
+}
+
+static struct plan_chain *
+chain_new(uint64_t asked, char **line, struct model **model,
+    const double *seconds, int n)
+{
+	struct plan_chain *c = xcalloc(1, sizeof(*c));
+
+	*c = (struct plan_chain){ .asked = asked, .n = n };
+	c->line = xcalloc((size_t)n + 1, sizeof(*c->line));
+	c->model = xcalloc((size_t)n + 1, sizeof(struct model *));
+	c->seconds = xcalloc((size_t)n + 1, sizeof(*c->seconds));
+	for (int i = 0; i < n; i++) {
+		c->line[i] = xstrdup(line[i]);
+		c->model[i] = model_ref(model[i]);
+		c->seconds[i] = seconds[i];
+	}
+	return c;
+}
+
+enum pare_rc
+plan_apply_book(struct session *s, struct plan_book *b, char **line, int n,
+    struct model **model, double *seconds, struct notes *notes,
+    struct task *task, struct pare_err *err)
+{
+	const struct plan_chain *c = b->chain;
+
+	if (c == NULL || c->n != n || c->asked != hash_lines(line, n))
+		return plan_apply(s, b->model, line, n, model, seconds, notes,
+		    task, err);
+	for (int i = 0; i < n; i++) {
+		free(line[i]);
+		line[i] = xstrdup(c->line[i]);
+		model[i] = model_ref(c->model[i]);
+		seconds[i] = c->seconds[i];
+	}
+	return PARE_OK;
+}
+
 /* What lines do to the answers on few or on all calib samples. The lines'
  * warnings are those of the calib samples, told once for all. */
 static enum pare_rc
@@ -712,6 +774,7 @@ measure_lines(struct session *s, struct plan_book *b, char **line, int n,
 	struct notes quiet = { 0 };
 	struct probe_result r;
 	struct model **m;
+	double *seconds;
 	enum pare_rc rc;
 
 	b->measured++;
@@ -722,7 +785,12 @@ measure_lines(struct session *s, struct plan_book *b, char **line, int n,
 	if ((rc = need_probe(s, b, few, task, err)) != PARE_OK)
 		return rc;
 	m = xcalloc((size_t)n + 1, sizeof(struct model *));
-	rc = plan_apply(s, b->model, line, n, m, NULL, &quiet, task, err);
+	seconds = xcalloc((size_t)n + 1, sizeof(*seconds));
+	rc = plan_apply(s, b->model, line, n, m, seconds, &quiet, task, err);
+	if (rc == PARE_OK && !few && n > 0) {
+		chain_free(b->chain);
+		b->chain = chain_new(h, line, m, seconds, n);
+	}
 	if (rc == PARE_OK) {
 		rc = probe_run(few ? b->few : b->all, n > 0 ? m[n - 1] :
 		    b->model, &r, task, err);
@@ -730,6 +798,7 @@ measure_lines(struct session *s, struct plan_book *b, char **line, int n,
 			model_unref(m[i]);
 	}
 	notes_free(&quiet);
+	free(seconds);
 	free(m);
 	if (rc != PARE_OK)
 		return rc;
@@ -1182,6 +1251,7 @@ plan_book_make(struct session *s, int64_t samples, unsigned families,
 	if ((rc = calibration_check(s, "plan", err)) != PARE_OK)
 		return rc;
 	b = xcalloc(1, sizeof(*b));
+	atomic_init(&b->refs, 1);
 	b->model = model_ref(m);
 	b->data = s->data[ROLE_CALIB]->hash;
 	b->n = s->data[ROLE_CALIB]->n;
@@ -1207,6 +1277,15 @@ plan_book_rest(struct plan_book *b)
 	probe_free(b->few);
 	probe_free(b->all);
 	b->few = b->all = NULL;
+	chain_free(b->chain);
+	b->chain = NULL;
+}
+
+struct plan_book *
+plan_book_ref(struct plan_book *b)
+{
+	atomic_fetch_add(&b->refs, 1);
+	return b;
 }
 
 void
@@ -1214,7 +1293,7 @@ plan_book_free(struct plan_book *b)
 {
 	struct plan_kept *k;
 
-	if (b == NULL)
+	if (b == NULL || atomic_fetch_sub(&b->refs, 1) > 1)
 		return;
 	for (int i = 0; i < b->nparts; i++) {
 		free(b->part[i].of);

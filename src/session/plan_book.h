@@ -20,9 +20,12 @@
 #ifndef PARE_SESSION_PLAN_BOOK_H
 #define PARE_SESSION_PLAN_BOOK_H
 
+#include <stdatomic.h>
+
 #include "measure/plan.h"
-#include "measure/probe.h"
 #include "session/session.h"
+
+struct probe;	/* measure/probe.h */
 
 enum plan_family { PLAN_PRUNE, PLAN_LAYERS, PLAN_QUANTIZE, PLAN_FACTORIZE,
 	PLAN_FAMILIES };
@@ -70,6 +73,7 @@ struct plan_anchor {
 };
 
 struct plan_book {
+	atomic_int refs;
 	struct model *model;	/* a reference */
 	uint64_t data;		/* the calib samples' hash */
 	int64_t samples, seq;
@@ -89,6 +93,7 @@ struct plan_book {
 	double seconds;
 	/* Private. */
 	struct probe *few, *all;	/* NULL until they are needed */
+	struct plan_chain *chain;	/* what was applied last */
 	struct plan_kept *kept;
 };
 
@@ -111,7 +116,10 @@ struct plan_offer {
 enum pare_rc plan_book_make(struct session *s, int64_t samples,
     unsigned families, struct plan_book **out, struct notes *notes,
     struct task *task, struct pare_err *err);
-void plan_book_free(struct plan_book *b);	/* NULL is fine */
+/* Others may read it while the session measures more, but for its anchors. */
+struct plan_book *plan_book_ref(struct plan_book *b);
+void plan_book_free(struct plan_book *b);	/* gives a reference back; NULL is
+						 * fine */
 /* Gives back what is kept for measuring more; that goes on being possible. */
 void plan_book_rest(struct plan_book *b);
 
@@ -140,6 +148,11 @@ char *plan_part_text(const struct plan_book *b, const struct plan_pick *p,
 enum pare_rc plan_apply(struct session *s, const struct model *m, char **line,
     int n, struct model **model, double *seconds, struct notes *notes,
     struct task *task, struct pare_err *err);
+/* The same to the model of the book; not again when the plan measured last was
+ * of these lines. */
+enum pare_rc plan_apply_book(struct session *s, struct plan_book *b,
+    char **line, int n, struct model **model, double *seconds,
+    struct notes *notes, struct task *task, struct pare_err *err);
 
 /* Measures a plan (loss: its predicted sum) on all calib samples, as another
  * anchor. out: its index. */

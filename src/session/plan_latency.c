@@ -22,7 +22,7 @@
 #include "session/work.h"
 #include "tensor/kernel.h"
 
-enum { WIDTHS = 2, KINDS = 2, RUNS = 12, TABLE_VERSION = 2 };
+enum { WIDTHS = 2, KINDS = 2, RUNS = 24, TABLE_VERSION = 3 };
 
 struct table {
 	double ratio[KINDS][WIDTHS][PLAN_FORMS];	/* NAN: not measured */
@@ -91,7 +91,7 @@ time_base(const struct plan_book *b, struct table *t, struct task *task,
     struct pare_err *err)
 {
 	struct latency_options o = { .batch = 1, .seq = seq_of(b),
-		.runs = 3 * RUNS };
+		.runs = 2 * RUNS };
 	struct latency_parts *parts[2] = { NULL, NULL };
 	struct latency l;
 	enum pare_rc rc = latency_run(b->model, NULL, &o, &l, parts, task,

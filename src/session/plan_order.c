@@ -251,12 +251,12 @@ plan_order(struct session *s, const char *text, json_t *doc,
 	enum pare_rc rc;
 
 	o.metric = work_metric(o.start);
-	if (s->data[ROLE_EVAL] == NULL) {
+	rc = read_ops(&o, text, err);
+	if (rc == PARE_OK && s->data[ROLE_EVAL] == NULL) {
 		err_set(err, PARE_EUSER, "plan order needs samples, and none "
 		    "are loaded");
-		return err_hint(err, "load samples: data FILE");
+		rc = err_hint(err, "load samples: data FILE");
 	}
-	rc = read_ops(&o, text, err);
 	if (rc == PARE_OK)
 		rc = try_all(&o, doc, task, err);
 	for (int i = 0; i < o.n; i++)

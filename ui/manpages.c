@@ -125,6 +125,7 @@ add_type(struct str *b, const struct arg_spec *a)
 		[ARG_CHOICE] = "One of", [ARG_BOOL] = "on or off",
 		[ARG_TEXT] = "Text", [ARG_TARGET] = "A target",
 		[ARG_FILE] = "A file", [ARG_STATE] = "A state",
+		[ARG_LIMIT] = "A bound",
 	};
 
 	if (a->type != ARG_BOOL)
@@ -153,7 +154,7 @@ add_arg(struct str *b, const struct arg_spec *a, bool named)
 	str_add(b, ".It Cm ");
 	add_literal(b, a->name);
 	if (named && (a->flags & ARG_WORD) == 0)
-		str_add(b, " Ns =");
+		str_add(b, a->type == ARG_LIMIT ? " Ns <=" : " Ns =");
 	str_addc(b, '\n');
 	str_addf(&text, "%c%s", toupper((unsigned char)a->text[0]),
 	    a->text[0] != '\0' ? a->text + 1 : "");

@@ -34,6 +34,8 @@ const struct renderer render_table[] = {
 	{ "expect", render_expect },
 	{ "importance", render_importance },
 	{ "sweep", render_sweep },
+	{ "plan", render_plan },
+	{ "overview", render_overview },
 	{ "save", render_save },
 	{ "export", render_export },
 	{ "recipe", render_recipe },

@@ -41,7 +41,7 @@ render_fn render_op, render_travel, render_resume, render_history, render_diff,
     render_recover;
 render_fn render_eval, render_latency, render_predict, render_compare,
     render_expect, render_generate;
-render_fn render_importance, render_sweep;
+render_fn render_importance, render_sweep, render_plan, render_overview;
 render_fn render_save, render_export, render_recipe, render_source, render_set,
     render_help, render_quiet, render_keys;
 

@@ -596,6 +596,30 @@ compare_flips(struct str *b, const struct look *l, const json_t *flips)
 	table_free(t);
 }
 
+/* The same amounts removed at random. */
+static void
+add_control(struct str *b, const struct look *l, const json_t *doc)
+{
+	const json_t *o = doc_get(doc, "control"), *draw;
+	const char *metric = doc_text(doc_get(doc, "a"), "metric");
+	struct str line = STR_INIT;
+	char v[NUMBER_MAX];
+	size_t i;
+
+	if (o == NULL)
+		return;
+	str_add(&line, "at random:");
+	json_array_foreach((json_t *)doc_get(o, "draws"), i, draw) {
+		render_metric(v, sizeof(v), metric, doc_real(draw, "value"));
+		str_addf(&line, "%s %s (p %.2g)", i > 0 ? "," : "", v,
+		    doc_real(draw, "p"));
+	}
+	str_addf(&line, ": %s (%s)", doc_text(o, "verdict"), doc_text(o,
+	    "line"));
+	look_wrap(b, l, 0, 2, line.s);
+	str_free(&line);
+}
+
 void
 render_compare(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -632,6 +656,7 @@ render_compare(struct str *b, const struct look *l, const json_t *doc)
 	} else if (tells_tokens(doc)) {
 		look_wrap(b, l, 0, 2, doc_text(doc, "verdict"));
 	}
+	add_control(b, l, doc);
 	compare_flips(b, l, doc_get(doc, "flips"));
 	left = doc_int(doc, "changed") -
 	    (int64_t)json_array_size(doc_get(doc, "flips"));

@@ -36,6 +36,22 @@ static const struct {
 	{ "false", 0 }, { "1", 1 }, { "0", 0 },
 };
 
+/* What may stand behind the number of a limit, by its unit. */
+static const struct {
+	const char *unit, *suffix;
+	double factor;
+} limit_suffixes[] = {
+	{ "bytes", "", 1 }, { "bytes", "b", 1 }, { "bytes", "kb", 1e3 },
+	{ "bytes", "mb", 1e6 }, { "bytes", "gb", 1e9 },
+	{ "bytes", "kib", 1024 }, { "bytes", "mib", 1048576 },
+	{ "bytes", "gib", 1073741824 },
+	{ "macs", "", 1 }, { "macs", "k", 1e3 }, { "macs", "m", 1e6 },
+	{ "macs", "g", 1e9 },
+	{ "ms", "", 1 }, { "ms", "ms", 1 }, { "ms", "us", 1e-3 },
+	{ "ms", "s", 1e3 },
+	{ "points", "", 1 }, { "points", "pt", 1 }, { "points", "%", 1 },
+};
+
 /* ---- words ---- */
 
 static bool
@@ -189,9 +205,16 @@ say_allowed(const struct arg_spec *s, struct str *b)
 		[ARG_TEXT] = "a text", [ARG_TARGET] = "a target as L0-5.ffn",
 		[ARG_FILE] = "a file name",
 		[ARG_STATE] = "a state: its number, its mark or original",
+		[ARG_LIMIT] = "",
 	};
 
 	str_add(b, kind[s->type]);
+	if (s->type == ARG_LIMIT)
+		str_add(b, strcmp(s->unit, "points") == 0 ? "as 1.5pt" :
+		    strcmp(s->unit, "bytes") == 0 ?
+		    "as 20MB, 25% or 4x (a quarter)" :
+		    strcmp(s->unit, "ms") == 0 ? "as 3ms, 50% or 2x (half)" :
+		    "as 800M, 50% or 2x (half)");
 	if (s->type == ARG_CHOICE)
 		str_add(b, (s->flags & ARG_LIST) != 0 ?
 		    "one or more, joined by commas, of " : "one of ");
@@ -357,6 +380,39 @@ to_bool(const char *text, int64_t *out)
 	return false;
 }
 
+/* A number above 0 with what may follow it. */
+static enum pare_rc
+parse_limit(const struct arg_spec *s, const char *text, struct arg_value *v,
+    struct pare_err *err)
+{
+	size_t n = strspn(text, "0123456789.");
+	const char *rest = text + n;
+	bool relative = strcmp(s->unit, "points") != 0;
+	char *number = xstrndup(text, n);
+	bool fine = str_to_double(number, &v->d);
+
+	free(number);
+	if (!fine)
+		return refuse(s, text, "is not a bound", err);
+	v->is_share = relative && (strcmp(rest, "%") == 0 ||
+	    strcasecmp(rest, "x") == 0);
+	if (v->is_share)
+		v->d = *rest == '%' ? v->d / 100 : 1 / v->d;
+	fine = v->is_share;
+	for (size_t i = 0; i < sizeof(limit_suffixes) /
+	    sizeof(*limit_suffixes) && !fine; i++) {
+		if (strcmp(limit_suffixes[i].unit, s->unit) != 0 ||
+		    strcasecmp(limit_suffixes[i].suffix, rest) != 0)
+			continue;
+		v->d *= limit_suffixes[i].factor;
+		fine = true;
+	}
+	if (!fine || !isfinite(v->d) || (relative && v->d <= 0))
+		return refuse(s, text, fine ? "is out of range" :
+		    "is not a bound", err);
+	return PARE_OK;
+}
+
 enum pare_rc
 arg_parse_value(const struct arg_spec *spec, const char *text,
     struct arg_value *out, struct pare_err *err)
@@ -379,6 +435,9 @@ arg_parse_value(const struct arg_spec *spec, const char *text,
 		break;
 	case ARG_CHOICE:
 		rc = parse_choice(spec, text, &v, err);
+		break;
+	case ARG_LIMIT:
+		rc = parse_limit(spec, text, &v, err);
 		break;
 	case ARG_BOOL:
 		if (!to_bool(text, &v.i))
@@ -427,6 +486,16 @@ key_length(const char *word)
 	if (n == 0 || word[n] != '=' || !isalpha((unsigned char)word[0]))
 		return 0;
 	return n;
+}
+
+/* The row of `name<=bound`, an ARG_LIMIT; -1 for any other word. */
+static int
+find_limit(const struct arg_spec *spec, const char *word)
+{
+	const char *at = strstr(word, "<=");
+	int i = at == NULL ? -1 : find_spec(spec, word, (size_t)(at - word));
+
+	return i >= 0 && spec[i].type == ARG_LIMIT ? i : -1;
 }
 
 static bool
@@ -562,8 +631,10 @@ take_word(struct arg_list *a, const char *word, bool quoted,
     struct pare_err *err)
 {
 	size_t key = quoted ? 0 : key_length(word);
-	int i;
+	int i = quoted ? -1 : find_limit(a->spec, word);
 
+	if (i >= 0)
+		return set_value(a, i, strstr(word, "<=") + 2, err);
 	if (key != 0) {
 		i = find_spec(a->spec, word, key);
 		if (i < 0)

@@ -26,6 +26,9 @@ enum arg_type {
 	ARG_TARGET,	/* a selector of model parts, see model/select.h */
 	ARG_FILE,	/* a path */
 	ARG_STATE,	/* a state of the history: number, mark, or "original" */
+	ARG_LIMIT,	/* name<=BOUND: 20MB, 3ms, 1.5pt by the unit ("bytes",
+			 * "macs", "ms", "points"); but for points also 25% or 4x:
+			 * that share, or one of so many parts */
 	ARG_TYPE_COUNT
 };
 
@@ -58,8 +61,9 @@ struct arg_value {
 	bool set;	/* given on the line (else the default, if any) */
 	bool has;	/* has a value at all */
 	int64_t i;	/* ARG_INT, ARG_BOOL, index of ARG_CHOICE, count of AMOUNT */
-	double d;	/* ARG_REAL; share of ARG_AMOUNT in [0, 1] when is_share */
-	bool is_share;	/* ARG_AMOUNT was a percentage */
+	double d;	/* ARG_REAL, ARG_LIMIT; share of those two and of
+			 * ARG_AMOUNT when is_share */
+	bool is_share;	/* ARG_AMOUNT was a percentage; ARG_LIMIT 25% or 4x */
 	char *s;	/* the text as typed (unquoted); owned by the arg_list */
 };
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "session/control.h"
 #include "session/vocabulary.h"
 #include "session/work.h"
 #include "tensor/kernel.h"
@@ -602,6 +603,9 @@ static const struct arg_spec compare_args[] = {
 	    "what value is" },
 	{ "flips", ARG_INT, 0, 0, 1e15, "20", NULL, "samples",
 	    "changed predictions to list" },
+	{ "random", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
+	    "where steps chose what to remove, also the same amounts drawn "
+	    "at random" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 };
 
@@ -752,14 +756,18 @@ run_compare(struct session *s, const struct arg_list *args, json_t *doc,
 	put_comparison(&c, doc);
 	json_object_set_new(doc, "flips", flip_list(s,
 	    s->history.state[b].model, va, vb, arg_int(args, "flips")));
-	return PARE_OK;
+	return arg_int(args, "random") == 0 ? PARE_OK : control_doc(s, a, b,
+	    vb, doc, notes, task, err);
 }
 
 const struct command command_compare = {
 	.name = "compare",
 	.group = GROUP_MEASURE,
 	.help = "Compare two states on the eval samples.\n"
-	    "Lists the samples whose prediction changed.",
+	    "Lists the samples whose prediction changed. Where a step between "
+	    "them removed heads, neurons, layers or weights by some measure, "
+	    "the same amounts are also removed at random, with three seeds: a "
+	    "choice is worth something when it beats those.",
 	.examples = compare_examples,
 	.args = compare_args,
 	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_NEEDS_DATA |

@@ -144,6 +144,7 @@ static const char *const type_names[ARG_TYPE_COUNT] = {
 	[ARG_INT] = "int", [ARG_REAL] = "real", [ARG_AMOUNT] = "amount",
 	[ARG_CHOICE] = "choice", [ARG_BOOL] = "bool", [ARG_TEXT] = "text",
 	[ARG_TARGET] = "target", [ARG_FILE] = "file", [ARG_STATE] = "state",
+	[ARG_LIMIT] = "limit",
 };
 
 static json_t *

@@ -357,6 +357,33 @@ out:
 	return rc;
 }
 
+enum pare_rc
+work_train(struct session *s, const struct model *m,
+    const struct train_options *o, struct model **out, struct task *task,
+    struct pare_err *err)
+{
+	struct run r = { .epochs = json_array() };
+	struct material mat = { 0 };
+	enum pare_rc rc = check_ready(s, err);
+
+	if (rc == PARE_OK)
+		rc = m->hp.head == HEAD_LM ? collect_text(s->data[ROLE_CALIB],
+		    INT_MAX, &mat, err) : collect_labels(s->data[ROLE_CALIB],
+		    m, &mat, err);
+	if (rc == PARE_OK) {
+		r.trainer = trainer_new(m, o, err);
+		rc = r.trainer != NULL ? train(&r, &mat.data, o->epochs,
+		    false, task, err) : err->rc;
+	}
+	if (rc == PARE_OK)
+		*out = model_ref(r.last);
+	trainer_free(r.trainer);
+	model_unref(r.last);
+	material_free(&mat);
+	json_decref(r.epochs);
+	return rc;
+}
+
 const struct command command_recover = {
 	.name = "recover",
 	.group = GROUP_CHANGE,

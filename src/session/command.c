@@ -20,12 +20,12 @@ const char *const command_group_titles[GROUP_COUNT] = {
 const struct command *const command_table[] = {
 	&command_open, &command_data, &command_info, &command_show,
 	&command_inspect, &command_attend,
-	&command_recover,
+	&command_recover, &command_plan,
 	&command_undo, &command_redo, &command_history, &command_goto,
 	&command_mark, &command_diff,
 	&command_eval, &command_compare, &command_expect, &command_latency,
 	&command_predict, &command_generate, &command_importance,
-	&command_sweep,
+	&command_sweep, &command_overview,
 	&command_save, &command_export, &command_recipe, &command_source,
 	&command_resume,
 	&command_help, &command_set, &command_quit,
@@ -56,7 +56,7 @@ add_value(struct str *out, const struct arg_spec *a)
 		[ARG_INT] = "N", [ARG_REAL] = "X", [ARG_AMOUNT] = "AMOUNT",
 		[ARG_CHOICE] = "", [ARG_BOOL] = "on|off", [ARG_TEXT] = "TEXT",
 		[ARG_TARGET] = "TARGET", [ARG_FILE] = "FILE",
-		[ARG_STATE] = "STATE",
+		[ARG_STATE] = "STATE", [ARG_LIMIT] = "BOUND",
 	};
 
 	if (a->type != ARG_CHOICE) {
@@ -78,7 +78,8 @@ add_arg(struct str *out, const struct arg_spec *a)
 		if ((a->flags & ARG_REPEAT) != 0)
 			str_add(out, "...");
 	} else {
-		str_addf(out, "%s=", a->name);
+		str_addf(out, "%s%s", a->name, a->type == ARG_LIMIT ? "<=" :
+		    "=");
 		add_value(out, a);
 	}
 	if (!needed)

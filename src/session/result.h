@@ -107,6 +107,9 @@
  *          flips[] {index, gold, a, b, text, pair}; of a language model also
  *          ratio as in eval, and flips[] {index of the window, position of the
  *          token in it, gold, a, b, text before it}
+ *          where a step from a to b chose what goes: control {line (the first
+ *          such one, at random), draws[] {seed, value, delta (of b from it), p},
+ *          mean, verdict}
  * importance unit, by, measure, samples (looked at), n, seconds, rows[] {rank,
  *          path, layer, head or neuron, score}, the most important first;
  *          by_layer[] {layer, n, mean, low, high} of neurons
@@ -118,6 +121,27 @@
  *          is told is of the model after it; kept: best_of_layer[] likewise;
  *          mode=others: all[], without the one; compare=on: spearman
  *          {importance: {kl, loss}}
+ * plan     budget {bytes, macs_per_token, latency_ms, drop: null where none},
+ *          metric, samples (on which options were measured), calib_samples,
+ *          options, recalled (of them, from earlier), seconds_of_options, start
+ *          {bytes, macs_per_token, latency_ms, value (on the calib samples)},
+ *          predicted {bytes, macs_per_token, latency_ms, latency_ratio, sum (of the options'
+ *          divergences), kl, drop (in shares of the metric)}, calib {kl, value,
+ *          drop: of this very plan on the calib samples}, lines[], parts[]
+ *          {path, choice, kl}, anchors[] {the keys of start, sum, kl, value,
+ *          drop: plans that were applied and measured}, curve_of ("bytes",
+ *          "macs", "latency"), curve[] {use, sum, drop (foretold)}, applied;
+ *          measured {bytes, macs_per_token, latency_ms, start_latency_ms,
+ *          latency_ratio; on the eval samples was, value, ci95, n, drop, fixed,
+ *          broke, mcnemar_p, verdict}
+ *          plan order: metric, value, n, bytes, orders[] {rank, ops[], refused
+ *          (why an op of it cannot be, or null), bytes, value, loss, delta,
+ *          fixed, broke}, the best first
+ * overview metric, seq, runs, start {bytes, params, value, n}, rows[] {method,
+ *          lines, refused (or null), bytes, params, p50_ms, latency_ratio
+ *          {median, low, high}, value, ci95, delta, fixed, broke, mcnemar_p,
+ *          memory and time (whether it got better), lecture_memory,
+ *          lecture_time (what lectures print)}
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS
  * save     path, bytes, files[] {name, bytes}, plain, checked,

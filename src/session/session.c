@@ -14,6 +14,7 @@
 #include "base/ranks.h"
 #include "base/str.h"
 #include "session/calibration.h"
+#include "session/plan_book.h"
 #include "session/vocabulary.h"
 #include "session/work.h"
 
@@ -63,6 +64,7 @@ session_free(struct session *s)
 	engine_free(s->engine);
 	evaluator_free(s->evaluator);
 	calibration_free(s->calibration);
+	plan_book_free(s->plan);
 	free(s->record);
 	free(s);
 }

@@ -29,6 +29,7 @@ struct memory;		/* remembered results by model hash */
 struct journal;
 struct calibration;	/* session/calibration.h */
 struct asides;		/* session/vocabulary.h */
+struct plan_book;	/* session/plan_book.h */
 
 /* Where a sample set came from, so that it can be read again for another model.
  * path NULL: none was asked for. All owned. */
@@ -54,6 +55,7 @@ struct session {
 	struct engine *engine;	/* of predict */
 	struct evaluator *evaluator;
 	struct calibration *calibration;
+	struct plan_book *plan;	/* made last; NULL: none */
 	bool dry_run;		/* --dry-run: estimate, change nothing */
 	bool quit;		/* `quit` was run */
 	int depth;		/* nesting of `source` */

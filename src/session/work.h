@@ -119,6 +119,13 @@ enum pare_rc work_op_apply(struct session *s, const struct model *m,
     const char *line, bool estimate, struct op_result *out,
     struct notes *notes, struct task *task, struct pare_err *err);
 
+/* Trains m on the calib samples as recover does, without the history; *out is a
+ * new reference. */
+struct train_options;
+enum pare_rc work_train(struct session *s, const struct model *m,
+    const struct train_options *o, struct model **out, struct task *task,
+    struct pare_err *err);
+
 /* The rows of command_table[], by file. */
 extern const struct command command_open, command_data;
 extern const struct command command_info, command_show, command_inspect,
@@ -131,7 +138,8 @@ extern const struct command command_latency, command_predict,
 extern const struct command command_importance, command_sweep;
 extern const struct command command_save, command_recipe, command_source,
     command_resume, command_export;
-extern const struct command command_recover;
+extern const struct command command_recover, command_plan,
+    command_overview;
 extern const struct command command_help, command_set, command_quit;
 
 #endif

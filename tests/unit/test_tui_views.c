@@ -703,6 +703,66 @@ test_worker(void **state)
 	free(now);
 }
 
+/* Bytes of the model that the budget view says would be left, by moving it to
+ * one end. */
+static int64_t
+bytes_of_end(int key)
+{
+	const struct snap_plan *p = app->snap.plan;
+	const struct plan_curve *c = &p->curve[PLAN_BYTES];
+
+	app_key(app, key);
+	return (int64_t)(p->book->base[PLAN_BYTES] + c->use[key == K_HOME ?
+	    0 : c->n - 1]);
+}
+
+static void
+test_budget(void **state)
+{
+	char *all, *least;
+	int64_t bytes;
+
+	(void)state;
+	app_push(app, VIEW_PLAN);
+	expect_drawn(view_plan.draw, "is not known yet");
+	check_inside(view_plan.draw);
+	do_line("data %s/eval.tsv role=calib", root);
+	type_line("plan drop<=1pt apply=off using=prune,quantize samples=3");
+	app_push(app, VIEW_PLAN);
+	assert_non_null(app->snap.plan);
+	check_inside(view_plan.draw);
+
+	/* Nothing is done to the model with all of its bytes. */
+	bytes = bytes_of_end(K_END);
+	assert_int_equal(bytes, app_now(app)->totals.bytes);
+	expect_drawn(view_plan.draw, "1.0 x less), of bytes");
+	expect_drawn(view_plan.draw, "(0.00 points lost)");
+	all = drawn(view_plan.draw, 80, 40);
+	assert_null(strstr(all, "bits="));
+	app_key(app, K_LEFT);
+	bytes = bytes_of_end(K_HOME);
+	assert_true(bytes < app_now(app)->totals.bytes);
+	least = drawn(view_plan.draw, 80, 40);
+	assert_string_not_equal(all, least);
+	app_key(app, 't');
+	expect_drawn(view_plan.draw, "of MACs a token");
+	app_key(app, 't');
+	expect_drawn(view_plan.draw, "of milliseconds");
+	app_key(app, 't');
+	expect_drawn(view_plan.draw, least);
+	free(all);
+	free(least);
+
+	/* What Enter makes is what was shown. */
+	app_key(app, K_ENTER);
+	app_settle(app);
+	assert_true(app->snap.n > 1);
+	assert_int_equal(app_now(app)->totals.bytes, bytes);
+	assert_null(app->snap.plan);
+	type_line("goto 0");
+	assert_non_null(app->snap.plan);
+}
+
 int
 main(void)
 {
@@ -755,6 +815,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_reopened, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_worker, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 	};
 	int rc;
 

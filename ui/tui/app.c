@@ -582,6 +582,7 @@ act_frame(struct app *app, enum action a)
 	case ACT_APPLY: open_view(app, VIEW_APPLY); break;
 	case ACT_HEADS: open_view(app, VIEW_HEADS); break;
 	case ACT_PARTS: open_view(app, VIEW_PARTS); break;
+	case ACT_PLAN: open_view(app, VIEW_PLAN); break;
 	case ACT_HISTORY: open_view(app, VIEW_HISTORY); break;
 	case ACT_SAMPLES: open_view(app, VIEW_SAMPLES); break;
 	case ACT_UNDO: app_command(app, "undo"); break;

@@ -15,6 +15,7 @@
 #include "measure/latency.h"
 #include "model/account.h"
 #include "session/calibration.h"
+#include "session/plan_book.h"
 #include "session/session.h"
 #include "ui/look.h"
 #include "ui/tui/cell.h"
@@ -53,6 +54,16 @@ struct snap_partial {
 	double started;		/* task_now() */
 };
 
+/* The options of a plan, with what whole plans said so far. */
+struct snap_plan {
+	struct plan_book *book;	/* a reference; its anchors are not read */
+	int anchors;		/* as many as that are in the fit */
+	struct plan_anchor anchor[PLAN_ANCHORS];
+	struct plan_fit drop;
+	struct plan_offer offer[PLAN_USES];	/* by what the budget is of */
+	struct plan_curve curve[PLAN_USES];
+};
+
 struct snapshot {
 	bool open;		/* a model is open */
 	bool ghost;		/* of a config alone: no weights */
@@ -76,6 +87,8 @@ struct snapshot {
 	/* What the parts of the current state took in the latency measured
 	 * last, owned; NULL: none was. */
 	struct latency_parts *parts;
+	/* What `plan` knows of the current state, owned; NULL: nothing. */
+	struct snap_plan *plan;
 	/* The importance of its heads shown last, owned; v NULL: none was. */
 	struct head_scores heads;
 	/* Current against original, where both were evaluated. */

@@ -74,6 +74,14 @@ const struct key_row key_table[] = {
 	{ K_RIGHT, IN(CHART), ACT_RIGHT, "the state to the right", NULL },
 	{ 't', IN(COMPARE), ACT_MODE, "layers, or flipped samples",
 	    "flips" },
+	/* ---- the budget ---- */
+	{ K_LEFT, IN(PLAN), ACT_LEFT, "a smaller budget", "budget" },
+	{ 'h', IN(PLAN), ACT_LEFT, NULL, NULL },
+	{ K_RIGHT, IN(PLAN), ACT_RIGHT, "a larger budget", NULL },
+	{ 'l', IN(PLAN), ACT_RIGHT, NULL, NULL },
+	{ 't', IN(PLAN), ACT_MODE, "bytes, multiply-adds or time", "axis" },
+	{ K_ENTER, IN(PLAN), ACT_ENTER, "measure options, then apply the plan",
+	    "apply" },
 	/* ---- samples ---- */
 	{ 'f', IN(SAMPLES), ACT_FILTER, "all, flipped, fixed, broken, wrong",
 	    "filter" },
@@ -133,6 +141,7 @@ const struct key_row key_table[] = {
 	{ 'H', WORK, ACT_HEADS, "the map of heads", "heads" },
 	{ K_F2, WORK, ACT_HEADS, NULL, NULL },
 	{ 'P', WORK, ACT_PARTS, "the map of attention and FFN", NULL },
+	{ 'B', WORK, ACT_PLAN, "a budget, and what it leaves", NULL },
 	{ 'y', WORK, ACT_HISTORY, "the tree of states", "history" },
 	{ K_F3, WORK, ACT_HISTORY, NULL, NULL },
 	{ 'v', WORK, ACT_SAMPLES, "the samples and their predictions",

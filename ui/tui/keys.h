@@ -35,6 +35,7 @@ enum view_id {
 	VIEW_OUTPUT,	/* long output of a command */
 	VIEW_HELP,
 	VIEW_COLUMNS,	/* which columns the tree shows */
+	VIEW_PLAN,	/* what a budget leaves of the model */
 	VIEW_COUNT
 };
 #define IN(v) (1u << VIEW_##v)
@@ -57,7 +58,7 @@ enum action {
 	ACT_CLEAR,		/* a form field back to its default */
 	/* Handled by the frame. */
 	ACT_FOCUS,	/* main pane, detail pane */
-	ACT_APPLY, ACT_HEADS, ACT_PARTS, ACT_HISTORY, ACT_SAMPLES,
+	ACT_APPLY, ACT_HEADS, ACT_PARTS, ACT_PLAN, ACT_HISTORY, ACT_SAMPLES,
 	ACT_UNDO, ACT_REDO, ACT_EVAL, ACT_LATENCY,
 	ACT_PROMPT, ACT_FIND, ACT_FIND_NEXT, ACT_FIND_PREV,
 	ACT_HELP, ACT_REDRAW, ACT_BACK, ACT_QUIT,

@@ -34,6 +34,20 @@ state_free(struct snap_state *t)
 	drop_eval(t);
 }
 
+static void
+plan_free(struct snap_plan *p)
+{
+	if (p == NULL)
+		return;
+	for (int u = 0; u < PLAN_USES; u++) {
+		plan_curve_free(&p->curve[u]);
+		plan_offer_free(&p->offer[u]);
+	}
+	plan_fit_free(&p->drop);
+	plan_book_free(p->book);
+	free(p);
+}
+
 void
 snapshot_free(struct snapshot *s)
 {
@@ -43,6 +57,7 @@ snapshot_free(struct snapshot *s)
 	free(s->data_path);
 	free(s->parts);
 	head_scores_free(&s->heads);
+	plan_free(s->plan);
 	memset(s, 0, sizeof(*s));
 	s->partial.state = -1;
 }
@@ -101,6 +116,35 @@ take_heads(struct snapshot *snap, const struct session *s)
 	head_scores_free(&snap->heads);
 	if (h != NULL)
 		head_scores_copy(&snap->heads, h);
+}
+
+/* The options of the current state, made anew when there are others. */
+static void
+take_plan(struct snapshot *snap, const struct session *s)
+{
+	struct plan_book *b = s->plan;
+	struct snap_plan *p = snap->plan;
+	struct plan_fit kl;
+
+	if (b != NULL && b->model != session_model(s))
+		b = NULL;
+	if (p != NULL && p->book == b && p->anchors == b->nanchors)
+		return;
+	plan_free(p);
+	snap->plan = NULL;
+	if (b == NULL)
+		return;
+	p = snap->plan = xcalloc(1, sizeof(*p));
+	p->book = plan_book_ref(b);
+	p->anchors = b->nanchors;
+	memcpy(p->anchor, b->anchor, sizeof(p->anchor));
+	plan_fits(b, &kl, &p->drop);
+	plan_fit_free(&kl);
+	for (int u = 0; u < PLAN_USES; u++) {
+		plan_offer_make(&p->offer[u], b, 1u << u);
+		plan_curve_make(&p->curve[u], p->offer[u].unit, p->offer[u].n,
+		    (enum plan_use)u, NULL);
+	}
 }
 
 static void
@@ -208,6 +252,7 @@ snapshot_take(struct app *app)
 	take_states(snap, s);
 	take_parts(snap, s);
 	take_heads(snap, s);
+	take_plan(snap, s);
 	take_data(snap, s);
 	snap->open = true;
 	snap->ghost = m->ghost;

@@ -18,6 +18,7 @@ const struct view *const view_table[VIEW_COUNT] = {
 	[VIEW_OUTPUT] = &view_output,
 	[VIEW_HELP] = &view_help,
 	[VIEW_COLUMNS] = &view_columns,
+	[VIEW_PLAN] = &view_plan,
 };
 
 const struct detail *const detail_table[] = {

@@ -61,7 +61,7 @@ extern const struct view *const view_table[VIEW_COUNT];
 /* The rows of view_table[], by file. */
 extern const struct view view_tree, view_heads, view_parts, view_apply,
     view_history, view_chart, view_compare, view_samples, view_output,
-    view_help, view_columns;
+    view_help, view_columns, view_plan;
 
 /*
  * What the detail pane can show. The first row of detail_table[] whose fits()

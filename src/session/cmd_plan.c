@@ -1,0 +1,696 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* plan: the ops that a budget asks for, chosen, foretold, applied and measured. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "session/calibration.h"
+#include "session/plan_book.h"
+#include "session/plan_order.h"
+#include "session/work.h"
+
+/* Sums of divergences, in nats, at which whole plans are measured to read what
+ * the sum means. */
+static const double anchor_at[] = { 0.003, 0.01, 0.03, 0.1, 0.3, 1 };
+
+enum { LOOKS = 10, CURVE_POINTS = 40 };
+
+struct ask {
+	struct session *s;
+	const struct model *m;
+	const struct arg_list *args;
+	struct plan_book *b;	/* the session's */
+	double limit[PLAN_USES];	/* absolute; INFINITY: none */
+	double drop;		/* a share; INFINITY: none */
+	unsigned uses;		/* that have a limit */
+	enum plan_use by;
+	struct plan_offer offer;
+	struct plan_curve curve;
+	struct plan_fit kl, fit;
+	short *choice;
+	struct plan_pick pick;	/* of choice */
+	double use[PLAN_USES], loss;	/* of choice; uses of the whole model */
+	int anchor;		/* of choice */
+	char **line;
+	int n;
+	struct notes *notes;
+};
+
+/* ---- what is asked ---- */
+
+static void
+read_limit(struct ask *a, enum plan_use u, double whole, double scale)
+{
+	const struct arg_value *v = arg_get(a->args, plan_use_names[u]);
+
+	a->limit[u] = INFINITY;
+	if (!v->has)
+		return;
+	a->limit[u] = v->is_share ? v->d * whole : v->d * scale;
+	a->uses |= 1u << u;
+}
+
+static enum pare_rc
+check_budgets(const struct arg_list *args, struct pare_err *err)
+{
+	for (int u = 0; u < PLAN_USES; u++)
+		if (arg_get(args, plan_use_names[u])->has)
+			return PARE_OK;
+	if (arg_get(args, "drop")->has)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "a budget is missing: bytes<=, macs<=, "
+	    "latency<= or drop<=");
+	return err_hint(err, "plan bytes<=25%%, or plan drop<=1pt");
+}
+
+static void
+read_budgets(struct ask *a)
+{
+	const struct arg_value *drop = arg_get(a->args, "drop");
+
+	for (int u = 0; u < PLAN_USES; u++)
+		read_limit(a, (enum plan_use)u, a->b->base[u],
+		    u == PLAN_MACS ? (double)a->b->seq : 1);
+	a->drop = drop->has ? drop->d / 100 : INFINITY;
+	a->by = PLAN_BYTES;
+	while (a->uses != 0 && (a->uses & 1u << a->by) == 0)
+		a->by = (enum plan_use)(a->by + 1);
+	if (a->uses == 0)
+		a->uses = 1u << PLAN_BYTES;
+}
+
+static unsigned
+read_families(const struct arg_list *args)
+{
+	const char *text = arg_text(args, "using");
+	unsigned out = 0;
+
+	for (int f = 0; f < PLAN_FAMILIES; f++) {
+		size_t n = strlen(plan_family_names[f]);
+
+		for (const char *p = text; p != NULL;
+		    p = strchr(p, ',') != NULL ? strchr(p, ',') + 1 : NULL)
+			if (strncmp(p, plan_family_names[f], n) == 0 &&
+			    (p[n] == ',' || p[n] == '\0'))
+				out |= 1u << f;
+	}
+	return out;
+}
+
+/* The session's book, made anew where it is of something else. */
+static enum pare_rc
+get_book(struct ask *a, struct task *task, struct pare_err *err)
+{
+	struct session *s = a->s;
+	int64_t samples = arg_int(a->args, "samples");
+	unsigned families = read_families(a->args);
+	struct plan_book *b = s->plan;
+	enum pare_rc rc;
+
+	if ((rc = calibration_check(s, "plan", err)) != PARE_OK)
+		return rc;
+	if (b == NULL || b->model != a->m ||
+	    b->data != s->data[ROLE_CALIB]->hash || b->samples != samples ||
+	    b->families != families ||
+	    b->seq != settings_int(s->settings, SET_SEQ)) {
+		rc = plan_book_make(s, samples, families, &b, a->notes, task,
+		    err);
+		if (rc != PARE_OK)
+			return rc;
+		plan_book_free(s->plan);
+		s->plan = b;
+	}
+	a->b = b;
+	return PARE_OK;
+}
+
+/* ---- choosing ---- */
+
+static void
+take(struct ask *a, const short *choice)
+{
+	double use[PLAN_USES];
+
+	memmove(a->choice, choice, (size_t)a->offer.n * sizeof(*choice));
+	plan_sum(a->offer.unit, a->offer.n, a->choice, use, &a->loss);
+	for (int u = 0; u < PLAN_USES; u++)
+		a->use[u] = a->b->base[u] + use[u];
+	plan_pick_free(&a->pick);
+	plan_pick_of(&a->pick, a->b, &a->offer, a->choice);
+}
+
+/* Applies and measures the choice, unless an anchor is of the same sum. */
+static enum pare_rc
+measure_choice(struct ask *a, struct task *task, struct pare_err *err)
+{
+	struct plan_book *b = a->b;
+	enum pare_rc rc = PARE_OK;
+	int i = 0;
+
+	while (i < b->nanchors && (b->anchor[i].loss != a->loss ||
+	    b->anchor[i].use[PLAN_BYTES] != a->use[PLAN_BYTES]))
+		i++;
+	if (i == b->nanchors) {
+		rc = plan_measure(a->s, b, &a->pick, a->loss, &i, task, err);
+		if (rc == PARE_OK)
+			memcpy(b->anchor[i].use, a->use, sizeof(a->use));
+	}
+	a->anchor = i;
+	return rc;
+}
+
+static void
+fit(struct ask *a)
+{
+	plan_fit_free(&a->kl);
+	plan_fit_free(&a->fit);
+	plan_fits(a->b, &a->kl, &a->fit);
+}
+
+/* Plans along the curve, from nearly nothing lost to nearly all. */
+static enum pare_rc
+measure_anchors(struct ask *a, struct task *task, struct pare_err *err)
+{
+	size_t n = sizeof(anchor_at) / sizeof(*anchor_at);
+	struct plan_progress step;
+	enum pare_rc rc = PARE_OK;
+	int last = -1;
+
+	plan_progress_init(&step, task, (double)n, "plans");
+	for (size_t i = 0; i < n && rc == PARE_OK; i++, step.done++) {
+		int k = 0;
+
+		while (k < a->curve.n - 1 && a->curve.loss[k] > anchor_at[i])
+			k++;
+		if (k == last)
+			continue;
+		last = k;
+		take(a, a->curve.choice + k * a->offer.n);
+		rc = measure_choice(a, &step.task, err);
+	}
+	fit(a);
+	return rc;
+}
+
+static void
+limit_text(enum plan_use u, double v, int64_t seq, char out[64])
+{
+	if (u == PLAN_BYTES)
+		snprintf(out, 64, "bytes<=%.0f", ceil(v));
+	else if (u == PLAN_MACS)
+		snprintf(out, 64, "macs<=%.0f", ceil(v / (double)seq));
+	else
+		snprintf(out, 64, "latency<=%.3gms", v * 1.005);
+}
+
+static enum pare_rc
+cannot(const struct ask *a, const double least[PLAN_USES],
+    struct pare_err *err)
+{
+	struct str why = STR_INIT, hint = STR_INIT;
+
+	for (int u = 0; u < PLAN_USES; u++) {
+		double nearest = a->b->base[u] + least[u];
+		char asked[64], could[64];
+
+		if (!isfinite(a->limit[u]) || nearest <= a->limit[u])
+			continue;
+		limit_text((enum plan_use)u, a->limit[u], a->b->seq, asked);
+		limit_text((enum plan_use)u, nearest, a->b->seq, could);
+		str_addf(&why, "%s%s", why.n > 0 ? ", " : "", asked);
+		str_addf(&hint, " %s", could);
+	}
+	if (why.n > 0) {
+		err_set(err, PARE_EUSER, "%s cannot be met, whatever is done",
+		    why.s);
+		err_hint(err, "the nearest is%s", hint.s);
+	} else {
+		err_set(err, PARE_EUSER, "each budget can be met, but not all "
+		    "at once");
+		err_hint(err, "allow more of one of them");
+	}
+	str_free(&why);
+	str_free(&hint);
+	return PARE_EUSER;
+}
+
+static enum pare_rc
+choose_within(struct ask *a, struct task *task, struct pare_err *err)
+{
+	double limit[PLAN_USES], least[PLAN_USES], drop;
+	enum pare_rc rc;
+
+	for (int u = 0; u < PLAN_USES; u++)
+		limit[u] = a->limit[u] - a->b->base[u];
+	if (!plan_solve(a->offer.unit, a->offer.n, limit, a->choice, least))
+		return cannot(a, least, err);
+	take(a, a->choice);
+	rc = measure_choice(a, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	fit(a);
+	drop = a->b->anchor[a->anchor].drop;
+	if (drop <= a->drop)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "drop: the best plan within the budget loses "
+	    "%.2f points on the calib samples, more than %.2f", 100 * drop,
+	    100 * a->drop);
+	return err_hint(err, "drop<=%.2fpt, or plan drop<=%spt for the "
+	    "smallest that keeps within", ceil(1e4 * drop) / 100,
+	    arg_text(a->args, "drop"));
+}
+
+/* The point between two whose foretold drop is nearest below the limit, or the
+ * middle where that is one of the two. */
+static int
+next_point(const struct ask *a, int bad, int good)
+{
+	int k = bad;
+
+	while (k < good && plan_fit_at(&a->fit, a->curve.loss[k]) > a->drop)
+		k++;
+	return k > bad && k < good ? k : (bad + good) / 2;
+}
+
+/*
+ * The least that keeps within the drop, as measured: points of the curve are
+ * tried between one that does not and one that does. Every measured plan makes
+ * the fit better that says where to look next.
+ */
+static enum pare_rc
+choose_drop(struct ask *a, struct task *task, struct pare_err *err)
+{
+	const struct plan_curve *c = &a->curve;
+	int bad = -1, good = c->n - 1;
+	double base = a->b->base[a->by];
+	struct plan_progress step;
+	enum pare_rc rc = PARE_OK;
+
+	plan_progress_init(&step, task, LOOKS, "plans");
+	for (int i = 0; i < LOOKS && good - bad > 1; i++, step.done++) {
+		int k = next_point(a, bad, good);
+
+		if (bad >= 0 && (base + c->use[good]) < 1.01 *
+		    (base + c->use[bad]))
+			break;
+		take(a, c->choice + k * a->offer.n);
+		rc = measure_choice(a, &step.task, err);
+		if (rc != PARE_OK)
+			return rc;
+		fit(a);
+		if (a->b->anchor[a->anchor].drop <= a->drop)
+			good = k;
+		else
+			bad = k;
+	}
+	take(a, c->choice + good * a->offer.n);
+	return measure_choice(a, task, err);
+}
+
+/* ---- the document ---- */
+
+static void
+put_budget(const struct ask *a, json_t *doc)
+{
+	json_t *o = json_object();
+
+	result_put_real(o, "bytes", a->limit[PLAN_BYTES]);
+	result_put_real(o, "macs_per_token", a->limit[PLAN_MACS] /
+	    (double)a->b->seq);
+	result_put_real(o, "latency_ms", a->limit[PLAN_MS]);
+	result_put_real(o, "drop", a->drop);
+	json_object_set_new(doc, "budget", o);
+}
+
+static void
+put_uses(const struct ask *a, const double use[PLAN_USES], json_t *o)
+{
+	result_put_int(o, "bytes", llround(use[PLAN_BYTES]));
+	result_put_real(o, "macs_per_token", use[PLAN_MACS] /
+	    (double)a->b->seq);
+	result_put_real(o, "latency_ms", use[PLAN_MS]);
+}
+
+static void
+put_book(const struct ask *a, json_t *doc)
+{
+	const struct plan_book *b = a->b;
+	json_t *list = json_array(), *o = json_object();
+
+	result_put_text(doc, "metric", b->metric);
+	result_put_int(doc, "samples", b->samples == 0 || b->samples > b->n ?
+	    b->n : b->samples);
+	result_put_int(doc, "calib_samples", b->n);
+	result_put_int(doc, "options", b->measured);
+	result_put_int(doc, "recalled", b->recalled);
+	result_put_real(doc, "seconds_of_options", b->seconds);
+	put_uses(a, b->base, o);
+	result_put_real(o, "value", b->value);
+	json_object_set_new(doc, "start", o);
+	for (int i = 0; i < b->nanchors; i++) {
+		const struct plan_anchor *x = &b->anchor[i];
+
+		o = json_object();
+		put_uses(a, x->use, o);
+		result_put_real(o, "sum", x->loss);
+		result_put_real(o, "kl", x->kl);
+		result_put_real(o, "value", x->value);
+		result_put_real(o, "drop", x->drop);
+		json_array_append_new(list, o);
+	}
+	json_object_set_new(doc, "anchors", list);
+}
+
+/* The foretold drop along the curve. */
+static void
+put_curve(const struct ask *a, json_t *doc)
+{
+	const struct plan_curve *c = &a->curve;
+	json_t *list = json_array();
+
+	for (int i = 0; i < CURVE_POINTS && c->n > 0; i++) {
+		int k = CURVE_POINTS < c->n ? (int)((int64_t)i * (c->n - 1) /
+		    (CURVE_POINTS - 1)) : i;
+		json_t *o;
+
+		if (k >= c->n)
+			break;
+		o = json_object();
+		result_put_real(o, "use", a->b->base[c->by] + c->use[k]);
+		result_put_real(o, "sum", c->loss[k]);
+		result_put_real(o, "drop", plan_fit_at(&a->fit, c->loss[k]));
+		json_array_append_new(list, o);
+	}
+	result_put_text(doc, "curve_of", plan_use_names[c->by]);
+	json_object_set_new(doc, "curve", list);
+}
+
+static void
+put_lines(const struct ask *a, json_t *doc)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < a->n; i++)
+		json_array_append_new(list, result_text(a->line[i]));
+	json_object_set_new(doc, "lines", list);
+}
+
+static void
+put_choice(const struct ask *a, json_t *doc)
+{
+	const struct plan_anchor *x = &a->b->anchor[a->anchor];
+	json_t *o = json_object(), *list = json_array();
+
+	put_uses(a, a->use, o);
+	result_put_real(o, "latency_ratio", a->use[PLAN_MS] /
+	    a->b->base[PLAN_MS]);
+	result_put_real(o, "sum", a->loss);
+	result_put_real(o, "kl", plan_fit_at(&a->kl, a->loss));
+	result_put_real(o, "drop", plan_fit_at(&a->fit, a->loss));
+	json_object_set_new(doc, "predicted", o);
+	o = json_object();
+	result_put_real(o, "kl", x->kl);
+	result_put_real(o, "value", x->value);
+	result_put_real(o, "drop", x->drop);
+	json_object_set_new(doc, "calib", o);
+	put_lines(a, doc);
+	for (int i = 0; i < a->b->nparts; i++) {
+		const struct plan_part *p = &a->b->part[i];
+		char *text = plan_part_text(a->b, &a->pick, i);
+		bool gone = p->layer >= 0 && a->pick.gone[p->layer];
+
+		o = json_object();
+		result_put_text(o, "path", p->target);
+		result_put_text(o, "choice", text);
+		result_put_real(o, "kl", gone ? a->b->gone_kl[p->layer] :
+		    p->shape[a->pick.shape[i]].kl +
+		    p->form_kl[a->pick.form[i]]);
+		json_array_append_new(list, o);
+		free(text);
+	}
+	json_object_set_new(doc, "parts", list);
+}
+
+/* ---- applying and measuring ---- */
+
+static enum pare_rc
+measure_value(const struct ask *a, const struct model *m, json_t *o,
+    struct task *task, struct pare_err *err)
+{
+	const struct evaluation *was, *now;
+	enum metric metric = work_metric(m);
+	struct comparison c;
+	json_t *ci;
+	enum pare_rc rc;
+
+	if (!evaluate_can(m, a->s->data[ROLE_EVAL]))
+		return PARE_OK;
+	rc = work_evaluate(a->s, a->m, metric, false, &was, NULL, task, err);
+	if (rc == PARE_OK)
+		rc = work_evaluate(a->s, m, metric, false, &now, NULL, task,
+		    err);
+	if (rc != PARE_OK)
+		return rc;
+	evaluation_compare(was, now, &c);
+	result_put_real(o, "was", was->value);
+	result_put_real(o, "value", now->value);
+	ci = json_array();
+	json_array_append_new(ci, json_real(isfinite(now->low) ? now->low :
+	    0));
+	json_array_append_new(ci, json_real(isfinite(now->high) ? now->high :
+	    0));
+	json_object_set_new(o, "ci95", ci);
+	result_put_int(o, "n", now->n);
+	result_put_real(o, "drop", a->b->rises ? now->value - was->value :
+	    was->value - now->value);
+	result_put_int(o, "fixed", c.fixed);
+	result_put_int(o, "broke", c.broke);
+	result_put_real(o, "mcnemar_p", c.p);
+	result_put_text(o, "verdict", c.verdict);
+	return PARE_OK;
+}
+
+static enum pare_rc
+measure_result(const struct ask *a, const struct model *m, json_t *doc,
+    struct task *task, struct pare_err *err)
+{
+	struct latency_options o = { .batch = 1, .seq = a->b->seq,
+		.runs = 20 };
+	int64_t most = work_max_tokens(m, NULL);
+	json_t *out = json_object();
+	struct latency l;
+	struct totals t;
+	enum pare_rc rc;
+
+	o.seq = o.seq < most ? o.seq : most;
+	account_totals(m, a->b->seq, false, &t);
+	result_put_int(out, "bytes", t.bytes);
+	result_put_real(out, "macs_per_token", (double)t.macs /
+	    (double)a->b->seq);
+	rc = latency_run(m, a->m, &o, &l, NULL, task, err);
+	if (rc == PARE_OK) {
+		result_put_real(out, "latency_ms", l.p50_ms);
+		result_put_real(out, "start_latency_ms", l.original_p50_ms);
+		result_put_real(out, "latency_ratio", l.ratio);
+		rc = measure_value(a, m, out, task, err);
+	}
+	if (rc == PARE_OK)
+		json_object_set(doc, "measured", out);
+	json_decref(out);
+	return rc;
+}
+
+/* The states of a plan that was applied: ordinary ones, each with its line. */
+static enum pare_rc
+add_states(struct ask *a, struct model **m, const double *seconds,
+    struct pare_err *err)
+{
+	struct session *s = a->s;
+	enum pare_rc rc = PARE_OK;
+
+	if (s->interactive)
+		session_keep_journal(s);
+	for (int i = 0; i < a->n && rc == PARE_OK; i++) {
+		const char *end = strchr(a->line[i], ' ');
+		char *kind = xstrndup(a->line[i], (size_t)(end -
+		    a->line[i]));
+
+		rc = work_add_state(s, model_ref(m[i]), a->line[i],
+		    seconds[i], err);
+		if (rc == PARE_OK && i < a->n - 1 && s->journal != NULL)
+			journal_add(s->journal, kind, a->line[i],
+			    s->history.current, model_hash(m[i]), true, NULL);
+		free(kind);
+	}
+	if (rc == PARE_OK)
+		work_record(s, xstrdup(a->line[a->n - 1]));
+	return rc;
+}
+
+static enum pare_rc
+apply(struct ask *a, json_t *doc, struct task *task, struct pare_err *err)
+{
+	struct model **m = xcalloc((size_t)a->n + 1, sizeof(struct model *));
+	double *seconds = xcalloc((size_t)a->n + 1, sizeof(*seconds));
+	enum pare_rc rc = plan_apply_book(a->s, a->b, a->line, a->n, m,
+	    seconds, a->notes, task, err);
+
+	if (rc == PARE_OK) {
+		rc = measure_result(a, a->n > 0 ? m[a->n - 1] : a->m, doc,
+		    task, err);
+		if (rc == PARE_OK && a->n > 0)
+			rc = add_states(a, m, seconds, err);
+		for (int i = 0; i < a->n; i++)
+			model_unref(m[i]);
+	}
+	free(seconds);
+	free(m);
+	return rc;
+}
+
+/* What many applications of ops had to say, each once. */
+static void
+move_notes(struct notes *to, struct notes *from)
+{
+	for (int i = 0; i < from->n; i++) {
+		int k = 0;
+
+		while (k < i && strcmp(from->text[k], from->text[i]) != 0)
+			k++;
+		if (k == i)
+			notes_add(to, "%s", from->text[i]);
+	}
+	notes_free(from);
+}
+
+/* ---- the command ---- */
+
+static enum pare_rc
+plan_budget(struct ask *a, json_t *doc, struct task *task,
+    struct pare_err *err)
+{
+	bool only_drop;
+	enum pare_rc rc;
+
+	if ((rc = check_budgets(a->args, err)) != PARE_OK ||
+	    (rc = get_book(a, task, err)) != PARE_OK)
+		return rc;
+	read_budgets(a);
+	only_drop = true;
+	for (int u = 0; u < PLAN_USES; u++)
+		only_drop = only_drop && !isfinite(a->limit[u]);
+	plan_offer_make(&a->offer, a->b, a->uses);
+	a->choice = xcalloc((size_t)a->offer.n + 1, sizeof(*a->choice));
+	plan_curve_make(&a->curve, a->offer.unit, a->offer.n, a->by, NULL);
+	rc = measure_anchors(a, task, err);
+	if (rc == PARE_OK)
+		rc = only_drop ? choose_drop(a, task, err) :
+		    choose_within(a, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	a->line = plan_lines(a->b, &a->pick, &a->n);
+	put_budget(a, doc);
+	put_book(a, doc);
+	put_choice(a, doc);
+	put_curve(a, doc);
+	if (a->s->dry_run || arg_int(a->args, "apply") == 0) {
+		result_put_bool(doc, "applied", false);
+		return PARE_OK;
+	}
+	rc = apply(a, doc, task, err);
+	put_lines(a, doc);	/* one may have lost its refit */
+	result_put_bool(doc, "applied", rc == PARE_OK && a->n > 0);
+	return rc;
+}
+
+static enum pare_rc
+run_plan(struct session *s, const struct arg_list *args, json_t *doc,
+    struct notes *notes, struct task *task, struct pare_err *err)
+{
+	struct notes all = { 0 };
+	struct ask a = { .s = s, .m = session_model(s), .args = args,
+		.notes = &all };
+	enum pare_rc rc;
+
+	if (arg_text(args, "order") != NULL) {
+		s->unrecorded = true;
+		return plan_order(s, arg_text(args, "order"), doc, notes,
+		    task, err);
+	}
+	rc = plan_budget(&a, doc, task, err);
+	if (rc == PARE_OK)
+		rc = work_damage(err);
+	s->unrecorded = rc != PARE_OK || s->record == NULL;
+	if (a.b != NULL)
+		plan_book_rest(a.b);
+	move_notes(notes, &all);
+	plan_lines_free(a.line);
+	plan_pick_free(&a.pick);
+	plan_fit_free(&a.kl);
+	plan_fit_free(&a.fit);
+	plan_curve_free(&a.curve);
+	plan_offer_free(&a.offer);
+	free(a.choice);
+	return rc;
+}
+
+static const struct arg_spec plan_args[] = {
+	{ "order", ARG_TEXT, ARG_WORD | ARG_REPEAT, 0, 0, NULL, NULL, NULL,
+	    "the word order and two to five ops, each in quotes: every order "
+	    "of them is tried and ranked" },
+	{ "bytes", ARG_LIMIT, 0, 0, 0, NULL, NULL, "bytes",
+	    "size of the model: 20MB, 25% of what it is, 4x smaller" },
+	{ "macs", ARG_LIMIT, 0, 0, 0, NULL, NULL, "macs",
+	    "multiply-adds a token: 800M, 50%, 2x fewer" },
+	{ "latency", ARG_LIMIT, 0, 0, 0, NULL, NULL, "ms",
+	    "time of one text of seq tokens: 3ms, 50%, 2x faster" },
+	{ "drop", ARG_LIMIT, 0, 0, 0, NULL, NULL, "points",
+	    "points of the metric that may be lost on the calib samples; "
+	    "alone: the smallest model within them" },
+	{ "using", ARG_CHOICE, ARG_LIST, 0, 0,
+	    "prune,layers,quantize,factorize", plan_family_names, NULL,
+	    "what may be done" },
+	{ "samples", ARG_INT, 0, 0, 1e15, "256", NULL, "samples",
+	    "calib samples on which options are measured; 0 takes all" },
+	{ "apply", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
+	    "off: only tell what would be done" },
+	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static const char *const plan_examples[] = { "plan bytes<=4x",
+	"plan drop<=1pt", "plan latency<=50% bytes<=10MB apply=off",
+	"plan bytes<=25% using=quantize",
+	"plan order 'prune neurons 50%' 'quantize all bits=4'", NULL };
+
+const struct command command_plan = {
+	.name = "plan",
+	.group = GROUP_CHANGE,
+	.help = "Choose the ops for a budget, foretell the result and apply "
+	    "them.\n"
+	    "Heads, neurons, sub-layers, layers, the bits of every part and "
+	    "the rank of the embedding are weighed against each other. Each "
+	    "option is applied alone and measured on the calib samples (data "
+	    "FILE role=calib), never on the eval samples: what it costs is "
+	    "the Kullback-Leibler divergence of the answers. Bytes and "
+	    "multiply-adds are exact; times are from a table of this machine. "
+	    "Of all combinations the one within the budget with the smallest "
+	    "sum is taken (a knapsack). What a sum means in points is read "
+	    "from some whole plans, applied and measured on all calib "
+	    "samples. All that is measured is remembered, so another budget "
+	    "comes at once.\n"
+	    "With several budgets all of them hold. The plan becomes ordinary "
+	    "steps of the history, one a line, and what was foretold is told "
+	    "beside what is measured. In a dry run, and with apply=off, "
+	    "nothing changes. On the full screen the budget can be moved with "
+	    "keys (B).\n"
+	    "plan order tries ops in every order on the eval samples and "
+	    "leaves the history as it is.",
+	.examples = plan_examples,
+	.args = plan_args,
+	.flags = CMD_NEEDS_MODEL | CMD_NEEDS_WEIGHTS | CMD_LONG |
+	    CMD_CHANGES | CMD_DRY,
+	.run = run_plan,
+};

@@ -218,6 +218,14 @@ aimed(const struct op *op, const char *example, const char *path,
 	return line;
 }
 
+/* What names no target changes the whole model, or its tokens. */
+static bool
+concerns(const struct op *op, const struct target *t)
+{
+	return target_arg(op) >= 0 || t->kind == TARGET_MODEL ||
+	    t->kind == TARGET_EMBEDDING || t->kind == TARGET_OUTPUT;
+}
+
 /* The first line that works, malloc'ed; NULL: none does. */
 static char *
 first_line(const struct model *m, const struct op *op,
@@ -279,7 +287,8 @@ list_choices(struct apply_view *v, const struct app *app)
 		/* On shapes alone those that read weights cannot do it. */
 		if (m->ghost && (op->flags & OP_NEEDS_WEIGHTS) != 0)
 			continue;
-		line = first_line(v->ghost, op, &v->target);
+		line = concerns(op, &v->target) ?
+		    first_line(v->ghost, op, &v->target) : NULL;
 		if (line != NULL)
 			v->choices[v->nchoices++] = (struct choice){ op, line };
 	}

@@ -15,8 +15,8 @@
 
 enum {
 	PIECE = 1 << 16,	/* weights of a piece, about */
-	AHEAD = 8192		/* bytes, to L2: in time for memory. From 4 rows
-				 * ahead to L1 was half as fast with Q8_0. */
+	AHEAD = 8192		/* bytes, to L2: in time for memory. With 2048,
+				 * some rows, Q8_0 is half as fast. */
 };
 
 /* ---- dots ---- */

@@ -9,7 +9,7 @@
 #include "engine/engine.h"
 #include "rival.h"
 #if __has_include("tensor/cpu.h")
-#include "tensor/cpu.h"
+#include "tensor/kernel.h"
 #define HAS_LEVELS 1
 #endif
 
@@ -22,26 +22,32 @@ struct row {
 	const char *rival[RIVALS];	/* its names of the same */
 	double rival_times;	/* wanted: the rival's time over ours, at 128
 				 * tokens, batch 1 and 32 */
+	double amx_times;	/* wanted instead where there is AMX */
 	double own_times;	/* wanted: float32's time over this one's there */
 	double one_rival, one_own;	/* the same at one token */
 	bool levels;		/* also with lesser instructions */
+	bool exact;		/* and with products of float32 alone */
 };
 
 static const struct row table[] = {
 	{ .name = "float32", .rival = { "float32" }, .rival_times = 1.15,
-	    .levels = true },
+	    .amx_times = 1.8, .levels = true, .exact = true },
 	{ .name = "float16", .line = { "quantize all bits=16 float=f16" },
 	    .rival = { "float16" }, .one_own = 1 },
-	{ .name = "bfloat16", .line = { "quantize all bits=16 float=bf16" } },
+	{ .name = "bfloat16", .line = { "quantize all bits=16 float=bf16" },
+	    .rival = { "bfloat16" }, .amx_times = 2, .levels = true,
+	    .exact = true },
 	{ .name = "int8 and int8 activations",
 	    .line = { "quantize all bits=8 activations=int8" },
 	    .rival = { "int8", "int8-blocks" }, .rival_times = 1.3,
+	    .amx_times = 2.5,
 	    .levels = true },
 	{ .name = "int8 and float activations",
 	    .line = { "quantize all bits=8 activations=float" } },
 	{ .name = "4 bits and int8 activations",
 	    .line = { "quantize all bits=4 group=32 activations=int8" },
-	    .rival = { "int4" }, .rival_times = 2, .one_rival = 1,
+	    .rival = { "int4" }, .rival_times = 2, .amx_times = 4,
+	    .one_rival = 1,
 	    .levels = true },
 	{ .name = "4 bits and float activations",
 	    .line = { "quantize all bits=4 group=32 activations=float" } },
@@ -195,6 +201,17 @@ print_ratio(const char *name, const double *above, const double *below, int n,
 	    wanted > 0 ? BENCH_AT_LEAST : BENCH_NONE, wanted);
 }
 
+/* At 128 tokens. */
+static double
+wanted_of_rival(const struct row *row)
+{
+#ifdef HAS_LEVELS
+	if (cpu_detected() >= CPU_AMX && row->amx_times > 0)
+		return row->amx_times;
+#endif
+	return row->rival_times;
+}
+
 static void
 print_entry(struct bench *b, int i, const struct shape *s, int n)
 {
@@ -208,7 +225,7 @@ print_entry(struct bench *b, int i, const struct shape *s, int n)
 
 	snprintf(name + stem, left, ": rival's time / ours");
 	print_ratio(name, e->rival, e->ms, n,
-	    s->one ? row->one_rival : row->rival_times);
+	    s->one ? row->one_rival : wanted_of_rival(row));
 	snprintf(name + stem, left, ": float32's time / its");
 	if (i > 0)
 		print_ratio(name, b->entry[0].ms, e->ms, n,
@@ -237,9 +254,11 @@ measure(struct bench *b, const struct shape *s)
 /* ---- lesser processors ---- */
 
 #ifdef HAS_LEVELS
-/* One row at one level, in turn with the same at all that is there. */
+/* One row at one level and precision, in turn with the same at all that is
+ * there. */
 static void
-measure_level(struct bench *b, struct entry *e, enum cpu_level level)
+measure_level(struct bench *b, struct entry *e, enum cpu_level level,
+    enum kernel_precision precision)
 {
 	const struct shape s = { 1, 128, 5, false };
 	int n = bench_rounds(s.rounds);
@@ -248,15 +267,18 @@ measure_level(struct bench *b, struct entry *e, enum cpu_level level)
 	n = n > TIMES ? TIMES : n;
 	for (int r = 0; r < n; r++) {
 		enum cpu_level before = cpu_limit(level);
+		enum kernel_precision was = kernel_set_precision(precision);
 
 		if (r == 0)
 			pass(b, e->m, &s);
 		e->ms[r] = pass(b, e->m, &s);
 		cpu_limit(before);
+		kernel_set_precision(was);
 		e->rival[r] = pass(b, e->m, &s);
 	}
 	snprintf(name, sizeof name, "%s, 1 x 128: all instructions' time / %s "
-	    "alone", e->row->name, cpu_level_name(level));
+	    "alone", e->row->name, precision == KERNEL_EXACT ? "exact" :
+	    cpu_level_name(level));
 	print_ratio(name, e->rival, e->ms, n, 0);
 }
 
@@ -264,10 +286,15 @@ static void
 measure_levels(struct bench *b)
 {
 	bench_fact("instructions", cpu_level_name(cpu_detected()));
-	for (int i = 0; i < b->n; i++)
+	for (int i = 0; i < b->n; i++) {
+		struct entry *e = &b->entry[i];
+
 		for (int l = CPU_SCALAR; l < (int)cpu_detected() &&
-		     b->entry[i].row->levels; l++)
-			measure_level(b, &b->entry[i], (enum cpu_level)l);
+		     e->row->levels; l++)
+			measure_level(b, e, (enum cpu_level)l, KERNEL_FAST);
+		if (e->row->exact)
+			measure_level(b, e, cpu_detected(), KERNEL_EXACT);
+	}
 }
 #else
 static void

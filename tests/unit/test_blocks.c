@@ -188,10 +188,16 @@ test_other_data(void **state)
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = made_data(SAMPLES), *f = made_data(SAMPLES - 1);
 	struct evaluator *e = evaluator_new();
+	uint64_t ways = kernel_ways();
 
 	evaluator_limit(e, plenty);
 	assert_int_equal(check(e, m, d), 0);
 	assert_int_equal(check(e, m, f), 0);
+	assert_int_equal(check(e, m, d), 2);
+	/* Nor are inputs that products of another kind came to. */
+	kernel_set_precision(KERNEL_EXACT);
+	assert_int_equal(check(e, m, d), kernel_ways() == ways ? 2 : 0);
+	kernel_set_precision(KERNEL_FAST);
 	assert_int_equal(check(e, m, d), 2);
 	/* Whatever the hash of the set says. */
 	d->sample[30].tokens.id[1] ^= 1;

@@ -275,10 +275,25 @@ find_piece(const struct plan *p, int stage, int64_t *i)
 	return NULL;
 }
 
-static void
-run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
+/* Where memory decides, each thread gets pieces that follow each other, as long
+ * as the threads keep step: the i-th of n to be taken. */
+static int64_t
+place_piece(const struct plan *p, int64_t i, int64_t n)
 {
-	int64_t after = i + p->threads;
+	int64_t thread = i % p->threads, over = n % p->threads;
+
+	if (p->n > KERNEL_FEW_ROWS || i >= n)
+		return i;
+	return thread * (n / p->threads) + (thread < over ? thread : over) +
+	    i / p->threads;
+}
+
+static void
+run_numbered(const struct plan *p, int stage, int64_t taken, void *scratch)
+{
+	const int64_t n = stage_pieces(p, stage);
+	int64_t after = place_piece(p, taken + p->threads, n);
+	int64_t i = place_piece(p, taken, n);
 	const struct step *s = find_piece(p, stage, &i);
 	const struct step *next = find_piece(p, stage, &after);
 

@@ -178,25 +178,14 @@ scratch(const struct tensor *t, int64_t n)
 	return panel_make(&p, NULL).size;
 }
 
-/* Of the numbers of groups of rows, from half of what fits, the one that leaves
- * the busiest thread the least. */
 static int64_t
 panel(const struct tensor *t, int64_t n)
 {
 	struct code_plan p = code_plan_make(t, n);
-	int64_t groups = parts_of(t->rows, ROWS), threads = kernel_threads();
-	int64_t most = lesser(panel_rows(&p) / ROWS, groups /
-	    (PIECES * threads)), best = 1, least = INT64_MAX;
+	int64_t groups = parts_of(t->rows, ROWS);
 
-	for (int64_t g = most; g >= 1 && 2 * g >= most; g--) {
-		int64_t busy = parts_of(parts_of(groups, g), threads) * g;
-
-		if (busy < least) {
-			least = busy;
-			best = g;
-		}
-	}
-	return best * ROWS;
+	return kernel_even(groups, lesser(panel_rows(&p) / ROWS, groups /
+	    (PIECES * kernel_threads()))) * ROWS;
 }
 
 /* ---- rows of W ---- */

@@ -4,7 +4,10 @@
  * form_table[]: for each form its kernels, best first, each with what it needs.
  * A kernel works from the packed parts: at most a panel of the matrix is ever
  * unpacked. Every kernel agrees with tensor_decode() + a plain product within
- * its tolerance (relative to the largest |y|).
+ * its tolerance (relative to the largest |y|). Those of codes with int8
+ * activations round weights of up to 4 bits in groups of a part of a row once
+ * more where 16 or more rows of x come: to int8 with a step a row, half a step of
+ * 127 in the largest weight of the row (CODE_MERGE_ERROR of kernel_code.h).
  *
  * A product y (n, rows) = x (n, cols) W^T is cut into pieces: a panel of rows of
  * W, that is of columns of y, for all rows of x or a run of them. A kernel

@@ -486,7 +486,7 @@ fits(const struct tensor *t, int64_t n)
 }
 
 const struct kernel code_turned_kernel = {
-	.name = "codes x int8 side by side, VNNI",
+	.name = "codes x int8, VNNI",
 	.tolerance = CODE_TOLERANCE, .level = CPU_VNNI,
 	.prep = PREP_INT8_TURNED, .fits = fits, .panel = panel,
 	.scratch = scratch, .run = run

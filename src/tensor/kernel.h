@@ -114,6 +114,11 @@ void kernel_products(const struct product *p, int count, const float *x,
 size_t kernel_products_scratch(const struct tensor *const *t, int count,
     int64_t n);
 
+/* Says what the calling thread will multiply as many rows with after its next set
+ * of products: the first of it is brought near meanwhile. NULL: nothing is known,
+ * as after that set. t must live until then. */
+void kernel_then(const struct tensor *t);
+
 /* Threads of all products and loops of this process, 1 to 256; results are
  * bit-identical for the same number. Before the first call: all processors. */
 void kernel_set_threads(int n);

@@ -26,6 +26,7 @@ enum {
 	ROWS = 12,		/* of W at a time, */
 	SET = 4 * ROWS,		/* and before their floats are turned back */
 	LANE_BYTES = LANES * CODE_UNIT,
+	AHEAD = 12,		/* units */
 	PANEL_BYTES = 160 << 10,	/* of W, a share of L2 */
 	PIECES = 3,		/* a thread, at least, where there are rows enough */
 	SET_BYTES = 2048	/* rows so far apart meet in few sets of L1 */
@@ -273,7 +274,8 @@ struct block {
 	_Alignas(64) int32_t d[WIDE][SET][LANES];
 };
 
-/* One unit of ROWS rows. */
+/* One unit of ROWS rows. x comes from L2, for rows of W have pushed it out of L1:
+ * it is asked for AHEAD units before. */
 VNNI INLINE void
 dot_unit(const uint8_t *w, int64_t ld, const int8_t *q, int64_t ldq,
     __m512i acc[ROWS][WIDE], const int wide)
@@ -283,6 +285,9 @@ dot_unit(const uint8_t *w, int64_t ld, const int8_t *q, int64_t ldq,
 	KERNEL_UNROLL
 	for (int k = 0; k < wide; k++)
 		x[k] = _mm512_load_si512(q + k * ldq);
+	KERNEL_UNROLL
+	for (int k = 0; k < wide; k++)
+		__builtin_prefetch(q + k * ldq + AHEAD * LANE_BYTES, 0, 3);
 	KERNEL_UNROLL
 	for (int i = 0; i < ROWS; i++) {
 		int32_t four;

@@ -367,6 +367,8 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 		a.want_head = head_index(y, f->attention_head);
 	}
 	show(p, l, ENGINE_SEES_QKV, in, n, p->hidden);
+	if (q_in == in)
+		kernel_then(pass_slot(p, l, SLOT_O_W));
 	maps(p, l, set, q_in == in ? 3 : 2, in, n);
 	if (q_in != in)
 		maps(p, l, set + 2, 1, q_in, queries);
@@ -377,6 +379,7 @@ attend_block(struct pass *p, int l, int first, int end, const float *in,
 	attention_run(&a);
 	mask_heads(p, l, ctx, queries);
 	show(p, l, ENGINE_SEES_OUTPUT, ctx, queries, qw);
+	kernel_then(pass_slot(p, l, SLOT_UP_W));
 	kernel_matmul(pass_slot(p, l, SLOT_O_W), ctx, queries, p->y, false,
 	    p->scratch);
 }
@@ -458,11 +461,14 @@ ffn_block(struct pass *p, int l, float *x, int64_t rows)
 		in = p->in;
 	}
 	show(p, l, ENGINE_SEES_FFN, in, rows, p->hidden);
+	kernel_then(pass_slot(p, l, SLOT_DOWN_W));
 	maps(p, l, set, gated ? 2 : 1, in, rows);
 	if (gated)
 		elem_mul(h, gate, rows, w);
 	mask_neurons(p, l, h, rows);
 	show(p, l, ENGINE_SEES_DOWN, h, rows, w);
+	kernel_then(l + 1 < p->m->nlayers ? pass_slot(p, l + 1, SLOT_K_W) :
+	    NULL);
 	kernel_matmul(pass_slot(p, l, SLOT_DOWN_W), h, rows, p->y, false,
 	    p->scratch);
 	return close_sublayer(p, l, true, x, p->y,

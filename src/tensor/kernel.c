@@ -119,6 +119,8 @@ struct plan {
 	struct prep prep[PLAN_STEPS];
 	int nsteps, npreps, stages;
 	int64_t work;
+	const struct tensor *then;	/* what comes after all of this, or NULL */
+	int64_t then_panel;
 	char *base;		/* NULL: only sizes are asked for */
 	size_t used;		/* of scratch */
 	size_t thread_bytes;	/* of each thread, behind that */
@@ -251,11 +253,22 @@ tell_next(const struct step *s, int64_t piece, struct kernel_x *x)
 	x->next_bytes = rows * bytes;
 }
 
+/* The same of what comes after all of the plan. */
+static void
+tell_then(const struct plan *p, int64_t piece, struct kernel_x *x)
+{
+	struct step s = { .t = p->then, .panel = p->then_panel };
+
+	s.panels = (s.t->rows + s.panel - 1) / s.panel;
+	if (piece < s.panels)
+		tell_next(&s, piece, x);
+}
+
 /* Pieces are taken in order, so this thread gets about the one that many threads
  * on; next is NULL where that is of another stage. */
 static void
-run_piece(const struct step *s, int64_t piece, const struct step *next,
-    int64_t next_piece, void *scratch)
+run_piece(const struct plan *p, const struct step *s, int64_t piece,
+    const struct step *next, int64_t next_piece, void *scratch)
 {
 	int64_t r0 = piece % s->panels * s->panel;
 	int64_t r1 = r0 + s->panel < s->t->rows ? r0 + s->panel : s->t->rows;
@@ -266,6 +279,8 @@ run_piece(const struct step *s, int64_t piece, const struct step *next,
 
 	if (next != NULL)
 		tell_next(next, next_piece, &x);
+	else if (p->then != NULL && s->stage == p->stages - 1)
+		tell_then(p, next_piece, &x);
 	if (s->splits > 1)
 		prep_rows(s->k->prep, &x, i0, n);
 	s->k->run(s->t, &x, r0, r1, y, s->t->rows, s->accumulate, scratch);
@@ -302,14 +317,29 @@ find_piece(const struct plan *p, int stage, int64_t *i)
 	return NULL;
 }
 
-static void
-run_numbered(const struct plan *p, int stage, int64_t i, void *scratch)
+/* Where memory decides, each thread gets pieces that follow each other, as long
+ * as the threads keep step: the i-th of n to be taken. */
+static int64_t
+place_piece(const struct plan *p, int64_t i, int64_t n)
 {
-	int64_t after = i + p->threads;
+	int64_t thread = i % p->threads, over = n % p->threads;
+
+	if (p->n > KERNEL_FEW_ROWS || i >= n)
+		return i;
+	return thread * (n / p->threads) + (thread < over ? thread : over) +
+	    i / p->threads;
+}
+
+static void
+run_numbered(const struct plan *p, int stage, int64_t taken, void *scratch)
+{
+	const int64_t n = stage_pieces(p, stage);
+	int64_t after = place_piece(p, taken + p->threads, n);
+	int64_t i = place_piece(p, taken, n);
 	const struct step *s = find_piece(p, stage, &i);
 	const struct step *next = find_piece(p, stage, &after);
 
-	run_piece(s, i, next, after, scratch);
+	run_piece(p, s, i, next, after, scratch);
 }
 
 /* A stage that is run, or one of its preps. */
@@ -379,6 +409,28 @@ run_plan(void *arg)
 	}
 }
 
+static _Thread_local const struct tensor *then;
+
+void
+kernel_then(const struct tensor *t)
+{
+	then = t;
+}
+
+/* What was said to come, unless it lies in several parts or a few rows of x pass
+ * too fast for it. */
+static void
+plan_then(struct plan *p)
+{
+	p->then = then;
+	then = NULL;
+	if (p->then == NULL || p->then->form == FORM_LOWRANK ||
+	    p->n <= KERNEL_FEW_ROWS)
+		p->then = NULL;
+	else
+		p->then_panel = kernel_of(p->then, p->n)->panel(p->then, p->n);
+}
+
 static void
 products(const struct product *q, int count, const float *x, int64_t n,
     bool accumulate, void *scratch)
@@ -386,6 +438,7 @@ products(const struct product *q, int count, const float *x, int64_t n,
 	struct plan p;
 
 	plan_products(&p, q, count, x, n, accumulate, scratch);
+	plan_then(&p);
 	if (p.work < worth_threads)
 		run_plan(&p);
 	else

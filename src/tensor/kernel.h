@@ -4,7 +4,10 @@
  * form_table[]: for each form its kernels, best first, each with what it needs.
  * A kernel works from the packed parts: at most a panel of the matrix is ever
  * unpacked. Every kernel agrees with tensor_decode() + a plain product within
- * its tolerance (relative to the largest |y|).
+ * its tolerance (relative to the largest |y|). Those of codes with int8
+ * activations round weights of up to 4 bits in groups of a part of a row once
+ * more where 16 or more rows of x come: to int8 with a step a row, half a step of
+ * 127 in the largest weight of the row (CODE_MERGE_ERROR of kernel_code.h).
  *
  * A product y (n, rows) = x (n, cols) W^T is cut into pieces: a panel of rows of
  * W, that is of columns of y, for all rows of x or a run of them. A kernel
@@ -126,6 +129,10 @@ enum kernel_precision kernel_precision(void);
 enum kernel_precision kernel_set_precision(enum kernel_precision p);
 /* For keys of results: differs where products may give other numbers. */
 uint64_t kernel_ways(void);
+/* Says what the calling thread will multiply as many rows with after its next set
+ * of products: the first of it is brought near meanwhile. NULL: nothing is known,
+ * as after that set. t must live until then. */
+void kernel_then(const struct tensor *t);
 
 /* Threads of all products and loops of this process, 1 to 256; results are
  * bit-identical for the same number. Before the first call: all processors. */

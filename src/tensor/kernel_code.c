@@ -519,7 +519,7 @@ is_int8(const struct tensor *t, int64_t n)
 CODE_KERNEL(scalar, "codes x int8", CPU_SCALAR, &code_level_scalar);
 #if CPU_X86
 CODE_KERNEL(avx2, "codes x int8, AVX2", CPU_AVX2, &code_level_avx2);
-CODE_KERNEL(vnni, "codes x int8, VNNI", CPU_VNNI, cpu_has(CPU_VBMI) ?
+CODE_KERNEL(vnni, "strips of codes x int8, VNNI", CPU_VNNI, cpu_has(CPU_VBMI) ?
     &code_level_vbmi : &code_level_vnni);
 
 static void

@@ -677,9 +677,10 @@ fits(const struct tensor *t, int64_t n)
 static int64_t
 panel(const struct tensor *t, int64_t n)
 {
-	int64_t strips = PIECE / CODE_STRIP / t->cols;
+	int64_t all = (t->rows + CODE_STRIP - 1) / CODE_STRIP;
 
-	return (strips < 1 ? 1 : strips) * CODE_STRIP;
+	return kernel_even(all, lesser(PIECE / CODE_STRIP / t->cols, all)) *
+	    CODE_STRIP;
 }
 
 static size_t

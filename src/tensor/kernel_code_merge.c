@@ -209,7 +209,7 @@ ends_avx512(const struct tensor *t, int64_t g, int64_t n, float *step,
 {
 	const struct tensor_code *c = &t->code;
 	const uint16_t *scale = (const uint16_t *)t->part[PART_SCALE].p + g;
-	const uint16_t *min = (const uint16_t *)t->part[PART_MIN].p + g;
+	const uint16_t *min = t->part[PART_MIN].p;
 	const int times = c->bits == 1 ? 2 : 1, minus = 1 << (c->bits - 1);
 	const int top = (1 << c->bits) - 1;
 	const __m512 mult = _mm512_set1_ps(c->mult);
@@ -229,7 +229,7 @@ ends_avx512(const struct tensor *t, int64_t g, int64_t n, float *step,
 			s = _mm512_mul_ps(s, _mm512_set1_ps((float)times));
 		} else {
 			a = _mm512_mul_ps(_mm512_cvtph_ps(
-			    _mm256_maskz_loadu_epi16(m, min + i)), mult);
+			    _mm256_maskz_loadu_epi16(m, min + g + i)), mult);
 			b = _mm512_add_ps(a, _mm512_mul_ps(s,
 			    _mm512_set1_ps((float)top)));
 		}

@@ -26,6 +26,7 @@ enum {
 	ROWS = 12,		/* of W at a time, */
 	SET = 4 * ROWS,		/* and before their floats are turned back */
 	LANE_BYTES = LANES * CODE_UNIT,
+	AHEAD = 12,		/* units */
 	PANEL_BYTES = 160 << 10,	/* of W, a share of L2 */
 	PIECES = 3,		/* a thread, at least, where there are rows enough */
 	SET_BYTES = 2048	/* rows so far apart meet in few sets of L1 */
@@ -178,25 +179,14 @@ scratch(const struct tensor *t, int64_t n)
 	return panel_make(&p, NULL).size;
 }
 
-/* Of the numbers of groups of rows, from half of what fits, the one that leaves
- * the busiest thread the least. */
 static int64_t
 panel(const struct tensor *t, int64_t n)
 {
 	struct code_plan p = code_plan_make(t, n);
-	int64_t groups = parts_of(t->rows, ROWS), threads = kernel_threads();
-	int64_t most = lesser(panel_rows(&p) / ROWS, groups /
-	    (PIECES * threads)), best = 1, least = INT64_MAX;
+	int64_t groups = parts_of(t->rows, ROWS);
 
-	for (int64_t g = most; g >= 1 && 2 * g >= most; g--) {
-		int64_t busy = parts_of(parts_of(groups, g), threads) * g;
-
-		if (busy < least) {
-			least = busy;
-			best = g;
-		}
-	}
-	return best * ROWS;
+	return kernel_even(groups, lesser(panel_rows(&p) / ROWS, groups /
+	    (PIECES * kernel_threads()))) * ROWS;
 }
 
 /* ---- rows of W ---- */
@@ -284,7 +274,8 @@ struct block {
 	_Alignas(64) int32_t d[WIDE][SET][LANES];
 };
 
-/* One unit of ROWS rows. */
+/* One unit of ROWS rows. x comes from L2, for rows of W have pushed it out of L1:
+ * it is asked for AHEAD units before. */
 VNNI INLINE void
 dot_unit(const uint8_t *w, int64_t ld, const int8_t *q, int64_t ldq,
     __m512i acc[ROWS][WIDE], const int wide)
@@ -294,6 +285,9 @@ dot_unit(const uint8_t *w, int64_t ld, const int8_t *q, int64_t ldq,
 	KERNEL_UNROLL
 	for (int k = 0; k < wide; k++)
 		x[k] = _mm512_load_si512(q + k * ldq);
+	KERNEL_UNROLL
+	for (int k = 0; k < wide; k++)
+		__builtin_prefetch(q + k * ldq + AHEAD * LANE_BYTES, 0, 3);
 	KERNEL_UNROLL
 	for (int i = 0; i < ROWS; i++) {
 		int32_t four;
@@ -497,7 +491,7 @@ fits(const struct tensor *t, int64_t n)
 }
 
 const struct kernel code_turned_kernel = {
-	.name = "codes x int8 side by side, VNNI",
+	.name = "codes x int8, VNNI",
 	.tolerance = CODE_TOLERANCE, .level = CPU_VNNI,
 	.prep = PREP_INT8_TURNED, .fits = fits, .panel = panel,
 	.scratch = scratch, .run = run

@@ -55,33 +55,7 @@ int8_row(const struct kernel_x *x, int64_t i)
 	    sizeof(*sum));
 }
 
-/* For blocks alone, whose rows are whole 32s. */
-static void
-int8_row_32(const struct kernel_x *x, int64_t i)
-{
-	int8_t *q = (int8_t *)x->q + i * x->ldq;
-	int16_t *sum = (int16_t *)x->sum + i * x->ldq / CODE_SUM;
-	float *scale = (float *)x->scale + i * (x->ldq / BLOCK_X);
-	const float *v = x->f + i * x->cols;
-
-	for (int64_t c = 0; c < x->cols; c += BLOCK_X)
-		scale[c / BLOCK_X] = block_round(v + c, q + c, sum + c /
-		    CODE_SUM);
-	if (x->cols == x->ldq)
-		return;
-	scale[x->cols / BLOCK_X] = 0.0f;
-	memset(q + x->cols, 0, BLOCK_X);
-	memset(sum + x->cols / CODE_SUM, 0, 2 * sizeof(*sum));
-}
-
-/* Of both PREP_BF16. */
-static int
-bf16_parts(enum prep_kind kind)
-{
-	return kind == PREP_BF16_SPLIT ? 2 : 1;
-}
-
-/* ---- rows of int8 side by side ---- */
+/* Rows of PREP_INT8_TURNED side by side. */
 
 enum { SIDE = 16 };
 
@@ -124,7 +98,31 @@ turned_make(const struct kernel_x *x, int64_t i0, int64_t n)
 #endif
 }
 
-/* ---- blocks of floats ---- */
+/* For blocks alone, whose rows are whole 32s. */
+static void
+int8_row_32(const struct kernel_x *x, int64_t i)
+{
+	int8_t *q = (int8_t *)x->q + i * x->ldq;
+	int16_t *sum = (int16_t *)x->sum + i * x->ldq / CODE_SUM;
+	float *scale = (float *)x->scale + i * (x->ldq / BLOCK_X);
+	const float *v = x->f + i * x->cols;
+
+	for (int64_t c = 0; c < x->cols; c += BLOCK_X)
+		scale[c / BLOCK_X] = block_round(v + c, q + c, sum + c /
+		    CODE_SUM);
+	if (x->cols == x->ldq)
+		return;
+	scale[x->cols / BLOCK_X] = 0.0f;
+	memset(q + x->cols, 0, BLOCK_X);
+	memset(sum + x->cols / CODE_SUM, 0, 2 * sizeof(*sum));
+}
+
+/* Of both PREP_BF16. */
+static int
+bf16_parts(enum prep_kind kind)
+{
+	return kind == PREP_BF16_SPLIT ? 2 : 1;
+}
 
 static size_t
 blocks_bytes(int64_t n, int64_t cols)
@@ -182,12 +180,12 @@ prep_make(enum prep_kind kind, const struct kernel_x *x, int64_t i0, int64_t n)
 		blocks_make(x, i0, n);
 	if (kind == PREP_BF16 || kind == PREP_BF16_SPLIT)
 		bf16_prep_make(bf16_parts(kind), x, i0, n);
-	if (kind == PREP_INT8_TURNED)
-		turned_make(x, i0, n);
 	for (int64_t i = i0; kind == PREP_INT8 && i < i0 + n; i++)
 		int8_row(x, i);
 	for (int64_t i = i0; kind == PREP_INT8_32 && i < i0 + n; i++)
 		int8_row_32(x, i);
+	if (kind == PREP_INT8_TURNED)
+		turned_make(x, i0, n);
 }
 
 void

@@ -70,6 +70,25 @@ int64_t kernel_few(void);
 #define KERNEL_UNROLL
 #endif
 
+/* A size for pieces of n things: of those from half of `most` up the largest that
+ * leaves the busiest thread the least; at least 1. */
+static inline int64_t
+kernel_even(int64_t n, int64_t most)
+{
+	int64_t threads = kernel_threads(), best = 1, least = INT64_MAX;
+
+	for (int64_t g = most; g >= 1 && 2 * g >= most; g--) {
+		int64_t pieces = (n + g - 1) / g;
+		int64_t busy = (pieces + threads - 1) / threads * g;
+
+		if (busy < least) {
+			least = busy;
+			best = g;
+		}
+	}
+	return best;
+}
+
 /* What to bring near while something is multiplied: for each 16 columns a line
  * of each of `rows` rows, ld bytes apart, then `step` bytes on. */
 struct kernel_ahead {

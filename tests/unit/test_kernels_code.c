@@ -539,7 +539,7 @@ what_is_not_finite_shows(void **state)
 
 	for (int k = 0; k < 9; k++) {
 		const struct tensor *u = t[k % 3];
-		float *x = random_x(3 * 130, 5), y[3 * 40], z[40];
+		float *x = random_x(35 * 130, 5), y[35 * 40], z[40];
 
 		for (int i = 0; i < 130; i++)
 			x[260 + i] = 0;
@@ -547,9 +547,13 @@ what_is_not_finite_shows(void **state)
 		x[130 + 17] = odd[k / 3];
 		multiply(u, x, 3, y, false);
 		assert_memory_equal(y, z, sizeof(z));
-		for (int i = 0; i < 40; i++) {
-			assert_false(isfinite(y[40 + i]));
-			assert_true(y[80 + i] == 0);
+		for (int many = 0; many < 2; many++) {
+			for (int i = 0; i < 40; i++) {
+				assert_false(isfinite(y[40 + i]));
+				assert_true(y[80 + i] == 0);
+				assert_true(isfinite(y[i]));
+			}
+			multiply(u, x, 35, y, false);
 		}
 		free(x);
 	}
@@ -590,7 +594,7 @@ hostile_scales_run(void **state)
 		    QUANT_KMEANS, 4, 8), *u;
 		enum part_kind part = k < 6 ? PART_SCALE : k < 12 ? PART_MIN :
 		    PART_TABLE;
-		float *x = random_x(7 * 128, 5), y[7 * 33];
+		float *x = random_x(35 * 128, 5), y[35 * 33];
 		void *data = malloc(t->part[part].n);
 		float wild = half_to_float(halves[k % 6]);
 
@@ -610,6 +614,12 @@ hostile_scales_run(void **state)
 					assert_true(isfinite(y[33 + r]));
 			if (!isfinite(wild))
 				assert_false(isfinite(y[33 + (k < 12)]));
+			multiply(u, x, 35, y, false);
+			for (int r = 0; r < 33; r++)
+				if (isfinite(wild) || r != (k < 12 ? 1 : 0))
+					assert_true(isfinite(y[33 + r]));
+				else
+					assert_false(isfinite(y[33 + r]));
 		}
 		cpu_limit(CPU_LEVELS - 1);
 		free(x);

@@ -74,12 +74,20 @@ find_parents(const struct tokenizer *t, int64_t i, int32_t out[2])
 static void
 find_pieces(struct token_needs *n, const struct tokenizer *t)
 {
+	int32_t same;
+
 	for (int64_t i = 0; i < n->n; i++) {
 		n->parent[i][0] = n->parent[i][1] = -1;
 		if (i >= t->npieces || t->piece[i] == NULL)
 			continue;
 		n->piece[i] = find_parents(t, i, n->parent[i]);
-		n->always[i] = is_character(t, t->piece[i]);
+		if (is_character(t, t->piece[i]))
+			n->always[i] = true;
+		/* Of a text given twice the last id holds; without it the
+		 * first would. */
+		same = trie_get(&t->trie, t->piece[i], strlen(t->piece[i]));
+		if (same != i)
+			need(n, same);
 	}
 }
 

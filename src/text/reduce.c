@@ -171,6 +171,8 @@ put_pieces(struct reducing *r)
 	for (int64_t i = 0; i < r->n; i++)
 		if (r->id[i] < from->npieces && from->piece[r->id[i]] != NULL)
 			bytes += strlen(from->piece[r->id[i]]);
+	for (int i = 0; i < from->added.n; i++)
+		bytes += from->added.token[i].n;
 	r->t = vocabulary_new(r->n, bytes, r->err);
 	if (r->t == NULL)
 		return PARE_ENOMEM;
@@ -180,6 +182,15 @@ put_pieces(struct reducing *r)
 
 		if (s != NULL)
 			vocabulary_add(r->t, (int32_t)i, s, strlen(s));
+	}
+	/* A file may give one id to two texts. */
+	for (int i = 0; i < from->added.n; i++) {
+		const struct added_token *a = &from->added.token[i];
+
+		if (trie_get(&from->trie, a->text, a->n) == a->id &&
+		    present(r, a->id) >= 0)
+			trie_set(&r->t->trie, a->text, a->n,
+			    present(r, a->id));
 	}
 	return PARE_OK;
 }

@@ -159,6 +159,7 @@ struct tree {
 	struct table *table;
 	const struct look *look;
 	int64_t current;
+	const char *metric;	/* of all states */
 };
 
 /* Branches step to the right only where a state has more than one child. */
@@ -182,8 +183,7 @@ history_row(struct tree *h, const json_t *s, int depth)
 	table_cell(h->table, PAINT_NONE, a);
 	number_bytes(a, doc_real(s, "own_bytes"));
 	table_cell(h->table, PAINT_DIM, doc_has(s, "own_bytes") ? a : "");
-	render_metric(a, sizeof(a), *doc_text(s, "metric") != '\0' ?
-	    doc_text(s, "metric") : "accuracy", doc_real(s, "metric_value"));
+	render_metric(a, sizeof(a), h->metric, doc_real(s, "metric_value"));
 	table_cell(h->table, PAINT_NONE, doc_has(s, "metric_value") ? a : "");
 	if (doc_has(s, "latency_ratio"))
 		table_cellf(h->table, PAINT_NONE, "%.2f x",
@@ -245,7 +245,8 @@ void
 render_history(struct str *b, const struct look *l, const json_t *doc)
 {
 	struct tree h = { doc_get(doc, "states"), table_new(), l,
-		doc_int(doc, "current") };
+		doc_int(doc, "current"), *doc_text(doc, "metric") != '\0' ?
+		doc_text(doc, "metric") : "accuracy" };
 
 	table_column(h.table, "state", TABLE_LEFT, 0);
 	table_column(h.table, "command", TABLE_LEFT, 0);

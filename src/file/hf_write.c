@@ -142,8 +142,10 @@ set_tokens(json_t *config, const struct model *m)
 	json_object_foreach(config, key, v) {
 		if (!str_has_suffix(key, "_token_id"))
 			continue;
-		if (json_is_integer(v))
+		if (json_is_integer(v)) {
 			json_object_set_new(config, key, present_id(m, v));
+			continue;	/* v is gone */
+		}
 		for (size_t i = 0; i < json_array_size(v); i++)
 			if (json_is_integer(json_array_get(v, i)))
 				json_array_set_new(v, i, present_id(m,

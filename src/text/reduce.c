@@ -74,12 +74,20 @@ find_parents(const struct tokenizer *t, int64_t i, int32_t out[2])
 static void
 find_pieces(struct token_needs *n, const struct tokenizer *t)
 {
+	int32_t same;
+
 	for (int64_t i = 0; i < n->n; i++) {
 		n->parent[i][0] = n->parent[i][1] = -1;
 		if (i >= t->npieces || t->piece[i] == NULL)
 			continue;
 		n->piece[i] = find_parents(t, i, n->parent[i]);
-		n->always[i] = is_character(t, t->piece[i]);
+		if (is_character(t, t->piece[i]))
+			n->always[i] = true;
+		/* Of a text given twice the last id holds; without it the
+		 * first would. */
+		same = trie_get(&t->trie, t->piece[i], strlen(t->piece[i]));
+		if (same != i)
+			need(n, same);
 	}
 }
 
@@ -163,6 +171,8 @@ put_pieces(struct reducing *r)
 	for (int64_t i = 0; i < r->n; i++)
 		if (r->id[i] < from->npieces && from->piece[r->id[i]] != NULL)
 			bytes += strlen(from->piece[r->id[i]]);
+	for (int i = 0; i < from->added.n; i++)
+		bytes += from->added.token[i].n;
 	r->t = vocabulary_new(r->n, bytes, r->err);
 	if (r->t == NULL)
 		return PARE_ENOMEM;
@@ -172,6 +182,15 @@ put_pieces(struct reducing *r)
 
 		if (s != NULL)
 			vocabulary_add(r->t, (int32_t)i, s, strlen(s));
+	}
+	/* A file may give one id to two texts. */
+	for (int i = 0; i < from->added.n; i++) {
+		const struct added_token *a = &from->added.token[i];
+
+		if (trie_get(&from->trie, a->text, a->n) == a->id &&
+		    present(r, a->id) >= 0)
+			trie_set(&r->t->trie, a->text, a->n,
+			    present(r, a->id));
 	}
 	return PARE_OK;
 }

@@ -114,6 +114,12 @@ for model in g g.gguf; do
 	    fail "$model: other logits"
 done
 
+# A history has the metric's own unit.
+"$PARE" --no-state "$samples/stories" -c 'data test.txt' -c eval -c history \
+    >out 2>err
+tail -n 1 out | grep -q 'as opened .*MiB  *[0-9.]* *$' ||
+    fail "history: $(cat out)"
+
 # ---- a classifier ----
 run doc "$samples/reviews" 'data test.tsv' 'data calib.tsv role=calib' eval \
     'prune vocabulary' eval 'prune vocabulary 25%' eval \

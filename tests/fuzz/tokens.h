@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "text/tokenizer.h"
+#include "text/reduce.h"
 
 enum { TOKENS_MOST = 64 };
 
@@ -42,6 +42,35 @@ tokens_check(const struct tokenizer *t, const char *a, size_t na,
 	tokens_free(&k);
 }
 
+/* A smaller one, of what has to stay and every third id, stands as much, and
+ * nothing that has to stay is refused. */
+static inline void
+tokens_check_part(const struct tokenizer *t, const char *s, size_t n)
+{
+	const int64_t rows = tokenizer_size(t) + 1;
+	struct pare_err err = { 0 };
+	struct token_needs needs;
+	struct tokenizer *part;
+	int64_t kept = 0;
+	int32_t *id;
+
+	if (rows > 1 << 16 || token_needs_find(t, rows, &needs, &err) !=
+	    PARE_OK)
+		return;
+	id = malloc((size_t)rows * sizeof(*id));
+	for (int64_t i = 0; id != NULL && i < rows; i++)
+		if (needs.always[i] || i % 3 == 0)
+			id[kept++] = (int32_t)i;
+	token_needs_free(&needs);
+	part = id == NULL ? NULL : tokenizer_reduce(t, id, kept, &err);
+	free(id);
+	if (part == NULL && err.rc != PARE_ENOMEM)
+		abort();
+	if (part != NULL)
+		tokens_check(part, s, n, s, n / 2);
+	tokenizer_free(part);
+}
+
 /* The file's own bytes, which hold its pieces; and awkward text. */
 static inline void
 tokens_check_all(const struct tokenizer *t, const char *s, size_t n)
@@ -53,6 +82,7 @@ tokens_check_all(const struct tokenizer *t, const char *s, size_t n)
 	tokens_check(t, s, most, NULL, 0);
 	tokens_check(t, odd, sizeof(odd) - 1, s, most / 2);
 	tokens_check(t, "", 0, NULL, 0);
+	tokens_check_part(t, s, most);
 }
 
 #endif

@@ -543,20 +543,19 @@ test_real_byte_level(void **state)
 	expect_real("real/tokenizers/gpt2", GPT2_CASES, true);
 }
 
-/* vocab.json and merges.txt, without a tokenizer.json beside them. */
+/* Some files of a folder alone: others would be read first. */
 static void
-test_real_merges(void **state)
+expect_some(const char *folder, const char *const *names, const char *cases)
 {
-	static const char *const names[] = { "vocab.json", "merges.txt" };
 	char dir[] = "/tmp/pare-reduce-XXXXXX";
 	struct texts x = { 0 };
 	struct pare_err err = { 0 };
 	struct tokenizer *t;
 
-	free(shared("real/tokenizers/gpt2"));
+	free(shared(folder));
 	assert_non_null(mkdtemp(dir));
-	for (int i = 0; i < 2; i++) {
-		char *name = str_format("real/tokenizers/gpt2/%s", names[i]);
+	for (int i = 0; names[i] != NULL; i++) {
+		char *name = io_join(folder, names[i]);
 		char *path = shared(name), *data;
 		size_t n;
 
@@ -567,13 +566,31 @@ test_real_merges(void **state)
 		free(path);
 		free(name);
 	}
-	add_cases(&x, GPT2_CASES, "\n__ggml_vocab_test__\n");
+	add_cases(&x, cases, "\n__ggml_vocab_test__\n");
 	t = tokenizer_load(dir, 0, &err);
 	assert_non_null(t);
 	expect_laws(t, dir, &x, true);
 	tokenizer_free(t);
 	texts_free(&x);
 	drop_folder(dir);
+}
+
+static void
+test_real_merges(void **state)
+{
+	static const char *const names[] = { "vocab.json", "merges.txt",
+		NULL };
+
+	expect_some("real/tokenizers/gpt2", names, GPT2_CASES);
+}
+
+static void
+test_real_model(void **state)
+{
+	static const char *const names[] = { "tokenizer.model",
+		"tokenizer_config.json", NULL };
+
+	expect_some("real/models/stories260K", names, LLAMA_CASES);
 }
 
 static void
@@ -595,6 +612,7 @@ main(void)
 		cmocka_unit_test(test_real_wordpiece),
 		cmocka_unit_test(test_real_byte_level),
 		cmocka_unit_test(test_real_merges),
+		cmocka_unit_test(test_real_model),
 		cmocka_unit_test(test_real_sentencepiece),
 	};
 

@@ -381,6 +381,14 @@ test_ops_of_a_selection(void **state)
 	app_push(app, VIEW_APPLY);
 	assert_shows("quantize L0.norm bits=16");
 	assert_false(shows("factorize"));
+	assert_false(shows("vocabulary"));
+	app_pop(app);
+	/* Tokens are the embedding's. */
+	t = target_tensor((struct slot_ref){ -1, SLOT_WORD });
+	app_select(app, &t);
+	app_push(app, VIEW_APPLY);
+	assert_shows("prune vocabulary");
+	assert_false(shows("prune heads"));
 	app_pop(app);
 	/* Layers that differ cannot share, those of the original can. */
 	app_command(app, "goto 0");

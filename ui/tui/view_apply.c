@@ -284,6 +284,10 @@ list_choices(struct apply_view *v, const struct app *app)
 		const struct op *op = op_table[i];
 		char *line;
 
+		/* What takes no target is for the model, or its tokens. */
+		if (target_arg(op) < 0 && v->target.kind != TARGET_MODEL &&
+		    strncmp(v->target.path, "emb", 3) != 0)
+			continue;
 		/* On shapes alone those that read weights cannot do it. */
 		if (m->ghost && (op->flags & OP_NEEDS_WEIGHTS) != 0)
 			continue;

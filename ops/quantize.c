@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/gobo.h"
 #include "ops/refine.h"
 #include "ops/table.h"
 
@@ -32,6 +33,8 @@ struct quant {
 	int opened;		/* blocks of GGUF that became floats */
 	int other;		/* given other activations only */
 	char first_kept[64];
+	bool floats;		/* scheme=gobo: outliers stay floats */
+	struct gobo gobo;
 	struct refine refine;	/* what rounding to nearest does not do */
 };
 
@@ -71,11 +74,21 @@ cast_factors(const struct quant *q, const struct tensor *t,
 }
 
 static struct tensor *
-convert(const struct quant *q, const struct tensor *t,
+convert(struct quant *q, const struct tensor *t,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
 	struct quant_spec s = spec_for(q, t);
+	struct tensor *codes, *out;
 
+	if (q->floats)
+		return gobo_code(&q->gobo, t, &s, ctx, err);
+	if (q->bits != 16 && ctx->estimate && refine_scales(&q->refine, t)) {
+		codes = tensor_quantize(t, &s, ctx, err);
+		out = codes == NULL ? NULL : tensor_scale(codes, NULL, ctx,
+		    err);
+		tensor_unref(codes);
+		return out;
+	}
 	if (q->bits != 16)
 		return tensor_quantize(t, &s, ctx, err);
 	return t->form == FORM_LOWRANK ? cast_factors(q, t, ctx, err) :
@@ -85,7 +98,7 @@ convert(const struct quant *q, const struct tensor *t,
 static bool
 is_coded(const struct tensor *t)
 {
-	if (t->form == FORM_LOWRANK)
+	if (t->kid[0] != NULL)
 		return is_coded(t->kid[0]) || is_coded(t->kid[1]);
 	return t->values == FORM_INT || t->values == FORM_TABLE ||
 	    t->values == FORM_BLOCK;
@@ -100,6 +113,10 @@ has_codes(const struct quant *q, const struct tensor *t)
 
 	if (q->bits == 16)
 		return false;
+	if (q->floats || t->form == FORM_SUM || t->form == FORM_SCALED)
+		return q->floats && t->form == FORM_SUM &&
+		    t->kid[0]->code.bits == q->bits &&
+		    t->kid[0]->code.group == s.group;
 	if (t->form == FORM_LOWRANK)
 		return has_codes(q, t->kid[0]) && has_codes(q, t->kid[1]);
 	return t->form == (table ? FORM_TABLE : FORM_INT) &&
@@ -225,6 +242,7 @@ static void
 read_refine(const struct arg_list *a, struct refine *g)
 {
 	g->gptq = is(a, "method", "gptq");
+	g->awq = is(a, "method", "awq");
 	g->hqq = is(a, "method", "hqq");
 	g->clip = is(a, "clip", "mse");
 	g->weigh = (enum refine_weigh)arg_get(a, "weigh")->i;
@@ -249,6 +267,18 @@ check_refine(struct quant *q, bool estimate, struct pare_err *err)
 		    "affine codes, and scheme=%s has none",
 		    arg_choice(q->in->args, "scheme"));
 		return err_hint(err, "leave scheme= out");
+	}
+	if (q->floats && refine_asked(g)) {
+		err_set(err, PARE_EUSER, "scheme: gobo does not go together "
+		    "with %s", refine_name(g));
+		return err_hint(err, "quantize %s bits=3 scheme=gobo",
+		    q->what.target);
+	}
+	if (g->awq && table) {
+		err_set(err, PARE_EUSER, "method: awq is for codes on an even "
+		    "grid: scheme=symmetric or affine");
+		return err_hint(err, "quantize %s bits=4 method=awq",
+		    q->what.target);
 	}
 	if (g->clip && (table || g->hqq)) {
 		err_set(err, PARE_EUSER, "clip: ranges are those of "
@@ -291,7 +321,9 @@ read_numbers(struct quant *q, struct pare_err *err)
 	const struct arg_list *a = q->in->args;
 
 	q->bits = (int)arg_int(a, "bits");
-	q->scheme = (enum quant_scheme)arg_get(a, "scheme")->i;
+	q->floats = is(a, "scheme", "gobo");
+	q->scheme = q->floats ? QUANT_KMEANS :
+	    (enum quant_scheme)arg_get(a, "scheme")->i;
 	read_refine(a, &q->refine);
 	q->refine.in = q->in;
 	if (q->refine.hqq && !arg_get(a, "scheme")->set)
@@ -433,6 +465,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	}
 	if (rc == PARE_OK)
 		rc = check_change(&q, note, err);
+	if (rc == PARE_OK && !e->ctx.estimate && q.floats)
+		gobo_note(&q.gobo, note);
 	if (rc == PARE_OK && !e->ctx.estimate && refine_asked(&q.refine))
 		rc = refine_note(&q.refine, note, err);
 	if (rc == PARE_OK)
@@ -443,10 +477,10 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	return rc;
 }
 
-/* In the order of enum quant_scheme. */
+/* In the order of enum quant_scheme; gobo is kmeans and more. */
 static const char *const scheme[] = { "symmetric", "affine", "kmeans",
-    "binary", NULL };
-static const char *const method[] = { "rtn", "gptq", "hqq", NULL };
+    "binary", "gobo", NULL };
+static const char *const method[] = { "rtn", "gptq", "awq", "hqq", NULL };
 static const char *const clip[] = { "none", "mse", NULL };
 /* In the order of enum refine_weigh. */
 static const char *const weigh[] = { "none", "inputs", "fisher", NULL };
@@ -511,11 +545,14 @@ const struct op op_quantize = {
 	    "symmetric: w = step * code, step = max|w| / (2^(bits-1) - 1). "
 	    "affine: w = min + step * code, step = (max - min) / (2^bits - 1). "
 	    "kmeans: each weight becomes the nearest of 2^bits means. binary: "
-	    "one of two means. Each row has its own step unless group says "
+	    "one of two means. gobo: as kmeans, but weights beyond 3.29 "
+	    "deviations stay floats beside the codes. Each row has its own step unless group says "
 	    "otherwise.\n"
 	    "method=rtn rounds each weight to the nearest value. method=gptq "
 	    "lets the weights still to be coded make up for those that are, "
-	    "columns of the largest inputs first. method=hqq moves the minimum "
+	    "columns of the largest inputs first. method=awq "
+	    "codes the weights of large inputs more finely and keeps a scale "
+	    "for each input beside the codes. method=hqq moves the minimum "
 	    "of affine codes so that a norm is low which outliers count little "
 	    "in; it looks at no samples. clip=mse cuts the range of the codes, "
 	    "weigh=inputs and weigh=fisher weigh the means of kmeans, each so "

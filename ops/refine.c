@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "ops/awq.h"
 #include "ops/common.h"
 #include "ops/fisher.h"
 #include "ops/gptq.h"
@@ -26,7 +27,7 @@ refine_needs(const struct refine *g)
 {
 	unsigned needs = 0;
 
-	if (g->gptq || g->clip || g->correct || g->weigh != REFINE_NONE)
+	if (g->gptq || g->awq || g->clip || g->correct || g->weigh != REFINE_NONE)
 		needs |= OP_NEED_GRAM_ALL;
 	if (g->weigh == REFINE_FISHER)
 		needs |= OP_NEED_GATES;
@@ -42,7 +43,7 @@ refine_asked(const struct refine *g)
 const char *
 refine_name(const struct refine *g)
 {
-	return g->gptq ? "method=gptq" : g->clip ? "clip=mse" :
+	return g->gptq ? "method=gptq" : g->awq ? "method=awq" : g->clip ? "clip=mse" :
 	    g->weigh == REFINE_INPUTS ? "weigh=inputs" :
 	    g->weigh == REFINE_FISHER ? "weigh=fisher" :
 	    g->correct ? "bias=correct" : "method=hqq";
@@ -190,12 +191,49 @@ settle(struct refine *g, struct work *k, struct tensor *made,
 	return made;
 }
 
+/* Codes of scaled weights, and the scales. */
+static struct tensor *
+make_scaled(const struct refine *g, const struct work *k, struct pare_err *err)
+{
+	const float *w = k->w;
+	struct awq a = { 1, &w, &k->t, k->spec, &k->x, g->clip };
+	float *by = xcalloc((size_t)k->t->cols, sizeof *by);
+	struct tensor *codes, *made = NULL;
+
+	if (awq_search(&a, k->ctx, by, &codes, err) == PARE_OK) {
+		made = tensor_scale(codes, by, k->ctx, err);
+		tensor_unref(codes);
+	}
+	free(by);
+	return made;
+}
+
+bool
+refine_scales(const struct refine *g, const struct tensor *t)
+{
+	struct slot_ref ref = SLOT_REF_START;
+	enum engine_place place;
+
+	if (!g->awq || (t->form != FORM_F32 && t->form != FORM_F16 &&
+	    t->form != FORM_BF16))
+		return false;
+	while (model_next_slot(g->in->model, &ref))
+		if (model_slot(g->in->model, ref) == t && (ref.layer < 0 ||
+		    !statistics_place(ref.slot, &place)))
+			return false;
+	return true;
+}
+
 static struct tensor *
 make(struct refine *g, struct work *k, struct pare_err *err)
 {
 	struct tensor *grid, *made;
 
 	tensor_decode(k->t, 0, k->t->rows, k->w);
+	if (g->awq) {
+		made = make_scaled(g, k, err);
+		return made == NULL ? NULL : settle(g, k, made, err);
+	}
 	if (find_levels(g, k, &grid, err) != PARE_OK)
 		return NULL;
 	made = g->gptq ? gptq_code(k->w, grid, k->x.gram, err) :

@@ -14,7 +14,7 @@ enum refine_weigh { REFINE_NONE, REFINE_INPUTS, REFINE_FISHER };
 
 struct refine {
 	const struct op_input *in;
-	bool gptq, hqq, clip, correct;
+	bool gptq, awq, hqq, clip, correct;
 	enum refine_weigh weigh;
 	/* Sums over matrices. */
 	struct seen_tally tally;
@@ -42,6 +42,9 @@ const char *refine_name(const struct refine *g);
 struct tensor *refine_code(struct refine *g, const struct tensor *t,
     struct tensor *plain, const struct quant_spec *spec,
     const struct transform_ctx *ctx, struct pare_err *err);
+
+/* Whether method=awq looks at t: floats that only layers multiply with. */
+bool refine_scales(const struct refine *g, const struct tensor *t);
 
 /* After the slot of a matrix, which was t, got its codes: its bias. */
 enum pare_rc refine_bias(struct refine *g, struct edit *e, struct slot_ref ref,

@@ -238,7 +238,7 @@ add_tensor(struct saver *s, const char *name, const struct tensor *t)
 		s->bytes += (int64_t)t->part[PART_DATA].n;
 		return;
 	}
-	if (t->form != FORM_LOWRANK) {
+	if (!form_table[t->form].is_pair) {
 		add_parts(s, name, t);
 		return;
 	}
@@ -273,7 +273,7 @@ facts_of(const struct tensor *t)
 		json_array_append_new(shape, json_integer(t->rows));
 	json_array_append_new(shape, json_integer(t->cols));
 	json_object_set_new(o, "shape", shape);
-	if (t->form == FORM_LOWRANK) {
+	if (form_table[t->form].is_pair) {
 		json_object_set_new(o, "a", facts_of(t->kid[0]));
 		json_object_set_new(o, "b", facts_of(t->kid[1]));
 		return o;

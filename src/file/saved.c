@@ -210,7 +210,7 @@ read_facts(const struct loader *d, const char *name, const json_t *facts,
 	if (rc != PARE_OK)
 		return rc;
 	rc = json_int(facts, "stored", 0, t->rows * t->cols,
-	    t->form == FORM_LOWRANK ? 0 : t->rows * t->cols, &stored, name,
+	    form_table[t->form].is_pair ? 0 : t->rows * t->cols, &stored, name,
 	    d->err);
 	if (rc == PARE_OK)
 		rc = json_int(facts, "nonzero", 0, t->rows * t->cols, -1,
@@ -350,7 +350,7 @@ static struct tensor *load_tensor(const struct loader *d, const char *name,
     const json_t *facts, bool factor);
 
 static struct tensor *
-load_lowrank(const struct loader *d, const char *name, const json_t *facts,
+load_pair(const struct loader *d, const char *name, const json_t *facts,
     const struct tensor *t)
 {
 	struct part parts[PART_COUNT] = { 0 };
@@ -388,10 +388,10 @@ load_tensor(const struct loader *d, const char *name, const json_t *facts,
 	if (dtype_of_form(t.form) != NULL)
 		return json_object_get(facts, "of") != NULL && !factor ?
 		    load_cut(d, name, facts, &t) : load_float(d, name, &t);
-	if (t.form != FORM_LOWRANK)
+	if (!form_table[t.form].is_pair)
 		return load_parts(d, name, &t);
 	if (!factor)
-		return load_lowrank(d, name, facts, &t);
+		return load_pair(d, name, facts, &t);
 	tensor_error(d, name, "a factor cannot be factorized again");
 	return NULL;
 }

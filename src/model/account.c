@@ -17,7 +17,7 @@
 static int64_t
 linear_macs(const struct tensor *t)
 {
-	if (t->form == FORM_LOWRANK)
+	if (t->kid[0] != NULL)
 		return linear_macs(t->kid[0]) + linear_macs(t->kid[1]);
 	if (t->form == FORM_BITMAP || t->form == FORM_INDEX)
 		return t->stored;

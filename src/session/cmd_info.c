@@ -100,7 +100,7 @@ put_kernels(const struct model *m, int64_t seq, json_t *doc)
 			continue;
 		put_kernel(t, seq, kernels);
 		for (int i = 0; i < 2; i++)
-			if (t->kid[i] != NULL)
+			if (t->kid[i] != NULL && t->kid[i]->ndim == 2)
 				put_kernel(t->kid[i], seq, kernels);
 	}
 	for (int k = (int)cpu_detected() + 1; k < CPU_LEVELS; k++)

@@ -84,6 +84,7 @@ const struct form form_table[FORM_COUNT] = {
 		.name = "lowrank",
 		.text = "Two thin matrices whose product stands for the whole.",
 		.parts = 0,
+		.is_pair = true,
 		.part_bytes = lowrank_part_bytes,
 		.decode = lowrank_decode,
 		.select = lowrank_select,
@@ -96,6 +97,25 @@ const struct form form_table[FORM_COUNT] = {
 		.part_bytes = block_part_bytes,
 		.decode = block_decode,
 		.select = block_select,
+	},
+	[FORM_SUM] = {
+		.name = "sum",
+		.text = "Codes, and single floats that are added to them.",
+		.parts = 0,
+		.is_pair = true,
+		.part_bytes = lowrank_part_bytes,
+		.decode = sum_decode,
+		.select = pair_select,
+	},
+	[FORM_SCALED] = {
+		.name = "scaled",
+		.text = "Codes, and a float for each input that it is "
+		    "multiplied with.",
+		.parts = 0,
+		.is_pair = true,
+		.part_bytes = lowrank_part_bytes,
+		.decode = scaled_decode,
+		.select = pair_select,
 	},
 };
 

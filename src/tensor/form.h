@@ -15,6 +15,7 @@ struct form {
 	unsigned parts;		/* bit mask of 1u << enum part_kind it may use */
 	bool is_float;		/* F32, F16, BF16 */
 	bool is_sparse;		/* BITMAP, INDEX */
+	bool is_pair;		/* LOWRANK, SUM, SCALED: made of two tensors */
 
 	/* Bytes part k must have, from the facts alone. */
 	int64_t (*part_bytes)(const struct tensor *t, enum part_kind k);
@@ -26,7 +27,7 @@ struct form {
 	 * whose codes are at stream positions pos, pos + 1, ... of PART_DATA
 	 * counted in values from `row start`. For full matrices the row start is
 	 * where row r begins; for sparse ones it is the beginning of the stream.
-	 * NULL for BITMAP, INDEX and LOWRANK.
+	 * NULL for BITMAP, INDEX, BLOCK and pairs.
 	 */
 	void (*values)(const struct tensor *t, int64_t r, const int32_t *col,
 	    int64_t pos, int64_t n, float *out);

@@ -18,9 +18,9 @@ typedef int64_t form_bytes(const struct tensor *t, enum part_kind k);
 
 form_values f32_values, f16_values, bf16_values, int_values, table_values;
 form_decode float_decode, code_decode, sparse_decode, lowrank_decode,
-    block_decode;
+    block_decode, sum_decode, scaled_decode;
 form_select float_select, code_select, sparse_select, lowrank_select,
-    block_select;
+    block_select, pair_select;
 form_check bitmap_check, index_check;
 form_bytes sparse_part_bytes, lowrank_part_bytes, block_part_bytes;
 

@@ -18,6 +18,37 @@ static const struct kernel lowrank_kernel = {
 	.name = "two products", .tolerance = 1e-4f
 };
 
+static const struct kernel sum_kernel = {
+	.name = "sum of two products", .tolerance = 1e-4f
+};
+
+static const struct kernel scaled_kernel = {
+	.name = "product of scaled inputs", .tolerance = 1e-4f
+};
+
+static int64_t
+scale_panel(const struct tensor *t, int64_t n)
+{
+	return 1;
+}
+
+/* All columns of x times the vector. */
+static void
+scale_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
+    int64_t r1, float *y, int64_t ldy, bool accumulate, void *scratch)
+{
+	const float *by = t->part[PART_DATA].p;
+
+	for (int64_t i = 0; i < x->n; i++)
+		for (int64_t c = 0; c < t->cols; c++)
+			y[i * ldy + c] = x->f[i * t->cols + c] * by[c];
+}
+
+/* What a SCALED matrix does first, with its vector. */
+static const struct kernel scale_kernel = {
+	.name = "scaling", .panel = scale_panel, .run = scale_run
+};
+
 const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	[FORM_F32] = { FLOAT_DOT_KERNEL SPLIT_KERNEL &panel_kernel,
 	    &f32_dot_kernel, &f32_blas_kernel },
@@ -36,6 +67,8 @@ const struct kernel *const kernel_table[FORM_COUNT][KERNEL_ROWS + 1] = {
 	    &sparse_run_kernel, &tile_blas_kernel },
 	[FORM_BLOCK] = { BLOCK_KERNELS &tile_dot_kernel, &tile_blas_kernel },
 	[FORM_LOWRANK] = { &lowrank_kernel },
+	[FORM_SUM] = { &sum_kernel },
+	[FORM_SCALED] = { &scaled_kernel },
 };
 
 static atomic_int precision = KERNEL_FAST;
@@ -98,6 +131,7 @@ struct step {
 	const struct product_end *end;
 	struct kernel_x x;
 	float *y;
+	int64_t ldy;
 	bool accumulate;
 	int prep;		/* which of the plan's; -1: none */
 	int stage;
@@ -187,8 +221,10 @@ plan_step(struct plan *p, const struct product *q, const float *x, int stage,
 	size_t bytes;
 
 	*s = (struct step) {
-		.t = q->t, .k = kernel_of(q->t, p->n), .end = q->end,
+		.t = q->t, .k = q->t->ndim == 1 ? &scale_kernel :
+		    kernel_of(q->t, p->n), .end = q->end,
 		.x = { .f = x, .n = p->n, .cols = q->t->cols }, .y = q->y,
+		.ldy = q->t->ndim == 1 ? q->t->cols : q->t->rows,
 		.accumulate = accumulate, .stage = stage
 	};
 	s->prep = plan_prep(p, s->k->prep, &s->x, stage);
@@ -200,6 +236,18 @@ plan_step(struct plan *p, const struct product *q, const float *x, int stage,
 	p->work = value_add(p->work, value_mul(value_count(q->t),
 	    p->n + LOAD));
 	p->stages = stage + 1 > p->stages ? stage + 1 : p->stages;
+}
+
+/* The codes first; what is added to them when they are there. */
+static void
+plan_sum(struct plan *p, const struct product *q, const float *x,
+    bool accumulate)
+{
+	struct product base = { q->t->kid[0], q->y, NULL };
+	struct product more = { q->t->kid[1], q->y, q->end };
+
+	plan_step(p, &base, x, 0, accumulate);
+	plan_step(p, &more, x, 1, true);
 }
 
 static void
@@ -216,13 +264,17 @@ plan_products(struct plan *p, const struct product *q, int count,
 		const struct tensor *t = q[i].t;
 		struct product inner, outer = q[i];
 
-		if (t->form != FORM_LOWRANK) {
+		if (!form_table[t->form].is_pair) {
 			plan_step(p, &q[i], x, 0, accumulate);
 			continue;
 		}
+		if (t->form == FORM_SUM) {
+			plan_sum(p, &q[i], x, accumulate);
+			continue;
+		}
 		inner = (struct product) { t->kid[1], NULL, NULL };
-		inner.y = take(p, (size_t)(n * tensor_rank(t)) *
-		    sizeof(float));
+		inner.y = take(p, (size_t)(n * (t->form == FORM_SCALED ?
+		    t->cols : tensor_rank(t))) * sizeof(float));
 		plan_step(p, &inner, x, 0, false);
 		outer.t = t->kid[0];
 		plan_step(p, &outer, inner.y, 1, accumulate);
@@ -274,7 +326,7 @@ run_piece(const struct plan *p, const struct step *s, int64_t piece,
 	int64_t r1 = r0 + s->panel < s->t->rows ? r0 + s->panel : s->t->rows;
 	int64_t i0 = piece / s->panels * s->split;
 	int64_t n = s->x.n - i0 < s->split ? s->x.n - i0 : s->split;
-	float *y = s->y + i0 * s->t->rows + r0;
+	float *y = s->y + i0 * s->ldy + r0;
 	struct kernel_x x = s->x;
 
 	if (next != NULL)
@@ -283,9 +335,9 @@ run_piece(const struct plan *p, const struct step *s, int64_t piece,
 		tell_then(p, next_piece, &x);
 	if (s->splits > 1)
 		prep_rows(s->k->prep, &x, i0, n);
-	s->k->run(s->t, &x, r0, r1, y, s->t->rows, s->accumulate, scratch);
+	s->k->run(s->t, &x, r0, r1, y, s->ldy, s->accumulate, scratch);
 	if (s->end != NULL)
-		s->end->run(s->end, y, s->t->rows, i0, n, r0, r1 - r0);
+		s->end->run(s->end, y, s->ldy, i0, n, r0, r1 - r0);
 }
 
 static int64_t

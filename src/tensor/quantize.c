@@ -592,6 +592,15 @@ tensor_activations(const struct tensor *t, int act, struct pare_err *err)
 		tensor_unref(kid[1]);
 		return tensor_ref(t);
 	}
+	if (form_table[t->form].is_pair) {
+		kid[0] = tensor_activations(t->kid[0], act, err);
+		kid[1] = tensor_ref(t->kid[1]);
+		if (kid[0] != NULL && kid[0] != t->kid[0])
+			return tensor_new(&facts, NULL, kid, err);
+		tensor_unref(kid[0]);
+		tensor_unref(kid[1]);
+		return tensor_ref(t);
+	}
 	if ((!value_is_code(t->form) && t->form != FORM_BLOCK) ||
 	    t->code.act == act)
 		return tensor_ref(t);
@@ -635,6 +644,13 @@ tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
 		return quantize_factors(t, spec, ctx, err);
 	if (check_spec(t, spec, err) != PARE_OK)
 		return NULL;
+	if (form_table[t->form].is_pair) {
+		struct tensor *f = tensor_to_f32(t, err), *made;
+
+		made = f == NULL ? NULL : tensor_quantize(f, spec, ctx, err);
+		tensor_unref(f);
+		return made;
+	}
 	j = plan_job(t, spec, ctx);
 	if (ctx->estimate || t->ghost) {
 		j.facts.ghost = true;

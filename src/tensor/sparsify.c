@@ -128,6 +128,14 @@ tensor_sparsify(const struct tensor *t, const uint8_t *mask, int64_t kept,
 
 	if (!check_source(t, 0, err))
 		return NULL;
+	if (form_table[t->form].is_pair) {
+		struct tensor *f = tensor_to_f32(t, err);
+
+		if (f != NULL)
+			out = tensor_sparsify(f, mask, kept, ctx, err);
+		tensor_unref(f);
+		return out;
+	}
 	if (t->ghost || (ctx->estimate && mask == NULL)) {
 		struct tensor facts = result_facts(t, bound_kept(t, kept));
 

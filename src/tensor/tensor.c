@@ -292,7 +292,8 @@ check_values(struct tensor *t, struct pare_err *err)
 		    (int)t->form);
 	if (!form_table[t->form].is_sparse) {
 		t->values = t->form;
-		t->stored = t->form == FORM_LOWRANK ? 0 : value_count(t);
+		t->stored = form_table[t->form].is_pair ? 0 :
+		    value_count(t);
 		return PARE_OK;
 	}
 	if ((int)t->values < 0 || t->values > FORM_TABLE)
@@ -310,11 +311,44 @@ check_values(struct tensor *t, struct pare_err *err)
 }
 
 static enum pare_rc
-check_kids(const struct tensor *t, struct pare_err *err)
+check_factors(const struct tensor *t, struct pare_err *err)
 {
 	const struct tensor *a = t->kid[0], *b = t->kid[1];
 
-	if (t->form != FORM_LOWRANK) {
+	if (a->rows == t->rows && b->cols == t->cols && a->cols == b->rows)
+		return PARE_OK;
+	return err_set(err, PARE_EFORMAT, "factors of %lld x %lld and "
+	    "%lld x %lld do not make %lld x %lld", (long long)a->rows,
+	    (long long)a->cols, (long long)b->rows, (long long)b->cols,
+	    (long long)t->rows, (long long)t->cols);
+}
+
+/* SUM and SCALED. */
+static enum pare_rc
+check_pair(const struct tensor *t, struct pare_err *err)
+{
+	const struct tensor *a = t->kid[0], *b = t->kid[1];
+	bool ok = t->ndim == 2 && value_is_code(a->form) && a->ndim == 2 &&
+	    a->rows == t->rows && a->cols == t->cols && b->cols == t->cols;
+
+	if (t->form == FORM_SUM)
+		ok = ok && value_is_float(b->values) && b->ndim == 2 &&
+		    b->rows == t->rows;
+	else
+		ok = ok && b->form == FORM_F32 && b->ndim == 1;
+	return ok ? PARE_OK : err_set(err, PARE_EFORMAT, "the two tensors of "
+	    "a %s tensor of %lld x %lld do not fit",
+	    form_table[t->form].name, (long long)t->rows, (long long)t->cols);
+}
+
+static enum pare_rc
+check_kids(const struct tensor *t, struct pare_err *err)
+{
+	const struct tensor *a = t->kid[0], *b = t->kid[1];
+	const char *name = t->form == FORM_LOWRANK ? "low rank" :
+	    form_table[t->form].name;
+
+	if (!form_table[t->form].is_pair) {
 		if (a != NULL || b != NULL)
 			return err_set(err, PARE_EFORMAT, "a %s tensor has no "
 			    "factors", form_table[t->form].name);
@@ -322,19 +356,16 @@ check_kids(const struct tensor *t, struct pare_err *err)
 	}
 	if (a == NULL || b == NULL)
 		return err_set(err, PARE_EFORMAT,
-		    "a low rank tensor misses a factor");
-	if (a->form == FORM_LOWRANK || b->form == FORM_LOWRANK)
-		return err_set(err, PARE_EFORMAT,
-		    "a factor of a low rank tensor is itself low rank");
-	if (a->rows != t->rows || b->cols != t->cols || a->cols != b->rows)
-		return err_set(err, PARE_EFORMAT, "factors of %lld x %lld and "
-		    "%lld x %lld do not make %lld x %lld", (long long)a->rows,
-		    (long long)a->cols, (long long)b->rows, (long long)b->cols,
-		    (long long)t->rows, (long long)t->cols);
+		    "a %s tensor misses a factor", name);
+	if (form_table[a->form].is_pair || form_table[b->form].is_pair)
+		return err_set(err, PARE_EFORMAT, "a factor of a %s tensor is "
+		    "itself %s", name, a->form == FORM_LOWRANK ||
+		    b->form == FORM_LOWRANK ? "low rank" : "made of two");
 	if (a->ghost != t->ghost || b->ghost != t->ghost)
 		return err_set(err, PARE_EFORMAT,
-		    "a low rank tensor has only one real factor");
-	return PARE_OK;
+		    "a %s tensor has only one real factor", name);
+	return t->form == FORM_LOWRANK ? check_factors(t, err) :
+	    check_pair(t, err);
 }
 
 /* Codes carry over what their source had; all others can be counted. */
@@ -343,7 +374,7 @@ settle_nonzero(struct tensor *t)
 {
 	int64_t all = value_count(t);
 
-	if (t->form == FORM_LOWRANK)
+	if (form_table[t->form].is_pair)
 		t->nonzero = -1;
 	else if (t->nonzero > all || t->nonzero < 0)
 		t->nonzero = value_is_code(t->form) || t->form == FORM_BLOCK ||
@@ -407,7 +438,8 @@ tensor_make(const struct tensor *facts, struct part parts[PART_COUNT])
 
 	if (!form_table[t->form].is_sparse) {
 		t->values = t->form;
-		t->stored = t->form == FORM_LOWRANK ? 0 : value_count(t);
+		t->stored = form_table[t->form].is_pair ? 0 :
+		    value_count(t);
 	}
 	if (parts != NULL)
 		memcpy(t->part, parts, sizeof(t->part));
@@ -516,7 +548,7 @@ tensor_ghost_of(const struct tensor *t)
 	for (int i = 0; i < 2; i++)
 		if (t->kid[i] != NULL)
 			g->kid[i] = tensor_ghost_of(t->kid[i]);
-	if (t->form != FORM_LOWRANK)
+	if (!form_table[t->form].is_pair)
 		g->nonzero = tensor_nonzero(t);
 	return g;
 }
@@ -570,6 +602,8 @@ tensor_nonzero(const struct tensor *t)
 	if (t->form == FORM_LOWRANK)
 		k = value_add(tensor_nonzero(t->kid[0]),
 		    tensor_nonzero(t->kid[1]));
+	else if (form_table[t->form].is_pair)
+		k = tensor_nonzero(t->kid[0]);
 	else if (form_table[t->form].is_sparse)
 		k = t->stored;
 	else if (t->ghost || !value_is_float(t->form))
@@ -644,7 +678,7 @@ hash_facts(const struct tensor *t)
 	v[8] = t->ghost ? 0 : mult;
 	v[9] = t->stored;
 	v[10] = t->ghost;
-	v[11] = t->ghost && t->form != FORM_LOWRANK ? tensor_nonzero(t) : 0;
+	v[11] = t->ghost && !form_table[t->form].is_pair ? tensor_nonzero(t) : 0;
 	return hash_bytes(v, sizeof(v), 0);
 }
 
@@ -761,6 +795,15 @@ tensor_describe(const struct tensor *t, char *out, size_t n)
 		else
 			snprintf(out, n, "low rank %lld (%s, %s)",
 			    (long long)tensor_rank(t), a, b);
+		return;
+	}
+	if (form_table[t->form].is_pair) {
+		tensor_describe(t->kid[0], a, sizeof(a));
+		tensor_describe(t->kid[1], b, sizeof(b));
+		if (t->form == FORM_SUM)
+			snprintf(out, n, "%s + %s", a, b);
+		else
+			snprintf(out, n, "%s scaled", a);
 		return;
 	}
 	describe_values(t, a, sizeof(a));

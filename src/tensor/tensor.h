@@ -41,6 +41,9 @@ enum form_kind {
 	FORM_INDEX,	/* a column number with each value that is there */
 	FORM_LOWRANK,	/* A (rows, k) times B (k, cols); both are tensors */
 	FORM_BLOCK,	/* GGUF's quantized blocks: code.block says which */
+	FORM_SUM,	/* full INT or TABLE codes plus a float matrix of the same
+			 * shape, sparse as a rule */
+	FORM_SCALED,	/* full INT or TABLE codes, columns times a vector of F32 */
 	FORM_COUNT
 };
 
@@ -111,10 +114,11 @@ struct tensor {
 	int64_t rows, cols;
 	struct tensor_code code;	/* INT and TABLE values; else zero */
 	int64_t stored;		/* values in PART_DATA: rows*cols, or fewer when
-				 * sparse; LOWRANK 0 */
+				 * sparse; with kids 0 */
 	bool ghost;
 	struct part part[PART_COUNT];
-	struct tensor *kid[2];	/* LOWRANK: A and B, never LOWRANK themselves */
+	struct tensor *kid[2];	/* LOWRANK, SUM, SCALED: the two, never of such
+				 * forms themselves */
 	_Atomic int64_t nonzero;	/* -1: not counted yet */
 	_Atomic uint64_t hash;		/* 0: not computed yet */
 };

@@ -121,6 +121,27 @@ select_lowrank_facts(const struct tensor *t, int axis, const int64_t *keep,
 }
 
 static struct tensor *
+select_pair_facts(const struct tensor *t, int axis, const int64_t *keep,
+    int64_t n, struct pare_err *err)
+{
+	struct tensor facts = tensor_facts(t), *kid[2];
+
+	*(axis == 0 ? &facts.rows : &facts.cols) = n;
+	facts.ghost = true;
+	kid[0] = select_facts(t->kid[0], axis, keep, n, err);
+	if (kid[0] == NULL)
+		return NULL;
+	kid[1] = t->form == FORM_SCALED && axis == 0 ?
+	    tensor_ghost_of(t->kid[1]) : select_facts(t->kid[1], axis, keep, n,
+	    err);
+	if (kid[1] == NULL) {
+		tensor_unref(kid[0]);
+		return NULL;
+	}
+	return tensor_new(&facts, NULL, kid, err);
+}
+
+static struct tensor *
 select_facts(const struct tensor *t, int axis, const int64_t *keep, int64_t n,
     struct pare_err *err)
 {
@@ -129,6 +150,8 @@ select_facts(const struct tensor *t, int axis, const int64_t *keep, int64_t n,
 
 	if (t->form == FORM_LOWRANK)
 		return select_lowrank_facts(t, axis, keep, n, err);
+	if (form_table[t->form].is_pair)
+		return select_pair_facts(t, axis, keep, n, err);
 	if (t->form == FORM_BLOCK && axis == 1 &&
 	    !block_check_cols(t, keep, n, err))
 		return NULL;
@@ -265,6 +288,13 @@ tensor_cast(const struct tensor *t, enum form_kind form,
 		    form_table[t->form].name, form_table[form].name);
 		err_hint(err, "cast before factorizing");
 		return NULL;
+	}
+	if (form_table[t->form].is_pair) {
+		struct tensor *f = tensor_to_f32(t, err), *cast;
+
+		cast = f == NULL ? NULL : tensor_cast(f, form, ctx, err);
+		tensor_unref(f);
+		return cast;
 	}
 	if (t->values == form)
 		return ctx->estimate ? tensor_ghost_of(t) : tensor_ref(t);

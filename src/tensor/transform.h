@@ -77,6 +77,18 @@ struct tensor *tensor_quantize_levels(const struct tensor *t,
     const struct transform_ctx *ctx, struct pare_err *err);
 
 /*
+ * SCALED: the columns of full codes times by[cols], to undo what they were
+ * multiplied with before they were coded. SUM: full codes of t and, where mask
+ * (rows * cols) is not 0, float32 values that make up for what they lack of t;
+ * kept counts them, for estimates. Neither consumes its codes.
+ */
+struct tensor *tensor_scale(const struct tensor *codes, const float *by,
+    const struct transform_ctx *ctx, struct pare_err *err);
+struct tensor *tensor_patch(const struct tensor *codes,
+    const struct tensor *t, const uint8_t *mask, int64_t kept,
+    const struct transform_ctx *ctx, struct pare_err *err);
+
+/*
  * t with other activations (0 or 8), its codes shared; t itself where it has
  * them, or has no codes to be multiplied as integers. LOWRANK: both factors.
  */

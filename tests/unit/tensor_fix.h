@@ -108,6 +108,10 @@ static const struct fix_variant fix_variants[] = {
 	{ "lowrank f32", 0, 2, FORM_F32, { 0 } },
 	{ "lowrank int8", 0, 2, FORM_F32, { QUANT_SYMMETRIC, 8, -1, 0 } },
 	{ "lowrank table4", 0, 2, FORM_F32, { QUANT_KMEANS, 4, 0, 0 } },
+	{ "sum table3", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 } },
+	{ "sum int4 row", 0, 0, FORM_F32, { QUANT_AFFINE, 4, -1, 0 } },
+	{ "scaled int4 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 4, 1, 0 } },
+	{ "scaled table2 row", 0, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 } },
 };
 enum { FIX_VARIANTS = sizeof(fix_variants) / sizeof(fix_variants[0]) };
 
@@ -148,6 +152,33 @@ fix_cut(struct tensor **t, struct tensor **g, double share)
 
 /* The variant of a random matrix. guess (may be NULL) gets what the estimates
  * along the way came to. */
+/* Codes with floats beside them: one weight in 20 is made up for, inputs are
+ * scaled by 0.5 to 1.5. */
+static inline void
+fix_pair(struct tensor **t, struct tensor **g, bool sum)
+{
+	int64_t n = (*t)->rows * (*t)->cols, kept = 0;
+	struct tensor *f = tensor_to_f32(*t, NULL), *next, *guess;
+	uint8_t *mask = fix_mask(n, 0.05f, 7);
+	float *by = malloc((size_t)(*t)->cols * sizeof(*by));
+	float *w = (float *)tensor_f32(f);
+
+	for (int64_t i = 0; i < n; i++) {
+		kept += mask[i];
+		w[i] += mask[i];
+	}
+	for (int64_t c = 0; c < (*t)->cols; c++)
+		by[c] = 0.5f + (float)(c % 5) / 4;
+	next = sum ? tensor_patch(*t, f, mask, kept, &fix_real, NULL) :
+	    tensor_scale(*t, by, &fix_real, NULL);
+	guess = sum ? tensor_patch(*g, f, NULL, kept, &fix_guess, NULL) :
+	    tensor_scale(*g, NULL, &fix_guess, NULL);
+	fix_step(t, g, next, guess);
+	tensor_unref(f);
+	free(mask);
+	free(by);
+}
+
 static inline struct tensor *
 fix_make(const struct fix_variant *v, int64_t rows, int64_t cols,
     uint64_t seed, struct tensor **guess)
@@ -174,6 +205,10 @@ fix_make(const struct fix_variant *v, int64_t rows, int64_t cols,
 		fix_step(&t, &g, tensor_quantize(t, &q, &fix_real, NULL),
 		    tensor_quantize(g, &q, &fix_guess, NULL));
 	}
+	if (strncmp(v->name, "sum", 3) == 0)
+		fix_pair(&t, &g, true);
+	if (strncmp(v->name, "scaled", 6) == 0)
+		fix_pair(&t, &g, false);
 	if (guess != NULL)
 		*guess = g;
 	else
@@ -320,6 +355,20 @@ naive_product(const struct tensor *t, float *out)
 	free(b);
 }
 
+static inline float *naive_decode(const struct tensor *t);
+
+static inline void
+naive_pair(const struct tensor *t, float *out)
+{
+	float *a = naive_decode(t->kid[0]), *b = naive_decode(t->kid[1]);
+
+	for (int64_t i = 0; i < t->rows * t->cols; i++)
+		out[i] = t->form == FORM_SUM ? a[i] + b[i] :
+		    a[i] * b[i % t->cols];
+	free(a);
+	free(b);
+}
+
 /* All values, malloc'ed. */
 static inline float *
 naive_decode(const struct tensor *t)
@@ -329,6 +378,8 @@ naive_decode(const struct tensor *t)
 	assert_non_null(out);
 	if (t->form == FORM_LOWRANK)
 		naive_product(t, out);
+	else if (t->form == FORM_SUM || t->form == FORM_SCALED)
+		naive_pair(t, out);
 	else if (t->form == FORM_BITMAP || t->form == FORM_INDEX)
 		naive_sparse(t, out);
 	else

@@ -177,7 +177,8 @@ pick(int64_t *keep, int64_t n, int64_t block)
 static int64_t
 column_block(const struct tensor *t)
 {
-	const struct tensor *s = t->kid[1] != NULL ? t->kid[1] : t;
+	const struct tensor *s = t->form == FORM_LOWRANK ? t->kid[1] :
+	    t->kid[0] != NULL ? t->kid[0] : t;
 
 	if (s->code.bits == 0 || s->code.group == 0 ||
 	    s->code.group == s->cols)
@@ -805,7 +806,7 @@ allocation_failures_leave_nothing(void **state)
 				break;
 			}
 			assert_int_equal(err.rc, PARE_ENOMEM);
-			assert_true(n < 12);
+			assert_true(n < 16);
 		}
 		tensor_unref(t);
 	}

@@ -29,13 +29,18 @@ enum op_need {
 	OP_NEED_GRAM_DOWN = 4,	/* of what the down matrix sees */
 	OP_NEED_GRAM_ALL = 8,
 	OP_NEED_GATES = 16,
-	OP_NEED_RELEVANCE = 32
+	OP_NEED_RELEVANCE = 32,
+	OP_NEED_GATES_EACH = 4096,	/* with the gradients of each sample;
+					 * OP_NEED_GATES too */
+	OP_NEED_ORDER = 8192	/* of layers, by the loss without them */
 };
 
 /* What was gathered; parts that were not asked for may be NULL. Borrowed. */
 struct op_calib {
 	const struct statistics *statistics;
 	const struct gates_means *gates, *relevance;
+	const int64_t *order;	/* layers, the least missed first, norder */
+	int64_t norder;
 };
 
 struct score_facts {

@@ -255,7 +255,7 @@ rank(struct session *s, struct ranking *r, const struct arg_list *args,
 	const struct model *m = session_model(s);
 	const struct score_facts *f = &score_table[r->kind];
 	const struct arg_value *samples = arg_get(args, "samples");
-	struct op_calib c = { NULL, NULL, NULL };
+	struct op_calib c = { .statistics = NULL };
 	char what[64];
 	enum pare_rc rc = PARE_OK;
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "measure/calibrate.h"
+#include "ops/common.h"
 #include "session/calibration.h"
 #include "session/work.h"
 
@@ -41,26 +42,34 @@ draws(const struct op *op, const struct arg_list *args)
 }
 
 /* What the line wants of the calib samples. A dry run does without where there
- * are none. */
+ * are none. c->order is the caller's. */
 static enum pare_rc
 gather(struct session *s, const struct op *op, const struct arg_list *args,
     const struct model *m, struct op_calib *c, const struct op_calib **out,
     struct notes *notes, struct task *task, struct pare_err *err)
 {
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
+	int64_t *order = NULL, n = 0;
 	char *what;
-	enum pare_rc rc;
+	enum pare_rc rc = PARE_OK;
 
 	*out = NULL;
+	memset(c, 0, sizeof(*c));
 	if (needs == 0 || m->ghost ||
 	    (s->dry_run && s->data[ROLE_CALIB] == NULL))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = calibration_get(s, m, needs,
-	    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c,
-	    notes, task, err);
+	if ((needs & OP_NEED_ORDER) != 0)
+		rc = work_layer_order(s, m, ops_least(args), &order, &n, task,
+		    err);
+	if (rc == PARE_OK && (needs & ~(unsigned)OP_NEED_ORDER) != 0)
+		rc = calibration_get(s, m, needs & ~(unsigned)OP_NEED_ORDER,
+		    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS),
+		    what, c, notes, task, err);
 	free(what);
+	c->order = order;
+	c->norder = n;
 	if (rc == PARE_OK)
 		*out = c;
 	return rc;
@@ -103,6 +112,7 @@ apply_rounds(struct session *s, const struct op *op, struct op_input *in,
 		if (rc == PARE_OK)
 			rc = s->dry_run ? op_estimate(op, in, seq, &r, err) :
 			    op_apply(op, in, seq, &r, err);
+		free((void *)(uintptr_t)calib.order);
 		if (rc != PARE_OK)
 			break;
 		if (k > 1)

@@ -328,3 +328,15 @@ ops_note_unshared(const struct edit *e, struct str *note)
 	str_free(&right);
 	free(mark);
 }
+
+int64_t
+ops_least(const struct arg_list *args)
+{
+	const char *text = arg_text(args, "target");
+	int64_t n;
+
+	if (text == NULL || strncmp(text, "least ", 6) != 0 ||
+	    !str_to_int(text + 6, &n) || n < 1)
+		return 0;
+	return n;
+}

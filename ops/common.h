@@ -92,6 +92,9 @@ void ops_units_rank(struct ops_unit *u, int64_t n);
 /* Scores drawn from the seed, then ranked. */
 void ops_units_shuffle(struct ops_unit *u, int64_t n, uint64_t seed);
 
+/* N of a target that says `least N`; 0: it does not, or N is no number. */
+int64_t ops_least(const struct arg_list *args);
+
 /* Adds ". " where there is something before. */
 void ops_note(struct str *note, const char *fmt, ...) PARE_PRINTF(2, 3);
 /* "L0-2,5" of the layers marked. */

@@ -62,6 +62,28 @@ mark_named(const struct op_input *in, bool *drop, struct pare_err *err)
 	return rc;
 }
 
+static bool
+by_loss(const struct arg_list *args)
+{
+	return arg_get(args, "by")->has &&
+	    strcmp(arg_choice(args, "by"), "loss") == 0;
+}
+
+/* Those that were found one after another; an estimate takes any. */
+static enum pare_rc
+mark_order(const struct op_input *in, bool estimate, int64_t want, bool *drop,
+    struct pare_err *err)
+{
+	const struct op_calib *c = in->calib;
+	bool known = c != NULL && c->order != NULL && c->norder >= want;
+
+	if (!known && !estimate)
+		return score_missing("by=loss", err);
+	for (int64_t i = 0; i < want; i++)
+		drop[known ? c->order[i] : in->model->nlayers - 1 - i] = true;
+	return PARE_OK;
+}
+
 /* The `want` layers of the lowest scores. */
 static enum pare_rc
 mark_least(const struct op_input *in, bool estimate, int64_t want, bool *drop,
@@ -121,7 +143,9 @@ mark_layers(const struct op_input *in, bool estimate, bool *drop,
 		return rc;
 	if (keyword(text, "least", &number)) {
 		rc = read_number("least", number, 1, n - 1, &k, err);
-		if (rc == PARE_OK)
+		if (rc == PARE_OK && by_loss(in->args))
+			rc = mark_order(in, estimate, k, drop, err);
+		else if (rc == PARE_OK)
 			rc = mark_least(in, estimate, k, drop, err);
 	} else if (keyword(text, "last", &number)) {
 		rc = read_number("last", number, 1, n - 1, &k, err);
@@ -178,7 +202,14 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 }
 
 static const char *const by[] = { "magnitude", "random", "gradient", "fisher",
-    "lrp", "similarity", NULL };
+    "lrp", "similarity", "loss", NULL };
+
+static unsigned
+needs(const struct arg_list *args)
+{
+	return by_loss(args) && ops_least(args) > 0 ? OP_NEED_ORDER :
+	    score_needs(args);
+}
 
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
@@ -211,10 +242,12 @@ const struct op op_prune_layers = {
 	    "Where layers share their weights, bytes shrink only when the last "
 	    "layer that uses them goes; the time shrinks anyway.\n"
 	    "`least 2 by=similarity` takes the layers of the lowest score, as "
-	    "`importance layers` ranks them on the calib samples.",
+	    "`importance layers` ranks them on the calib samples; by=loss those "
+	    "that `sweep layers greedy` removes: the one whose loss rises "
+	    "least, then of those that are left the next.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,
 	.run = run,
-	.needs = score_needs
+	.needs = needs
 };

@@ -36,8 +36,11 @@ enum op_need {
 	OP_NEED_TOKENS = 128,	/* how often each token occurs */
 	OP_NEED_SQUARES = 256,	/* squared gradients of matrices */
 	OP_NEED_HESSIAN = 512,	/* largest eigenvalues of their blocks */
-	OP_NEED_SWEEP = 1024	/* what `sweep bits` measured, of the widths in
+	OP_NEED_SWEEP = 1024,	/* what `sweep bits` measured, of the widths in
 				 * the argument "widths" */
+	OP_NEED_GATES_EACH = 4096,	/* with the gradients of each sample;
+					 * OP_NEED_GATES too */
+	OP_NEED_ORDER = 8192	/* of layers, by the loss without them */
 };
 
 /* What coding one matrix alone costs, as a sweep measured it. */
@@ -56,6 +59,9 @@ struct op_calib {
 	const struct curvature *squares, *hessian;
 	struct op_coded *coded;	/* owned by who asked */
 	int64_t ncoded;
+	int64_t *order;		/* layers, the least missed first, norder;
+				 * owned by who asked */
+	int64_t norder;
 };
 
 struct score_facts {

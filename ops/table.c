@@ -10,6 +10,7 @@
 const struct op *const op_table[] = {
 	&op_prune_heads,
 	&op_prune_neurons,
+	&op_prune_units,
 	&op_prune_layers,
 	&op_prune_attention,
 	&op_prune_ffn,

@@ -84,6 +84,7 @@ gates_means_free(struct gates_means *g)
 	gates_layout_free(&g->at);
 	free(g->size);
 	free(g->square);
+	free(g->each);
 	memset(g, 0, sizeof(*g));
 }
 

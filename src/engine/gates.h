@@ -38,6 +38,7 @@ void gates_layout_free(struct gates_layout *a);
 struct gates_means {
 	struct gates_layout at;
 	double *size, *square;
+	float *each;		/* (samples, n): dL/dg of each; NULL: not kept */
 	int64_t samples, labelled;	/* the rest stood for what is predicted */
 };
 void gates_means_free(struct gates_means *g);	/* not g itself */

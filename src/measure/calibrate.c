@@ -232,7 +232,7 @@ struct run {
 	struct lane *lane;
 	struct task *task;
 	double loss;
-	bool relevance, text;
+	bool relevance, each, text;
 };
 
 static void
@@ -280,6 +280,9 @@ take_piece(void *ctx, int lane, int64_t piece)
 
 			g->size[k] += fabs(v);
 			g->square[k] += v * v;
+			if (g->each != NULL)
+				g->each[(g->samples + i) * g->at.n + k] =
+				    (float)v;
 		}
 		g->labelled += r->text || r->mat.label[sample] >= 0 ||
 		    !isnan(r->mat.score[sample]);
@@ -338,7 +341,10 @@ open_run(struct run *r, const struct model *m, const struct dataset *d,
 	g->size = mem_big_zero((size_t)g->at.n, sizeof(*g->size), err);
 	g->square = g->size == NULL ? NULL : mem_big_zero((size_t)g->at.n,
 	    sizeof(*g->square), err);
-	if (g->square == NULL)
+	if (g->square != NULL && r->each)
+		g->each = mem_big((size_t)count_of(r->order, samples),
+		    (size_t)g->at.n * sizeof(*g->each), err);
+	if (g->square == NULL || (r->each && g->each == NULL))
 		return PARE_ENOMEM;
 	fill_material(&r->mat, m, d);
 	cut_pieces(r, count_of(r->order, samples));
@@ -359,13 +365,15 @@ close_run(struct run *r)
 
 enum pare_rc
 calibrate_gates(const struct model *m, const struct dataset *d,
-    int64_t samples, bool relevance, struct gates_means *out,
+    int64_t samples, unsigned flags, struct gates_means *out,
     struct task *task, struct pare_err *err)
 {
 	struct gates_means means = { .samples = 0 };
 	struct order order = { 0 };
 	struct run r = { .order = &order, .means = &means, .task = task,
-		.relevance = relevance, .text = m->hp.head == HEAD_LM };
+		.relevance = (flags & CALIBRATE_RELEVANCE) != 0,
+		.each = (flags & CALIBRATE_EACH) != 0,
+		.text = m->hp.head == HEAD_LM };
 	struct pare_err own;
 	enum pare_rc rc;
 

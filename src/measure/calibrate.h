@@ -30,11 +30,14 @@ enum pare_rc calibrate_statistics(const struct model *m,
     const struct dataset *d, int64_t samples, const bool *gram,
     struct statistics **out, struct task *task, struct pare_err *err);
 
-/* Means over samples; relevance as in gates_run(). Where a sample has no label of
+enum { CALIBRATE_RELEVANCE = 1,	/* as in gates_run() */
+	CALIBRATE_EACH = 2 };	/* the gradients of each sample are kept */
+
+/* Means over samples; flags of those above. Where a sample has no label of
  * the model's, the model's own prediction stands for it. PARE_EUSER also where
  * the model cannot be differentiated. */
 enum pare_rc calibrate_gates(const struct model *m, const struct dataset *d,
-    int64_t samples, bool relevance, struct gates_means *out,
+    int64_t samples, unsigned flags, struct gates_means *out,
     struct task *task, struct pare_err *err);
 
 /*

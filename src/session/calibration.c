@@ -193,15 +193,22 @@ get_statistics(struct kept *k, const struct model *m, const struct dataset *d,
 
 static enum pare_rc
 get_gates(struct kept *k, const struct model *m, const struct dataset *d,
-    bool relevance, struct task *task, struct pare_err *err)
+    unsigned flags, struct task *task, struct pare_err *err)
 {
+	bool relevance = (flags & CALIBRATE_RELEVANCE) != 0;
 	struct gates_means *to = relevance ? &k->relevance : &k->gates;
-	enum pare_rc rc = calibrate_gates(m, d, k->samples, relevance, to,
-	    task, err);
+	struct gates_means now;
+	enum pare_rc rc = calibrate_gates(m, d, k->samples, flags, &now, task,
+	    err);
 
-	if (rc == PARE_OK)
-		k->have |= relevance ? OP_NEED_RELEVANCE : OP_NEED_GATES;
-	return rc;
+	if (rc != PARE_OK)
+		return rc;
+	gates_means_free(to);
+	*to = now;
+	k->have |= relevance ? OP_NEED_RELEVANCE : OP_NEED_GATES;
+	if ((flags & CALIBRATE_EACH) != 0)
+		k->have |= OP_NEED_GATES_EACH;
+	return PARE_OK;
 }
 
 static enum pare_rc
@@ -269,10 +276,12 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 	lacking = needs & ~k->have;
 	if ((lacking & (GRAMS | OP_NEED_STATISTICS)) != 0)
 		rc = get_statistics(k, m, d, needs, task, err);
-	if (rc == PARE_OK && (lacking & OP_NEED_GATES) != 0)
-		rc = get_gates(k, m, d, false, task, err);
+	if (rc == PARE_OK && (lacking & OP_NEED_GATES_EACH) != 0)
+		rc = get_gates(k, m, d, CALIBRATE_EACH, task, err);
+	else if (rc == PARE_OK && (lacking & OP_NEED_GATES) != 0)
+		rc = get_gates(k, m, d, 0, task, err);
 	if (rc == PARE_OK && (lacking & OP_NEED_RELEVANCE) != 0)
-		rc = get_gates(k, m, d, true, task, err);
+		rc = get_gates(k, m, d, CALIBRATE_RELEVANCE, task, err);
 	if (rc == PARE_OK && (lacking & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0)
 		rc = get_curvature(k, m, d, lacking, task, err);
 	if (rc == PARE_OK)

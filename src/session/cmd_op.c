@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "measure/calibrate.h"
+#include "ops/common.h"
 #include "session/calibration.h"
 #include "session/work.h"
 
@@ -54,16 +55,27 @@ gather_tokenizer(const struct session *s, const struct model *m,
 
 static enum pare_rc
 gather_all(struct session *s, const struct model *m, unsigned needs,
-    bool calib, const char *what, struct op_calib *c, struct notes *notes,
-    struct task *task, struct pare_err *err)
+    const struct arg_list *args, bool calib, const char *what,
+    struct op_calib *c, struct notes *notes, struct task *task,
+    struct pare_err *err)
 {
-	const unsigned words = OP_NEED_TOKENIZER | OP_NEED_TOKENS;
-	enum pare_rc rc = PARE_OK;
+	const unsigned own = OP_NEED_TOKENIZER | OP_NEED_TOKENS |
+	    OP_NEED_SWEEP | OP_NEED_ORDER;
+	enum pare_rc rc = calib && needs != OP_NEED_TOKENIZER ?
+	    calibration_check(s, what, err) : PARE_OK;
 
-	if (calib && (needs & ~words) != 0)
-		rc = calibration_get(s, m, needs & ~words, calibrate_samples(
+	if (rc == PARE_OK && calib && (needs & ~own) != 0)
+		rc = calibration_get(s, m, needs & ~own, calibrate_samples(
 		    s->data[ROLE_CALIB], CALIBRATE_TOKENS), what, c, notes,
 		    task, err);
+	if (rc == PARE_OK && calib && (needs & OP_NEED_ORDER) != 0)
+		rc = work_layer_order(s, m, ops_least(args), &c->order,
+		    &c->norder, task, err);
+	if (rc == PARE_OK && calib && (needs & OP_NEED_SWEEP) != 0) {
+		c->ncoded = sweep_recall(s, m, arg_text(args, "widths"),
+		    &c->coded, err);
+		rc = c->ncoded > 0 ? PARE_OK : err->rc;
+	}
 	if (rc == PARE_OK && (needs & OP_NEED_TOKENIZER) != 0)
 		rc = gather_tokenizer(s, m, what, c, err);
 	if (rc == PARE_OK && calib && (needs & OP_NEED_TOKENS) != 0)
@@ -71,8 +83,8 @@ gather_all(struct session *s, const struct model *m, unsigned needs,
 	return rc;
 }
 
-/* What the line wants of the calib samples; c->coded is the caller's to free. A
- * dry run does without where there are none. */
+/* What the line wants of the calib samples; c->coded and c->order are the caller's
+ * to free. A dry run does without where there are none. */
 static enum pare_rc
 gather(struct session *s, const struct model *m, const struct op *op,
     const struct arg_list *args, struct op_calib *c,
@@ -82,7 +94,7 @@ gather(struct session *s, const struct model *m, const struct op *op,
 	unsigned needs = op->needs != NULL ? op->needs(args) : 0;
 	bool calib;
 	char *what;
-	enum pare_rc rc;
+	enum pare_rc rc = PARE_OK;
 
 	*out = NULL;
 	memset(c, 0, sizeof(*c));
@@ -91,13 +103,8 @@ gather(struct session *s, const struct model *m, const struct op *op,
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
-	rc = gather_all(s, m, needs, calib, what, c, notes, task, err);
+	rc = gather_all(s, m, needs, args, calib, what, c, notes, task, err);
 	free(what);
-	if (rc == PARE_OK && calib && (needs & OP_NEED_SWEEP) != 0) {
-		c->ncoded = sweep_recall(s, m, arg_text(args, "widths"),
-		    &c->coded, err);
-		rc = c->ncoded > 0 ? PARE_OK : err->rc;
-	}
 	if (rc == PARE_OK)
 		*out = c;
 	return rc;

@@ -618,6 +618,41 @@ out:
 	return rc;
 }
 
+enum pare_rc
+work_layer_order(struct session *s, const struct model *m, int64_t steps,
+    int64_t **order, int64_t *n, struct task *task, struct pare_err *err)
+{
+	const struct dataset *d = s->data[ROLE_CALIB];
+	int64_t cache = settings_cache(s->settings);
+	struct asked a = { .s = s, .kind = "sweep" };
+	enum pare_rc rc = calibration_check(s, "by=loss", err);
+	struct sweep w;
+
+	if (rc != PARE_OK)
+		return rc;
+	a.o = (struct sweep_options){ .what = SWEEP_LAYERS,
+		.mode = SWEEP_GREEDY, .block = 1, .each = 1,
+		.samples = calibrate_samples(d, CALIBRATE_FEW),
+		.steps = steps, .level = a.level,
+		.memory = cache > 0 ? cache : 1, .save = part, .ctx = &a };
+	/* A table that is asked for by another line is not shown. */
+	a.shown = INFINITY;
+	if ((rc = sweep_open(&w, m, &a.o, err)) == PARE_OK) {
+		a.key = key_of(&a, m, d);
+		if (settings_bool(s->settings, SET_CACHE))
+			recall(&a, &w);
+		rc = sweep_run(&w, m, d, &a.o, task, err);
+	}
+	if (rc == PARE_OK) {
+		*order = xcalloc((size_t)w.nsteps + 1, sizeof(**order));
+		*n = w.nsteps;
+		for (int64_t i = 0; i < w.nsteps; i++)
+			(*order)[i] = w.item[w.step[i].item].layer;
+	}
+	sweep_free(&w);
+	return rc;
+}
+
 const struct command command_sweep = {
 	.name = "sweep",
 	.group = GROUP_MEASURE,

@@ -106,6 +106,12 @@ void work_put_latency(json_t *doc, const struct latency *l, bool cached);
 void work_live(struct session *s, bool with_latency, json_t *doc,
     struct notes *notes, struct task *task);
 
+/* The first `steps` layers that `sweep layers greedy` removes from m, or all it
+ * can; order is malloc'ed, *n of them. What was measured before is recalled. */
+enum pare_rc work_layer_order(struct session *s, const struct model *m,
+    int64_t steps, int64_t **order, int64_t *n, struct task *task,
+    struct pare_err *err);
+
 /* Runs op through the history; not a row of the table. */
 enum pare_rc cmd_op_run(struct session *s, const struct op *op,
     const struct arg_list *args, json_t *doc, struct notes *notes,

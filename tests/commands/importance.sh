@@ -101,9 +101,18 @@ done
     'prune neurons 50% by=obs' </dev/null | grep -q 'with it' ||
     say 'by=obs does not fit'
 
+# One budget of multiply-adds, and a layer by the loss without it.
+"$PARE" --no-state $model --json --data calib=calib.tsv \
+    -c 'prune units 40% rounds=2' -c 'sweep layers greedy steps=1' \
+    -c 'prune layers least 1 by=loss' -c 'show' </dev/null >out || cat out
+grep -q 'heads and [0-9]* neurons went' out || say "$(cat out)"
+grep -q '2 rounds; of the last' out || say "$(cat out)"
+[ "$(grep -c '"ok":true' out)" = 4 ] || say "$(cat out)"
+
 # What is missing, and what to type.
 for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
-    'prune heads 25% by=obs' \
+    'prune heads 25% by=obs' 'prune units 25%' \
+    'prune layers least 1 by=loss' \
     'prune layers least 1 by=similarity'; do
 	status=0
 	"$PARE" --no-state $model -d calib.tsv -c "$line" </dev/null \
@@ -112,7 +121,7 @@ for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
 	    say "$line: $status $(cat err)"
 done
 for line in 'importance heads by=similarity' 'sweep bits bits=9' \
-    'prune layers least 1' 'prune layers L0 by=random' \
+    'prune layers least 1' 'prune layers L0 by=random' 'prune units 4' \
     'sweep kept compare=on' 'sweep heads greedy compare=on' \
     'sweep kept others' 'sweep rank rank=0' 'sweep sparsity sparsity=100%' \
     'sweep bits greedy' 'sweep bits bits=2,2'; do

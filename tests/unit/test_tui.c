@@ -893,6 +893,28 @@ test_queue(void **state)
 	assert_string_equal(app_now(app)->command, "prune ffn L2");
 }
 
+/* A table that fills in comes up once, and ends as the answer. */
+static void
+test_part(void **state)
+{
+	char line[1024], *page, *at;
+
+	snprintf(line, sizeof(line), "data %s/eval.tsv role=calib limit=40",
+	    root);
+	app_command(app, line);
+	app_command(app, "sweep heads greedy");
+	app_settle(app);
+	assert_int_equal(app_view(app)->id, VIEW_OUTPUT);
+	page = drawn();
+	at = strstr(page, "sweep heads greedy: ");
+	assert_non_null(at);
+	assert_null(strstr(at + 1, "sweep heads greedy: "));
+	assert_non_null(strstr(at, "round  removed"));
+	free(page);
+	app_key(app, 'q');
+	assert_int_not_equal(app_view(app)->id, VIEW_OUTPUT);
+}
+
 /* Changes faster than evaluations, and samples that are replaced under them. */
 static void
 test_races(void **state)
@@ -955,6 +977,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_queue, setup_worker,
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_races, setup_worker,
+		    teardown),
+		cmocka_unit_test_setup_teardown(test_part, setup_worker,
 		    teardown),
 	};
 	int failed;

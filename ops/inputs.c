@@ -15,6 +15,8 @@ inputs_free(struct inputs *x)
 {
 	free(x->h);
 	free(x->mean);
+	free(x->row);
+	free(x->col);
 	memset(x, 0, sizeof *x);
 }
 
@@ -94,9 +96,39 @@ inputs_of(const struct op_input *in, const struct tensor *t,
 	return PARE_OK;
 }
 
-/* tr(D H D') of n rows d; p is as large. */
+bool
+inputs_weigh(struct inputs *x, const struct curvature *c,
+    const struct tensor *t, struct pare_err *err)
+{
+	const struct curve *k = c == NULL ? NULL : curvature_of(c, t);
+	const double *square;
+	double trace = 0, all = 0;
+
+	err->rc = PARE_OK;
+	if (k == NULL)
+		return false;
+	square = c->square + k->at;
+	for (int64_t i = 0; i < t->cols && x->h != NULL; i++)
+		trace += x->h[i * (t->cols + 1)];
+	for (int64_t i = 0; i < t->rows; i++)
+		all += square[i];
+	x->row = mem_big((size_t)t->rows, sizeof *x->row, err);
+	x->col = x->row == NULL || x->h != NULL ? NULL :
+	    mem_big((size_t)t->cols, sizeof *x->col, err);
+	if (x->row == NULL || (x->h == NULL && x->col == NULL))
+		return false;
+	for (int64_t i = 0; i < t->rows; i++)
+		x->row[i] = all > 0 ? 0.5 * square[i] /
+		    (x->h != NULL ? trace : all) : 0;
+	for (int64_t i = 0; i < t->cols && x->col != NULL; i++)
+		x->col[i] = square[t->rows + i];
+	return true;
+}
+
+/* tr(D H D') of n rows d from row r on, weighed; p is as large as d. */
 static double
-change_of(const struct inputs *x, const float *d, float *p, int64_t n)
+change_of(const struct inputs *x, int64_t r, const float *d, float *p,
+    int64_t n)
 {
 	double sum = 0;
 
@@ -105,9 +137,16 @@ change_of(const struct inputs *x, const float *d, float *p, int64_t n)
 		    (int)x->cols, 1, x->h, (int)x->cols, d, (int)x->cols, 0,
 		    p, (int)x->cols);
 	else
-		p = (float *)(uintptr_t)d;
-	for (int64_t i = 0; i < n * x->cols; i++)
-		sum += (double)d[i] * p[i];
+		memcpy(p, d, (size_t)(n * x->cols) * sizeof *p);
+	for (int64_t i = 0; i < n; i++) {
+		const float *a = d + i * x->cols, *b = p + i * x->cols;
+		double one = 0;
+
+		for (int64_t c = 0; c < x->cols; c++)
+			one += (double)a[c] * b[c] * (x->col != NULL ?
+			    x->col[c] : 1);
+		sum += one * (x->row != NULL ? x->row[r + i] : 1);
+	}
 	return sum;
 }
 
@@ -136,7 +175,7 @@ inputs_change(const struct inputs *x, const struct tensor *t,
 			for (int64_t i = 0; i < n * x->cols; i++)
 				d[i] -= p[i];
 		}
-		*out += change_of(x, d, p, n);
+		*out += change_of(x, r, d, p, n);
 	}
 	free(d);
 	return rc;

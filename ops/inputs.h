@@ -14,6 +14,8 @@ struct inputs {
 	double seen;	/* rows of X; 0: nothing was seen, h and mean are NULL */
 	float *h;	/* (cols, cols): mean of x x' */
 	double *mean;	/* cols: of x */
+	/* Of inputs_weigh(); NULL: all 1. */
+	double *row, *col;
 };
 
 /*
@@ -25,8 +27,22 @@ enum pare_rc inputs_of(const struct op_input *in, const struct tensor *t,
 void inputs_free(struct inputs *x);
 
 /*
+ * Makes inputs_change() tell about what the loss rises by: half of
+ *
+ *	sum_i g_i d_i H d_i',	g_i = sum_j F_ij / tr H,
+ *
+ * F the squared gradients of c; the product of what a row and a column have of F
+ * where no inputs were seen (Martens and Grosse, "K-FAC", 2015, with the
+ * gradients of outputs as a diagonal). false: c knows nothing of t, and nothing
+ * was changed. PARE_ENOMEM in *err: false with err->rc.
+ */
+bool inputs_weigh(struct inputs *x, const struct curvature *c,
+    const struct tensor *t, struct pare_err *err);
+
+/*
  * tr(D H D') for D = t - other (NULL: t itself), both of any form; without
- * anything seen, the squares of D. PARE_ENOMEM, PARE_ECANCELED.
+ * anything seen, the squares of D; rows and columns weighed where they have
+ * weights. PARE_ENOMEM, PARE_ECANCELED.
  */
 enum pare_rc inputs_change(const struct inputs *x, const struct tensor *t,
     const struct tensor *other, struct task *task, double *out,

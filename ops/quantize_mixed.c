@@ -7,6 +7,8 @@
  *	weights	|W - Q|^2 / |W|^2
  *	error	the same of its outputs, tr(D H D') / tr(W H W') with H the second
  *		moment of its inputs; of weights where no inputs were seen
+ *	fisher	what the loss rises by, as inputs_weigh() tells it from inputs and
+ *		squared gradients
  *	hessian	the largest eigenvalue of its block of the Hessian, mean plus
  *		deviation over parts of the samples, times the mean of (W - Q)^2
  *		(Dong et al., "HAWQ", 2019; Shen et al., "Q-BERT", 2020)
@@ -27,7 +29,7 @@
 #include "ops/inputs.h"
 #include "ops/table.h"
 
-enum by { BY_ERROR, BY_WEIGHTS, BY_HESSIAN, BY_SWEEP };
+enum by { BY_ERROR, BY_WEIGHTS, BY_FISHER, BY_HESSIAN, BY_SWEEP };
 
 enum { WIDTHS_MAX = 8 };
 
@@ -129,6 +131,7 @@ check_calib(const struct mixed *x, struct pare_err *err)
 	char what[40];
 	bool fine = x->by == BY_WEIGHTS || x->in->model->ghost ||
 	    (c != NULL && (x->by == BY_ERROR ? c->statistics != NULL :
+	    x->by == BY_FISHER ? c->statistics != NULL && c->squares != NULL :
 	    x->by == BY_HESSIAN ? c->hessian != NULL : c->coded != NULL));
 
 	if (fine)
@@ -240,6 +243,21 @@ loss_of(const struct mixed *x, const struct tensor *t, int bits,
 	return rc;
 }
 
+static enum pare_rc
+open_fisher(const struct mixed *x, const struct tensor *t,
+    struct inputs *seen, struct pare_err *err)
+{
+	enum pare_rc rc = inputs_of(x->in, t, seen, err);
+
+	if (rc != PARE_OK || inputs_weigh(seen, x->in->calib->squares, t, err))
+		return rc;
+	inputs_free(seen);
+	if (err->rc != PARE_OK)
+		return err->rc;
+	err_set(err, PARE_EUSER, "by=fisher: low rank is not looked into");
+	return err_hint(err, "by=error is");
+}
+
 /* The inputs to judge t by, and the factor that makes losses of unlike matrices
  * comparable. */
 static enum pare_rc
@@ -257,6 +275,8 @@ open_loss(struct mixed *x, const struct tensor *t, struct inputs *seen,
 		*scale = bend_of(x, t);
 		return PARE_OK;
 	}
+	if (x->by == BY_FISHER)
+		return open_fisher(x, t, seen, err);
 	if (x->by == BY_ERROR) {
 		rc = inputs_of(x->in, t, seen, err);
 		x->unknown += rc == PARE_OK && seen->h == NULL;
@@ -586,8 +606,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 }
 
 /* In the order of enum by. */
-static const char *const ways[] = { "error", "weights", "hessian", "sweep",
-    NULL };
+static const char *const ways[] = { "error", "weights", "fisher",
+    "hessian", "sweep", NULL };
 /* In the order of enum quant_scheme. */
 static const char *const scheme[] = { "symmetric", "affine", "kmeans", NULL };
 static const char *const activations[] = { "int8", "float", NULL };
@@ -596,6 +616,7 @@ static unsigned
 needs(const struct arg_list *args_of)
 {
 	static const unsigned of[] = { [BY_ERROR] = OP_NEED_GRAM_ALL,
+		[BY_FISHER] = OP_NEED_GRAM_ALL | OP_NEED_SQUARES,
 		[BY_HESSIAN] = OP_NEED_HESSIAN, [BY_SWEEP] = OP_NEED_SWEEP };
 
 	return of[arg_get(args_of, "by")->i];
@@ -612,7 +633,8 @@ static const struct arg_spec args[] = {
 	    "target, scales counted" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "error", .choices = ways,
 	    .text = "what a width is held to cost: the error of outputs or of "
-	    "weights, the Hessian, or what sweep bits measured" },
+	    "weights, a rise of the loss by squared gradients or the Hessian, "
+	    "or what sweep bits measured" },
 	{ .name = "widths", .type = ARG_TEXT, .dflt = "2,3,4,8",
 	    .text = "bits to choose from, 1 to 8, joined by commas" },
 	{ .name = "group", .type = ARG_TEXT, .dflt = "row",
@@ -643,7 +665,8 @@ const struct op op_quantize_mixed = {
 	    "may stay as it is.\n"
 	    "by=error takes the error of the outputs that the calib samples "
 	    "tell, as a share of them; by=weights that of the weights, without "
-	    "samples; by=hessian the largest eigenvalue of the matrix's block "
+	    "samples; by=fisher about what the loss rises by, from inputs and squared "
+	    "gradients; by=hessian the largest eigenvalue of the matrix's block "
 	    "of the Hessian (mean plus deviation over parts of the samples) "
 	    "times the mean squared rounding error; by=sweep what `sweep bits` "
 	    "measured with each matrix coded alone: give that line first, with "

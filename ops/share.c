@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "ops/common.h"
+#include "ops/share_cost.h"
 #include "ops/table.h"
 
 enum share_part { PART_OF_ALL, PART_OF_ATTENTION, PART_OF_FFN };
@@ -271,8 +272,111 @@ list_layers(struct share *j, int groups, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* ---- groups of least cost ---- */
+
+/* The layers that lead says go with number g, g first, into member. */
+static int
+members_of(const struct share *j, const int *lead, int g, int *member)
+{
+	int n = 0;
+
+	member[n++] = j->layer[g];
+	for (int a = 0; a < j->n; a++)
+		if (lead[a] == g && a != g)
+			member[n++] = j->layer[a];
+	return n;
+}
+
+/* "L0-2 as L1; L3,5 as L5" of groups of more than one, and what they cost. */
+static void
+note_groups(const struct share *j, const int *lead, double sum, double plain,
+    struct str *note)
+{
+	bool *mark = xcalloc((size_t)j->m->nlayers, sizeof *mark);
+	int *member = xcalloc((size_t)j->n, sizeof *member);
+	struct str text = STR_INIT;
+
+	for (int g = 0; g < j->n; g++) {
+		int n = members_of(j, lead, g, member);
+
+		if (lead[g] != g || n < 2)
+			continue;
+		memset(mark, 0, (size_t)j->m->nlayers * sizeof *mark);
+		for (int i = 0; i < n; i++)
+			mark[member[i]] = true;
+		str_add(&text, text.n > 0 ? "; " : "");
+		ops_layers_text(mark, j->m->nlayers, &text);
+		str_addf(&text, " as L%d", j->layer[g]);
+	}
+	ops_note(note, "%s", text.s);
+	if (j->to == TO_MEAN)
+		str_add(note, ", with the means of their weights");
+	ops_note(note, "rise of the loss foretold %.3g; %.3g with runs of "
+	    "neighbours", sum, plain);
+	str_free(&text);
+	free(member);
+	free(mark);
+}
+
 static enum pare_rc
-share_layers(struct share *j, struct pare_err *err)
+tie_leads(struct share *j, const int *lead, struct pare_err *err)
+{
+	int *member = xcalloc((size_t)j->n, sizeof *member), to = j->to;
+	enum pare_rc rc = PARE_OK;
+
+	for (int g = 0; g < j->n && rc == PARE_OK; g++) {
+		int n = members_of(j, lead, g, member);
+
+		if (lead[g] != g || n < 2)
+			continue;
+		j->to = to == TO_MEAN ? to : j->layer[g];
+		rc = tie_group(j, member, n, err);
+	}
+	j->to = to;
+	free(member);
+	return rc;
+}
+
+/* by=cost: whose weights each takes follows from the calib samples. */
+static enum pare_rc
+share_by_cost(struct share *j, int groups, struct str *note,
+    struct pare_err *err)
+{
+	size_t n = (size_t)j->n;
+	double *cost, plain = 0, sum;
+	int *lead;
+	enum pare_rc rc;
+
+	if (j->to >= 0 || arg_get(j->in->args, "to")->set) {
+		if (j->to != TO_MEAN) {
+			err_set(err, PARE_EUSER, "to: by=cost finds out whose "
+			    "weights a group takes");
+			return err_hint(err, "leave to out, or to=mean");
+		}
+	}
+	if (j->in->calib == NULL || j->in->calib->statistics == NULL ||
+	    j->in->calib->squares == NULL)
+		return score_missing("by=cost", err);
+	cost = xcalloc(n * n, sizeof *cost);
+	lead = xcalloc(n, sizeof *lead);
+	rc = share_cost_of(j->in, j->layer, j->n, j->slots, cost, err);
+	if (rc == PARE_OK) {
+		sum = share_cost_lead(cost, j->n, groups, lead);
+		for (int g = 0; g < groups; g++)
+			for (int a = j->n * g / groups;
+			    a < j->n * (g + 1) / groups; a++)
+				plain += cost[a * j->n + j->n * g / groups];
+		rc = tie_leads(j, lead, err);
+	}
+	if (rc == PARE_OK)
+		note_groups(j, lead, sum, plain, note);
+	free(cost);
+	free(lead);
+	return rc;
+}
+
+static enum pare_rc
+share_layers(struct share *j, struct str *note, struct pare_err *err)
 {
 	int groups = (int)arg_int(j->in->args, "groups");
 	enum pare_rc rc;
@@ -281,6 +385,8 @@ share_layers(struct share *j, struct pare_err *err)
 	    (rc = read_to(j, groups, err)) != PARE_OK ||
 	    (rc = list_layers(j, groups, err)) != PARE_OK)
 		return rc;
+	if (strcmp(arg_choice(j->in->args, "by"), "cost") == 0)
+		return share_by_cost(j, groups, note, err);
 	return tie_groups(j, groups, err);
 }
 
@@ -637,7 +743,7 @@ static enum pare_rc
 share_named(struct share *j, struct str *note, struct pare_err *err)
 {
 	const char *text = arg_text(j->in->args, "to");
-	const char *const only[] = { "part", "groups", NULL };
+	const char *const only[] = { "part", "groups", "by", NULL };
 	struct selection to;
 	enum pare_rc rc;
 
@@ -692,7 +798,7 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 		return rc;
 	layers = strcmp(method, "auto") == 0 ? names_layers(&j.what.sel) :
 	    strcmp(method, "layers") == 0;
-	rc = layers ? share_layers(&j, err) : share_named(&j, note, err);
+	rc = layers ? share_layers(&j, note, err) : share_named(&j, note, err);
 	if (rc == PARE_OK) {
 		note_unchanged(&j, note);
 		ops_note_unshared(e, note);
@@ -705,6 +811,14 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 static const char *const method[] = { "auto", "layers", "tie", NULL };
 /* In the order of enum share_part. */
 static const char *const part[] = { "all", "attention", "ffn", NULL };
+static const char *const by[] = { "order", "cost", NULL };
+
+static unsigned
+needs(const struct arg_list *args_of)
+{
+	return strcmp(arg_choice(args_of, "by"), "cost") == 0 ?
+	    OP_NEED_GRAM_ALL | OP_NEED_SQUARES : 0;
+}
 
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
@@ -717,7 +831,10 @@ static const struct arg_spec args[] = {
 	    .text = "what layers share; all has norms too" },
 	{ .name = "groups", .type = ARG_INT, .min = 1, .max = 4096,
 	    .dflt = "1", .unit = "groups",
-	    .text = "how many runs of neighbours, each sharing in itself" },
+	    .text = "how many, each sharing in itself" },
+	{ .name = "by", .type = ARG_CHOICE, .dflt = "order", .choices = by,
+	    .text = "how layers are put into groups: runs of neighbours, or "
+	    "the least rise of the loss" },
 	{ .name = "method", .type = ARG_CHOICE, .dflt = "auto",
 	    .choices = method,
 	    .text = "layers, or tie for single matrices; auto reads the "
@@ -742,7 +859,10 @@ const struct op op_share = {
 	    "(to=mean). part=all shares every tensor of the layer, norms "
 	    "included; part=attention and part=ffn share those matrices with "
 	    "their biases and leave each layer its norms. groups=2 ties two "
-	    "runs of neighbours, each in itself. Matrices: `share L2.q "
+	    "runs of neighbours, each in itself; with by=cost each group "
+	    "takes the weights of that member, and members are put together "
+	    "so, that the loss rises least, by what the calib samples show of "
+	    "the inputs of matrices and of gradients. Matrices: `share L2.q "
 	    "to=L1.q` puts one in the place of the other.\n"
 	    "Shared tensors count once, so parameters and bytes shrink; "
 	    "multiply-adds and time do not. Shapes must agree. A head that "
@@ -754,5 +874,6 @@ const struct op op_share = {
 	.examples = examples,
 	.args = args,
 	.flags = 0,
-	.run = run
+	.run = run,
+	.needs = needs
 };

@@ -45,7 +45,8 @@ width_of(const struct tensor *t)
 static void
 budgets_are_met(void **state)
 {
-	static const char *const by[] = { "weights", "error", "hessian" };
+	static const char *const by[] = { "weights", "error", "hessian",
+		"fisher" };
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = made_data(60);
 	bool gram[3 * MOMENTS_PLACES];
@@ -58,8 +59,9 @@ budgets_are_met(void **state)
 	assert_int_equal(calibrate_statistics(m, d, 0, gram, &s, NULL, &err),
 	    PARE_OK);
 	assert_int_equal(calibrate_hessian(m, d, 0, k, NULL, &err), PARE_OK);
-	c = (struct op_calib){ .statistics = s, .hessian = k };
-	for (int i = 0; i < 3; i++)
+	assert_int_equal(calibrate_squares(m, d, 0, k, NULL, &err), PARE_OK);
+	c = (struct op_calib){ .statistics = s, .hessian = k, .squares = k };
+	for (int i = 0; i < 4; i++)
 		for (int64_t bytes = 16000; bytes < 60000; bytes += 9000) {
 			char *line = str_format("quantize mixed bytes=%lld "
 			    "by=%s", (long long)bytes, by[i]);
@@ -122,6 +124,7 @@ what_cannot_be_met_says_what_can(void **state)
 	    "nothing has to be coded");
 	sample_refuse(m, "quantize mixed bits=4", "role=calib");
 	sample_refuse(m, "quantize mixed bits=4 by=hessian", "role=calib");
+	sample_refuse(m, "quantize mixed bits=4 by=fisher", "role=calib");
 	sample_refuse(m, "quantize mixed bits=4 by=sweep", "role=calib");
 	sample_refuse(m, "quantize mixed by=weights", "bytes=");
 	sample_refuse(m, "quantize mixed bits=4 bytes=1M by=weights", "both");

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What `plan` foretells and what is measured, for ten budgets of bytes, and the
 # smallest model within one point and within one and a half.
-# usage: PARE=... tests/bench/plan.sh [MODEL EVAL CALIB]
+# usage: PARE=... [BUDGETS="bytes<=4x drop<=1pt"] tests/bench/plan.sh \
+#     [MODEL EVAL CALIB]
 # The sample with its own data unless said. What options cost is measured once
 # and remembered in the state folder.
 set -eu
@@ -21,9 +22,9 @@ doc=$(mktemp)
 trap 'rm -f "$doc"' EXIT
 printf '%-16s %10s %8s %9s %9s %9s %9s %8s\n' budget bytes smaller \
     foretold calib measured accuracy 'x time'
-for budget in 'bytes<=2x' 'bytes<=3x' 'bytes<=4x' 'bytes<=6x' 'bytes<=8x' \
-    'bytes<=12x' 'bytes<=16x' 'bytes<=20x' 'bytes<=24x' 'bytes<=32x' \
-    'drop<=1pt' 'drop<=1.5pt'; do
+for budget in ${BUDGETS:-bytes<=2x bytes<=3x bytes<=4x bytes<=6x bytes<=8x \
+    bytes<=12x bytes<=16x bytes<=20x bytes<=24x bytes<=32x drop<=1pt \
+    drop<=1.5pt}; do
 	if ! "$PARE" --json "$model" -d "$eval" --data "calib=$calib" \
 	    -c "plan $budget" </dev/null >"$doc" 2>&1; then
 		echo "$budget: $(grep -o '"hint":"[^"]*"' "$doc")"

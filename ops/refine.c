@@ -349,6 +349,13 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 		rc = seen_any(&g->tally, refine_name(g), err);
 		if (rc != PARE_OK)
 			return rc;
+		if (g->no_bias > 0 && g->tally.done == 0 && !g->gptq &&
+		    !g->awq && !g->clip && g->weigh == REFINE_NONE) {
+			err_set(err, PARE_EUSER, "bias: none of the %d "
+			    "matrices has a bias to correct", g->no_bias);
+			return err_hint(err, "clip=mse or method=gptq need no "
+			    "biases");
+		}
 		seen_note(&g->tally, plain, note);
 	}
 	if (g->tally.done > 0 && g->tally.now >= g->tally.plain)

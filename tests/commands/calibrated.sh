@@ -62,4 +62,15 @@ for how in scheme=gobo method=awq; do
 		cmp was is || say "$how: $f is another model"
 	done
 done
+
+# A decoder has no biases that could be corrected.
+if [ -f samples/stories/model.safetensors ]; then
+	status=0
+	"$PARE" --no-state samples/stories \
+	    --data calib=samples/stories.calib.txt \
+	    -c 'quantize L* bits=3 bias=correct' </dev/null >on 2>err ||
+	    status=$?
+	{ [ $status = 1 ] && grep -q 'has a bias to correct' err; } ||
+	    say "bias without biases: $status $(cat on err)"
+fi
 exit $bad

@@ -589,7 +589,7 @@ static const char *const examples[] = {
 const struct op op_prune_units = {
 	.verb = "prune",
 	.method = "units",
-	.title = "Prune heads and neurons under one budget",
+	.title = "Prune heads and neurons",
 	.help = "Remove heads and neurons until a share of their multiply-adds "
 	    "is saved.\n"
 	    "By the Fisher information of gates on the units, from the "

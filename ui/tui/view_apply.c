@@ -238,6 +238,9 @@ first_line(const struct model *m, const struct op *op,
 		{ AIM_NONE, AIM_SELECTION, AIM_EXAMPLE },
 	};
 
+	/* What has no target is for the whole. */
+	if (!whole && target_arg(op) < 0)
+		return NULL;
 	for (int k = 0; k < (whole ? 3 : 1); k++)
 		for (int i = -1; i < 0 || op->examples[i] != NULL; i++) {
 			char *line = aimed(op, i < 0 ? NULL :

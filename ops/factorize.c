@@ -91,10 +91,10 @@ check_form(const struct tensor *t, const char *path, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* The singular values of t in the metric of the method. */
+/* The singular values of t in the metric of the method, and its scale. */
 static enum pare_rc
 spectrum_of(const struct factor *f, const struct tensor *t, float **s,
-    int64_t *n, struct pare_err *err)
+    int64_t *n, double *scale, struct pare_err *err)
 {
 	struct weighing m;
 	enum pare_rc rc = weighing_of(f->in, t, f->method, &m, err);
@@ -102,6 +102,7 @@ spectrum_of(const struct factor *f, const struct tensor *t, float **s,
 	if (rc != PARE_OK)
 		return rc;
 	rc = tensor_spectrum_by(t, weighing_by(&m), s, n, f->in->task, err);
+	*scale = m.scale;
 	weighing_free(&m);
 	return rc;
 }
@@ -111,12 +112,12 @@ static enum pare_rc
 rank_of_energy(const struct factor *f, const struct tensor *t, double energy,
     int64_t *rank, struct pare_err *err)
 {
-	double total = 0, sum = 0;
+	double total = 0, sum = 0, scale;
 	enum pare_rc rc;
 	float *s;
 	int64_t n;
 
-	rc = spectrum_of(f, t, &s, &n, err);
+	rc = spectrum_of(f, t, &s, &n, &scale, err);
 	if (rc != PARE_OK)
 		return rc;
 	for (int64_t i = 0; i < n; i++)
@@ -215,7 +216,8 @@ decide_slot(struct factor *f, int i, struct pare_err *err)
 
 /* ---- ranks for all matrices together ---- */
 
-/* Options of one matrix: rank k at index k - 1, the matrix itself last. */
+/* Options of one matrix: rank k at index k - 1, the matrix itself last. Losses
+ * are rises of the loss where the method tells them, else shares of the whole. */
 static enum pare_rc
 list_options(struct factor *f, int i, struct choose_thing *out,
     struct pare_err *err)
@@ -223,9 +225,9 @@ list_options(struct factor *f, int i, struct choose_thing *out,
 	const struct tensor *t = model_slot(f->in->model, f->slots.ref[i]);
 	int64_t even = tensor_break_even_rank(t), n;
 	struct choose_option *o;
-	double left = 0, all;
+	double left = 0, all, scale;
 	float *s;
-	enum pare_rc rc = spectrum_of(f, t, &s, &n, err);
+	enum pare_rc rc = spectrum_of(f, t, &s, &n, &scale, err);
 
 	if (rc != PARE_OK)
 		return rc;
@@ -233,7 +235,7 @@ list_options(struct factor *f, int i, struct choose_thing *out,
 	o = xcalloc((size_t)even + 1, sizeof *o);
 	for (int64_t k = 0; k < n; k++)
 		left += (double)s[k] * s[k];
-	all = left > 0 ? left : 1;
+	all = scale > 0 ? 1 / scale : left > 0 ? left : 1;
 	for (int64_t k = 0; k < even; k++) {
 		left -= (double)s[k] * s[k];
 		o[k] = (struct choose_option){ (k + 1) * (t->rows + t->cols),
@@ -579,8 +581,8 @@ const struct op op_factorize = {
 	    "method=svd looks at the matrix alone. The others look at the calib "
 	    "samples: asvd scales columns by the size of their inputs, "
 	    "whitened takes the second moment of the inputs and so loses the "
-	    "least of the outputs, fisher weighs rows and columns by the "
-	    "squared gradients of the loss. Each reports the error of the "
+	    "least of the outputs, fisher weighs the outputs by the squared "
+	    "gradients of the loss as well. Each reports the error of the "
 	    "outputs beside that of the plain method. allocate=error gives "
 	    "ratio= to all matrices together: each singular value that is kept "
 	    "must pay for its parameters, and a matrix that is worth it stays "

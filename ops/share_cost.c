@@ -70,7 +70,7 @@ share_cost_of(const struct op_input *in, const int *layer, int n,
 
 struct search {
 	const double *cost;
-	int n, groups;
+	int n;
 	bool *is, *best;	/* a lead */
 	double least;
 };
@@ -153,8 +153,8 @@ ways(int n, int k)
 double
 share_cost_lead(const double *cost, int n, int groups, int *lead)
 {
-	struct search s = { .cost = cost, .n = n, .groups = groups,
-		.is = xcalloc((size_t)n, sizeof(bool)),
+	struct search s = { .cost = cost,
+		.n = n, .is = xcalloc((size_t)n, sizeof(bool)),
 		.best = xcalloc((size_t)n, sizeof(bool)), .least = INFINITY };
 
 	for (int g = 0; g < groups; g++)

@@ -70,7 +70,32 @@ by_size(struct weighing *m, struct pare_err *err)
 	return PARE_OK;
 }
 
-/* F_ij as the product of what row i and column j have of all. */
+static double
+sum_of(const double *v, int64_t n)
+{
+	double sum = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		sum += v[i];
+	return sum;
+}
+
+/* As inputs_weigh() has it, for weights that are relative to their means. */
+static double
+scale_of(const struct weighing *m, const double *square,
+    const struct tensor *t)
+{
+	double rows = sum_of(square, t->rows), trace = 0;
+
+	for (int64_t i = 0; i < t->cols && m->inputs.h != NULL; i++)
+		trace += m->inputs.h[i * (t->cols + 1)];
+	if (m->inputs.h == NULL)
+		return 0.5 * rows / (double)(t->rows * t->cols);
+	return 0.5 * rows / (double)t->rows / trace;
+}
+
+/* Rows by their squared gradients; columns by the second moment of their inputs,
+ * or by their squared gradients where no inputs were seen. */
 static enum pare_rc
 by_fisher(struct weighing *m, const struct curvature *c,
     const struct tensor *t, struct pare_err *err)
@@ -89,7 +114,9 @@ by_fisher(struct weighing *m, const struct curvature *c,
 	m->made = weights_of(square, t->rows, 0.5, m->row) &&
 	    weights_of(square + t->rows, t->cols, 0.5, m->col);
 	m->by.row = m->row;
-	m->by.col = m->col;
+	m->by.second = m->inputs.h;
+	m->by.col = m->inputs.h == NULL ? m->col : NULL;
+	m->scale = m->made ? scale_of(m, square, t) : 0;
 	return PARE_OK;
 }
 

@@ -8,8 +8,8 @@
  *			of the mean size)
  *	whitened	the inputs' second moment: the outputs' own error (Wang et
  *			al., "SVD-LLM", 2024)
- *	fisher		rows and columns by their part of the squared gradients
- *			(Hsu et al. 2022, who weigh rows alone)
+ *	fisher		rows by their squared gradients (Hsu et al. 2022), columns
+ *			as whitened: about what the loss rises by
  */
 #ifndef PARE_OPS_WEIGHING_H
 #define PARE_OPS_WEIGHING_H
@@ -27,6 +27,9 @@ struct weighing {
 	struct inputs inputs;
 	struct factor_metric by;
 	float *row, *col;	/* owned */
+	/* The squares in this metric times scale are about what the loss rises
+	 * by; 0: they say nothing of it. */
+	double scale;
 };
 
 /* Of t. PARE_ENOMEM. */

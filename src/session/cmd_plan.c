@@ -190,6 +190,9 @@ measure_anchors(struct ask *a, struct task *task, struct pare_err *err)
 		last = k;
 		take(a, a->curve.choice + k * a->offer.n);
 		rc = measure_choice(a, &step.task, err);
+		/* A plan that cannot be applied as a whole tells nothing. */
+		if (rc == PARE_EUSER)
+			rc = PARE_OK;
 	}
 	fit(a);
 	return rc;
@@ -298,6 +301,10 @@ choose_drop(struct ask *a, struct task *task, struct pare_err *err)
 			break;
 		take(a, c->choice + k * a->offer.n);
 		rc = measure_choice(a, &step.task, err);
+		if (rc == PARE_EUSER) {	/* it cannot be applied */
+			bad = k;
+			continue;
+		}
 		if (rc != PARE_OK)
 			return rc;
 		fit(a);
@@ -651,7 +658,7 @@ static const struct arg_spec plan_args[] = {
 	    "points of the metric that may be lost on the calib samples; "
 	    "alone: the smallest model within them" },
 	{ "using", ARG_CHOICE, ARG_LIST, 0, 0,
-	    "prune,layers,quantize,factorize", plan_family_names, NULL,
+	    "prune,layers,quantize,factorize,sparse", plan_family_names, NULL,
 	    "what may be done" },
 	{ "samples", ARG_INT, 0, 0, 1e15, "256", NULL, "samples",
 	    "calib samples on which options are measured; 0 takes all" },
@@ -670,8 +677,9 @@ const struct command command_plan = {
 	.group = GROUP_CHANGE,
 	.help = "Choose the ops for a budget, foretell the result and apply "
 	    "them.\n"
-	    "Heads, neurons, sub-layers, layers, the bits of every part and "
-	    "the rank of the embedding are weighed against each other. Each "
+	    "Heads, neurons, sub-layers, layers, zeros, low ranks and the "
+	    "bits of every part, the embedding included, are weighed against "
+	    "each other. Each "
 	    "option is applied alone and measured on the calib samples (data "
 	    "FILE role=calib), never on the eval samples: what it costs is "
 	    "the Kullback-Leibler divergence of the answers. Bytes and "

@@ -17,11 +17,15 @@
 #include "tensor/kernel.h"
 
 const char *const plan_family_names[PLAN_FAMILIES + 1] = { "prune", "layers",
-	"quantize", "factorize", NULL };
+	"quantize", "factorize", "sparse", NULL };
 
 /* Shares of heads and neurons that may stay. */
 static const double cuts[] = { 0.75, 0.5, 0.25, 0.125, 0.0625 };
 static const double ranks[] = { 0.5, 0.25, 0.125 };
+/* Of the matrices of a layer's part: percent of the parameters that low ranks
+ * keep, percent of the weights that become zero. */
+static const int64_t ratios[] = { 50, 25 };
+static const int64_t zeros[] = { 50, 75 };
 
 /* How matrices may be coded, in layers and outside them: there no products are
  * made up for, so no method=gptq. */
@@ -250,6 +254,14 @@ add_shapes(const struct plan_book *b, struct plan_part *p)
 	}
 	if (prune && p->kind != PLAN_MATRIX)
 		add_shape(p, SHAPE_GONE, 0);
+	for (size_t i = 0; i < sizeof(ratios) / sizeof(*ratios) &&
+	    p->kind != PLAN_MATRIX &&
+	    (b->families & 1u << PLAN_FACTORIZE) != 0; i++)
+		add_shape(p, SHAPE_RATIO, ratios[i]);
+	for (size_t i = 0; i < sizeof(zeros) / sizeof(*zeros) &&
+	    p->kind != PLAN_MATRIX &&
+	    (b->families & 1u << PLAN_SPARSE) != 0; i++)
+		add_shape(p, SHAPE_SPARSE, zeros[i]);
 	for (size_t i = 0; i < sizeof(ranks) / sizeof(*ranks) && p->size > 1 &&
 	    p->kind == PLAN_MATRIX &&
 	    (b->families & 1u << PLAN_FACTORIZE) != 0; i++)
@@ -521,9 +533,54 @@ write_neurons(struct writer *w)
 	free(done);
 }
 
+/* The parts of layers that get such a shape: " L0,2.attn L1.ffn". */
+static void
+add_shaped(struct writer *w, enum plan_shape_kind shape, int64_t keep,
+    struct str *line)
+{
+	for (int kind = PLAN_ATTENTION; kind <= PLAN_FFN; kind++) {
+		struct str layers = STR_INIT;
+
+		clear_marks(w);
+		for (int i = 0; i < w->b->nparts; i++)
+			if ((int)w->b->part[i].kind == kind &&
+			    shape_of(w, i)->kind == shape &&
+			    shape_of(w, i)->keep == keep)
+				mark_part(w, &w->b->part[i]);
+		ops_layers_text(w->mark, w->left, &layers);
+		if (layers.n > 0)
+			str_addf(line, " %s.%s", layers.s, kind ==
+			    PLAN_ATTENTION ? "attn" : "ffn");
+		str_free(&layers);
+	}
+}
+
+static void
+write_zeros(struct writer *w)
+{
+	for (size_t k = 0; k < sizeof(zeros) / sizeof(*zeros); k++) {
+		struct str s = STR_INIT;
+
+		add_shaped(w, SHAPE_SPARSE, zeros[k], &s);
+		if (s.n > 0)
+			add_line(w, str_format("prune weights %lld%%%s "
+			    "scope=module", (long long)zeros[k], s.s));
+		str_free(&s);
+	}
+}
+
 static void
 write_ranks(struct writer *w)
 {
+	for (size_t k = 0; k < sizeof(ratios) / sizeof(*ratios); k++) {
+		struct str s = STR_INIT;
+
+		add_shaped(w, SHAPE_RATIO, ratios[k], &s);
+		if (s.n > 0)
+			add_line(w, str_format("factorize%s ratio=%lld%%",
+			    s.s, (long long)ratios[k]));
+		str_free(&s);
+	}
 	for (int i = 0; i < w->b->nparts; i++)
 		if (shape_of(w, i)->kind == SHAPE_RANK)
 			add_line(w, str_format("factorize %s rank=%lld",
@@ -590,6 +647,7 @@ plan_lines(const struct plan_book *b, const struct plan_pick *p, int *n)
 	write_gone(&w, PLAN_FFN);
 	write_heads(&w);
 	write_neurons(&w);
+	write_zeros(&w);
 	write_ranks(&w);
 	write_forms(&w, layer_forms, false);
 	write_forms(&w, outer_forms, true);
@@ -619,6 +677,10 @@ plan_part_text(const struct plan_book *b, const struct plan_pick *p, int part)
 		return xstrdup("gone");
 	if (y->kind == SHAPE_RANK)
 		str_addf(&s, "rank %lld", (long long)y->keep);
+	else if (y->kind == SHAPE_RATIO)
+		str_addf(&s, "low ranks of %lld%%", (long long)y->keep);
+	else if (y->kind == SHAPE_SPARSE)
+		str_addf(&s, "%lld%% zeros", (long long)y->keep);
 	else if (y->kind == SHAPE_CUT)
 		str_addf(&s, "%lld of %lld %s", (long long)y->keep,
 		    (long long)x->size, x->kind == PLAN_FFN ? "neurons" :
@@ -1217,14 +1279,17 @@ fill(struct session *s, struct plan_book *b, struct notes *notes,
 	struct kept_one whole = { .value = NAN };
 	struct op_calib c;
 	enum pare_rc rc;
+	bool fresh;
 
 	kept_open(s, b);
 	/* All at once, unless most of it is known. */
-	rc = calibration_get(s, b->model, b->kept->n == 0 ? NEEDS :
-	    OP_NEED_GATES, CALIBRATE_SAMPLES, "plan", &c, notes, task, err);
-	if (rc == PARE_OK)
-		rc = measure_lines(s, b, NULL, 0, false, &whole, task, err);
+	fresh = b->kept->n == 0;
+	rc = measure_lines(s, b, NULL, 0, false, &whole, task, err);
 	b->value = whole.value;
+	if (rc == PARE_OK)
+		rc = calibration_get(s, b->model, fresh ? NEEDS :
+		    OP_NEED_GATES, CALIBRATE_SAMPLES, "plan", &c, notes, task,
+		    err);
 	if (rc == PARE_OK)
 		rc = list_parts(b, &c, err);
 	if (rc == PARE_OK)

@@ -28,17 +28,20 @@
 struct probe;	/* measure/probe.h */
 
 enum plan_family { PLAN_PRUNE, PLAN_LAYERS, PLAN_QUANTIZE, PLAN_FACTORIZE,
-	PLAN_FAMILIES };
+	PLAN_SPARSE, PLAN_FAMILIES };
 extern const char *const plan_family_names[PLAN_FAMILIES + 1];
 
-enum { PLAN_SHAPES = 10, PLAN_FORMS = 12, PLAN_ANCHORS = 48 };
+enum { PLAN_SHAPES = 12, PLAN_FORMS = 12, PLAN_ANCHORS = 48 };
 
-enum plan_shape_kind { SHAPE_WHOLE, SHAPE_CUT, SHAPE_RANK, SHAPE_GONE };
+enum plan_shape_kind { SHAPE_WHOLE, SHAPE_CUT, SHAPE_RANK, SHAPE_RATIO,
+	SHAPE_SPARSE, SHAPE_GONE };
 
 struct plan_shape {
 	enum plan_shape_kind kind;
 	int64_t keep;		/* heads (groups of those that share a KV head),
-				 * neurons, or the rank */
+				 * neurons, the rank; percent of the parameters
+				 * that low ranks keep (RATIO), percent of the
+				 * weights that become zero (SPARSE) */
 	double kl;		/* of the shape alone; NAN: cannot be */
 };
 

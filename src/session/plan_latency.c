@@ -5,7 +5,8 @@
  * Models are made in which all layers have one form at one width, and timed part
  * by part in turn with the model itself: the whole width and about half of it
  * for each form. What an attention or an FFN then takes, relative to the
- * model's in the same run, is the ratio of that option; between and beyond the two widths it is a straight line. A layer
+ * model's in the same run, is the ratio of that option; between and beyond the
+ * two widths it is a straight line. Zeros and low ranks are not timed. A layer
  * that is timed by itself has its own milliseconds, which the ratio multiplies.
  * The table belongs to the model and to the processor, the threads and the
  * libraries, and is kept in the state folder.
@@ -272,6 +273,12 @@ ratio_of(const struct table *t, const struct plan_part *x, int shape, int form)
 		return one;
 	if (x->shape[shape].kind == SHAPE_GONE)
 		return 0;
+	/* Not measured: low ranks by their multiply-adds, zeros as if they
+	 * were multiplied. */
+	if (x->shape[shape].kind == SHAPE_RATIO)
+		return one * (double)x->shape[shape].keep / 100;
+	if (x->shape[shape].kind != SHAPE_CUT)
+		return one;
 	width = (double)x->shape[shape].keep / (double)x->size;
 	if (!isfinite(half))
 		return one * width;

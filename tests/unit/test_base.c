@@ -419,6 +419,58 @@ test_amount(void **state)
 	}
 }
 
+static const struct arg_spec limit_specs[] = {
+	{ "bytes", ARG_LIMIT, 0, 0, 0, NULL, NULL, "bytes", "size" },
+	{ "macs", ARG_LIMIT, 0, 0, 0, NULL, NULL, "macs", "work" },
+	{ "time", ARG_LIMIT, 0, 0, 0, NULL, NULL, "ms", "time" },
+	{ "drop", ARG_LIMIT, 0, 0, 0, NULL, NULL, "points", "loss" },
+	{ NULL, ARG_INT, 0, 0, 0, NULL, NULL, NULL, NULL }
+};
+
+static void
+test_limits(void **state)
+{
+	static const struct {
+		const char *line;
+		int at;
+		double want;
+		bool share;
+	} good[] = {
+		{ "bytes<=20MB", 0, 20e6, false },
+		{ "bytes<=1.5mib", 0, 1572864, false },
+		{ "bytes=7", 0, 7, false }, { "bytes<=25%", 0, 0.25, true },
+		{ "bytes<=4x", 0, 0.25, true }, { "macs<=1.2G", 1, 1.2e9,
+		false }, { "time<=3ms", 2, 3, false }, { "time<=2s", 2, 2000,
+		false }, { "time<=2x", 2, 0.5, true }, { "drop<=1.5pt", 3,
+		1.5, false }, { "drop<=1%", 3, 1, false }, { "drop<=0", 3, 0,
+		false },
+	};
+	static const char *const bad[] = { "bytes<=", "bytes<=0",
+		"bytes<=0x", "bytes<=-4", "bytes<=1zb", "bytes<=4xx",
+		"macs<=3MB", "time<=3KiB", "drop<=2x", "bytes<=1e9999",
+		"bytes<", "size<=3", "bytes<=1 bytes<=2" };
+	struct pare_err err;
+	struct arg_words w;
+	struct arg_list a;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		assert_int_equal(arg_split(good[i].line, &w, &err), PARE_OK);
+		assert_int_equal(arg_parse(limit_specs, &w, 0, &a, &err),
+		    PARE_OK);
+		assert_true(fabs(a.v[good[i].at].d - good[i].want) <= 1e-9 *
+		    good[i].want);
+		assert_int_equal(a.v[good[i].at].is_share, good[i].share);
+		arg_list_free(&a);
+		arg_words_free(&w);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(arg_split(bad[i], &w, &err), PARE_OK);
+		if (arg_parse(limit_specs, &w, 0, &a, &err) != PARE_EUSER)
+			fail_msg("'%s' was taken", bad[i]);
+		arg_words_free(&w);
+	}
+}
+
 /* ---- str ---- */
 
 static void
@@ -1051,6 +1103,7 @@ main(void)
 		cmocka_unit_test(test_choice_words),
 		cmocka_unit_test(test_choice_list),
 		cmocka_unit_test(test_amount),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_str),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_units),

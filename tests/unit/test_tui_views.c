@@ -763,6 +763,49 @@ test_budget(void **state)
 	assert_non_null(app->snap.plan);
 }
 
+static int ticks_left;
+
+static void
+stop_later(struct task *task, double done, double total, const char *what)
+{
+	(void)done;
+	(void)total;
+	(void)what;
+	if (--ticks_left <= 0)
+		atomic_store(&task->cancel, true);
+}
+
+/* Stopped anywhere, a plan leaves the history as it was; what it measured until
+ * then it does not measure again. */
+static void
+test_budget_stopped(void **state)
+{
+	static const int after[] = { 1, 20, 150, 700, 1500 };
+	int stopped = 0, n = session->history.n;
+
+	(void)state;
+	do_line("data %s/eval.tsv role=calib", root);
+	for (size_t i = 0; i < sizeof(after) / sizeof(*after); i++) {
+		struct task task = { .tick = stop_later };
+		struct result r;
+		enum pare_rc rc;
+
+		ticks_left = after[i];
+		rc = session_run(session, "plan bytes<=2x samples=3 "
+		    "using=prune,quantize", &task, &r);
+		result_free(&r);
+		if (rc == PARE_OK)
+			break;
+		assert_int_equal(rc, PARE_ECANCELED);
+		assert_int_equal(session->history.n, n);
+		assert_int_equal(session->history.current, n - 1);
+		stopped++;
+	}
+	assert_true(stopped >= 2);
+	do_line("plan bytes<=2x samples=3 using=prune,quantize");
+	assert_true(session->history.n > n);
+}
+
 int
 main(void)
 {
@@ -816,6 +859,8 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_worker, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_budget_stopped, setup,
+		    teardown),
 	};
 	int rc;
 

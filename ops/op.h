@@ -21,7 +21,8 @@
 enum op_flag {
 	OP_STRUCTURAL = 1,	/* removes parts: masked equals removed */
 	OP_RANDOM = 2,		/* reads the seed */
-	OP_NEEDS_WEIGHTS = 4	/* cannot run on a config alone */
+	OP_NEEDS_WEIGHTS = 4,	/* cannot run on a config alone */
+	OP_TOKENS = 8		/* changes which tokens there are */
 };
 
 struct op_calib;	/* ops/score.h */

@@ -384,6 +384,7 @@ const struct op op_prune_vocabulary = {
 	    "the tokens that are left.",
 	.examples = examples,
 	.args = args,
+	.flags = OP_TOKENS,
 	.run = run,
 	.needs = needs
 };

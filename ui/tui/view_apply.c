@@ -223,7 +223,7 @@ static bool
 concerns(const struct op *op, const struct target *t)
 {
 	return target_arg(op) >= 0 || t->kind == TARGET_MODEL ||
-	    t->kind == TARGET_EMBEDDING || t->kind == TARGET_OUTPUT;
+	    ((op->flags & OP_TOKENS) != 0 && strncmp(t->path, "emb", 3) == 0);
 }
 
 /* The first line that works, malloc'ed; NULL: none does. */
@@ -238,9 +238,6 @@ first_line(const struct model *m, const struct op *op,
 		{ AIM_NONE, AIM_SELECTION, AIM_EXAMPLE },
 	};
 
-	/* What has no target is for the whole. */
-	if (!whole && target_arg(op) < 0)
-		return NULL;
 	for (int k = 0; k < (whole ? 3 : 1); k++)
 		for (int i = -1; i < 0 || op->examples[i] != NULL; i++) {
 			char *line = aimed(op, i < 0 ? NULL :
@@ -287,10 +284,6 @@ list_choices(struct apply_view *v, const struct app *app)
 		const struct op *op = op_table[i];
 		char *line;
 
-		/* What takes no target is for the model, or its tokens. */
-		if (target_arg(op) < 0 && v->target.kind != TARGET_MODEL &&
-		    strncmp(v->target.path, "emb", 3) != 0)
-			continue;
 		/* On shapes alone those that read weights cannot do it. */
 		if (m->ghost && (op->flags & OP_NEEDS_WEIGHTS) != 0)
 			continue;

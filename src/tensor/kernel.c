@@ -474,13 +474,15 @@ kernel_then(const struct tensor *t)
 static void
 plan_then(struct plan *p)
 {
+	const struct kernel *k;
+
 	p->then = then;
 	then = NULL;
-	if (p->then == NULL || p->then->form == FORM_LOWRANK ||
-	    p->n <= KERNEL_FEW_ROWS)
+	if (p->then == NULL || p->n <= KERNEL_FEW_ROWS ||
+	    (k = kernel_of(p->then, p->n))->panel == NULL)
 		p->then = NULL;
 	else
-		p->then_panel = kernel_of(p->then, p->n)->panel(p->then, p->n);
+		p->then_panel = k->panel(p->then, p->n);
 }
 
 static void

@@ -102,6 +102,26 @@ state_row(struct table *t, const json_t *doc, const char *name,
 	table_cell(t, PAINT_NONE, lost);
 }
 
+/* What the plan cost: on the eval samples (NULL: none) and on the calib samples. */
+static void
+say_losses(struct str *s, const json_t *eval, double calib)
+{
+	char seen[NUMBER_MAX];
+
+	points_text(seen, calib);
+	if (eval == NULL)
+		str_addf(s, "this very plan lost %s points on the calib "
+		    "samples; what is predicted lies on a curve through all "
+		    "plans that were tried", seen);
+	else
+		str_addf(s, "on %lld eval samples: %lld fixed, %lld broke: "
+		    "%s; the same plan lost %s points on the calib samples",
+		    (long long)doc_int(eval, "n"),
+		    (long long)doc_int(eval, "fixed"),
+		    (long long)doc_int(eval, "broke"),
+		    doc_text(eval, "verdict"), seen);
+}
+
 /* The start, what is foretold and, when it was applied, what came of it. What is
  * lost was foretold from calib samples; of eval samples it is counted from
  * there. */
@@ -114,6 +134,7 @@ add_states(struct str *b, const struct look *l, const json_t *doc)
 	bool eval = is != NULL && doc_has(is, "value");
 	double was = eval ? doc_real(is, "was") : doc_real(start, "value");
 	double drop = doc_real(told, "drop");
+	double lost = doc_real(doc_get(doc, "calib"), "drop");
 	struct table *t = table_new();
 
 	table_column(t, "", TABLE_LEFT, 0);
@@ -130,16 +151,10 @@ add_states(struct str *b, const struct look *l, const json_t *doc)
 		    "value") : NAN, eval ? doc_real(is, "drop") : NAN);
 	table_draw(t, b, l, 2);
 	table_free(t);
-	if (eval) {
+	if (eval || isfinite(lost)) {
 		struct str s = STR_INIT;
-		char seen[NUMBER_MAX];
 
-		points_text(seen, doc_real(doc_get(doc, "calib"), "drop"));
-		str_addf(&s, "on %lld eval samples: %lld fixed, %lld broke: "
-		    "%s; the same plan lost %s points on the calib samples",
-		    (long long)doc_int(is, "n"), (long long)doc_int(is,
-		    "fixed"), (long long)doc_int(is, "broke"), doc_text(is,
-		    "verdict"), seen);
+		say_losses(&s, eval ? is : NULL, lost);
 		str_add(b, "  ");
 		look_wrap(b, l, 2, 4, s.s);
 		str_free(&s);

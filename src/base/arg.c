@@ -45,6 +45,8 @@ static const struct {
 	{ "bytes", "mb", 1e6 }, { "bytes", "gb", 1e9 },
 	{ "bytes", "kib", 1024 }, { "bytes", "mib", 1048576 },
 	{ "bytes", "gib", 1073741824 },
+	{ "bytes", "k", 1024 }, { "bytes", "m", 1048576 },
+	{ "bytes", "g", 1073741824 },
 	{ "macs", "", 1 }, { "macs", "k", 1e3 }, { "macs", "m", 1e6 },
 	{ "macs", "g", 1e9 },
 	{ "ms", "", 1 }, { "ms", "ms", 1 }, { "ms", "us", 1e-3 },

@@ -437,6 +437,7 @@ test_limits(void **state)
 		bool share;
 	} good[] = {
 		{ "bytes<=20MB", 0, 20e6, false },
+		{ "bytes<=600K", 0, 614400, false },
 		{ "bytes<=1.5mib", 0, 1572864, false },
 		{ "bytes=7", 0, 7, false }, { "bytes<=25%", 0, 0.25, true },
 		{ "bytes<=4x", 0, 0.25, true }, { "macs<=1.2G", 1, 1.2e9,

@@ -271,7 +271,7 @@ choose_within(struct ask *a, struct task *task, struct pare_err *err)
 static int
 next_point(const struct ask *a, int bad, int good)
 {
-	int k = bad;
+	int k = bad < 0 ? 0 : bad;
 
 	while (k < good && plan_fit_at(&a->fit, a->curve.loss[k]) > a->drop)
 		k++;

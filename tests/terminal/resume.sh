@@ -58,7 +58,7 @@ await 'shell\$$'
 for front in --repl --plain; do
 	type clear
 	type "XDG_STATE_HOME=/proc/none '$PARE' $front tiny.json"
-	await '^warning: no history and no journal are kept: .*/proc/none'
+	await '(^|shell\$ )warning: no history and no journal are kept: .*/proc/none'
 	await_prompt
 	type 'prune heads L0.h1'
 	await '^state 1: '

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What a fresh process holds after it ran a saved model, against what its table
- * says: the bytes of the tensors and the scratch, both named by `info`.
+ * says: the bytes of the tensors and the scratch, both named by `info`, and with
+ * what the program had before a model was open, which `info` names too.
  */
 #include <spawn.h>
 #include <sys/wait.h>
@@ -64,18 +65,23 @@ remove_dir(const char *dir)
 static void
 print_state(const char *name, json_t *doc)
 {
-	json_int_t resident = 0, scratch = 0, bytes = 0;
+	json_int_t resident = 0, scratch = 0, bytes = 0, program = 0;
 	char line[96];
 	double table;
 
-	json_unpack(doc, "{s:I, s:I, s:I}", "resident_bytes", &resident,
-	    "scratch_bytes", &scratch, "bytes", &bytes);
+	json_unpack(doc, "{s:I, s:I, s:I, s:I}", "resident_bytes",
+	    &resident, "scratch_bytes", &scratch, "bytes", &bytes,
+	    "program_bytes", &program);
 	table = (double)(scratch + bytes);
 	snprintf(line, sizeof line, "resident, %s", name);
 	bench_figure(line, (double)resident / 1048576, "MiB", BENCH_NONE, 0);
 	snprintf(line, sizeof line, "resident, %s: of table and scratch", name);
 	bench_figure(line, (double)resident / table, "share", BENCH_AT_MOST,
 	    1.15);
+	snprintf(line, sizeof line, "resident, %s: of those and the program",
+	    name);
+	bench_figure(line, (double)resident / (table + (double)program),
+	    "share", BENCH_NONE, 0);
 }
 
 static bool

@@ -340,3 +340,16 @@ ops_least(const struct arg_list *args)
 		return 0;
 	return n;
 }
+
+void
+ops_take_layers(struct edit *e, const struct model *m)
+{
+	for (int l = 0; l < m->nlayers; l++)
+		for (int s = 0; s < SLOT_LAYER_COUNT; s++) {
+			struct slot_ref ref = { l, (enum slot)s };
+			struct tensor *t = model_slot(m, ref);
+
+			if (t != NULL && t != edit_get(e, ref))
+				edit_set(e, ref, tensor_ref(t));
+		}
+}

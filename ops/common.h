@@ -79,6 +79,9 @@ void ops_groups(const struct model *m, uint32_t slots, bool heads,
 enum pare_rc ops_squares(const struct tensor *t, double *row, double *col,
     struct pare_err *err);
 
+/* Puts the layers' tensors of m into e, whose layers have the same shapes. */
+void ops_take_layers(struct edit *e, const struct model *m);
+
 /* Something that can be removed. */
 struct ops_unit {
 	double score;

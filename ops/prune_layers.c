@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "ops/bridge.h"
 #include "ops/common.h"
 #include "ops/score.h"
 #include "ops/table.h"
@@ -181,6 +182,12 @@ check_count(const struct op_input *in, const bool *drop, struct pare_err *err)
 	return PARE_OK;
 }
 
+static bool
+refits(const struct arg_list *args)
+{
+	return strcmp(arg_choice(args, "repair"), "refit") == 0;
+}
+
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
@@ -197,6 +204,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 		else if (drop[l])
 			rc = edit_drop_layer(e, l, err);
 	}
+	if (rc == PARE_OK && refits(in->args))
+		rc = bridge_layers(in, e, drop, note, err);
 	free(drop);
 	return rc;
 }
@@ -207,9 +216,11 @@ static const char *const by[] = { "magnitude", "random", "gradient", "fisher",
 static unsigned
 needs(const struct arg_list *args)
 {
-	return by_loss(args) && ops_least(args) > 0 ? OP_NEED_ORDER :
-	    score_needs(args);
+	return (refits(args) ? OP_NEED_BENCH : 0) | (by_loss(args) &&
+	    ops_least(args) > 0 ? OP_NEED_ORDER : score_needs(args));
 }
+
+static const char *const repairs[] = { "none", "refit", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
@@ -217,6 +228,10 @@ static const struct arg_spec args[] = {
 	    .text = "layers (L3, L0-2), `last N`, `every N`, or `least N`" },
 	{ .name = "by", .type = ARG_CHOICE, .choices = by,
 	    .text = "what `least` goes by" },
+	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = repairs,
+	    .text = "fit the layer beside those that go, so that the stream "
+	    "goes on as it was" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -244,7 +259,13 @@ const struct op op_prune_layers = {
 	    "`least 2 by=similarity` takes the layers of the lowest score, as "
 	    "`importance layers` ranks them on the calib samples; by=loss those "
 	    "that `sweep layers greedy` removes: the one whose loss rises "
-	    "least, then of those that are left the next.",
+	    "least, then of those that are left the next.\n"
+	    "repair=refit fits the output matrix of the FFN before them by "
+	    "least squares, so that the stream is as near as can be to what "
+	    "it was behind them, on the calib samples; where they were the "
+	    "first, those of the layer behind them. Some samples are kept "
+	    "apart to judge it, and where it does nothing for those the old "
+	    "matrix stays and the note says so.",
 	.examples = examples,
 	.args = args,
 	.flags = OP_STRUCTURAL | OP_RANDOM,

@@ -138,8 +138,8 @@ add_moments(struct repairs *r, struct work *k, const int *group, int leader,
 	return PARE_OK;
 }
 
-static void
-decode(const struct tensor *t, double *out)
+void
+repair_decode(const struct tensor *t, double *out)
 {
 	float *row = xmalloc((size_t)t->cols * sizeof *row);
 
@@ -247,10 +247,9 @@ error_of_fit(struct work *k, struct pare_err *err)
 
 /* ---- the new tensors ---- */
 
-/* Values in the form of `like`. */
-static struct tensor *
-make(const struct repairs *r, const struct tensor *like, int64_t rows,
-    int64_t cols, const double *v, struct pare_err *err)
+struct tensor *
+repair_tensor(const struct transform_ctx *ctx, const struct tensor *like,
+    int64_t rows, int64_t cols, const double *v, struct pare_err *err)
 {
 	float *to;
 	struct tensor *t = tensor_new_f32(like->ndim, rows, cols, &to, err);
@@ -262,7 +261,7 @@ make(const struct repairs *r, const struct tensor *like, int64_t rows,
 		to[i] = (float)v[i];
 	if (like->form == FORM_F32)
 		return t;
-	out = tensor_cast(t, like->form, &r->e->ctx, err);
+	out = tensor_cast(t, like->form, ctx, err);
 	tensor_unref(t);
 	return out;
 }
@@ -275,13 +274,13 @@ make_bias(const struct repairs *r, const struct work *k,
 	double *b = xmalloc((size_t)k->rows * sizeof *b);
 	struct tensor *t;
 
-	decode(was, b);
+	repair_decode(was, b);
 	for (int64_t i = 0; i < k->rows; i++) {
 		b[i] += inner(k->w + i * k->cols, k->mean, k->cols);
 		for (int64_t j = 0; j < k->n; j++)
 			b[i] -= k->v[i * k->n + j] * k->mean[k->keep[j]];
 	}
-	t = make(r, was, 1, k->rows, b, err);
+	t = repair_tensor(&r->e->ctx, was, 1, k->rows, b, err);
 	free(b);
 	return t;
 }
@@ -313,7 +312,7 @@ put(struct repairs *r, const struct work *k, const int *group, int leader,
 	}
 	if (r->how == REPAIR_BIAS)
 		return PARE_OK;
-	t = make(r, y->t[r->slot], k->rows, k->n, k->v, err);
+	t = repair_tensor(&r->e->ctx, y->t[r->slot], k->rows, k->n, k->v, err);
 	if (t == NULL)
 		return PARE_ENOMEM;
 	set_group(r, group, leader, r->slot, t);
@@ -362,7 +361,7 @@ repair(struct repairs *r, struct work *k, const int *group, int leader,
 
 	if (rc != PARE_OK)
 		return rc;
-	decode(t, k->w);
+	repair_decode(t, k->w);
 	before = error_of_cut(k, true, err);
 	after = error_of_cut(k, false, err);
 	keep_columns(k, k->w, k->v);
@@ -415,7 +414,7 @@ rank(struct repairs *r, struct work *k, const int *group, int leader,
 	    add_moments(r, k, group, leader, err);
 
 	if (rc == PARE_OK) {
-		decode(r->in->model->layer[leader].t[r->slot], k->w);
+		repair_decode(r->in->model->layer[leader].t[r->slot], k->w);
 		times(k->w, k->c, k->rows, k->cols, k->cols, k->p);
 		energy = inner(k->w, k->p, k->rows * k->cols) +
 		    mean_energy(k, k->w);

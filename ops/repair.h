@@ -57,6 +57,13 @@ enum pare_rc repair_scores(const struct op_input *in, enum slot slot,
 /* Whether the line ranks by that (by=obs). */
 bool repair_ranks(const struct arg_list *args);
 
+/* Values (rows, cols) as a tensor in the float form of `like`; NULL with
+ * PARE_ENOMEM. And the values of one. */
+struct tensor *repair_tensor(const struct transform_ctx *ctx,
+    const struct tensor *like, int64_t rows, int64_t cols, const double *v,
+    struct pare_err *err);
+void repair_decode(const struct tensor *t, double *out);
+
 /* "output error 12 % without repair, 3 % with it". */
 void repair_note(const struct repairs *r, struct str *note);
 

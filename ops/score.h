@@ -13,7 +13,7 @@
 #include "engine/curvature.h"
 #include "engine/gates.h"
 #include "engine/moments.h"
-#include "ops/op.h"
+#include "ops/match.h"
 #include "text/tokenizer.h"
 
 enum score_unit { SCORE_HEADS, SCORE_NEURONS, SCORE_SUBLAYERS, SCORE_LAYERS,
@@ -40,7 +40,38 @@ enum op_need {
 				 * the argument "widths" */
 	OP_NEED_GATES_EACH = 4096,	/* with the gradients of each sample;
 					 * OP_NEED_GATES too */
-	OP_NEED_ORDER = 8192	/* of layers, by the loss without them */
+	OP_NEED_ORDER = 8192,	/* of layers, by the loss without them */
+	OP_NEED_BENCH = 16384
+};
+
+/*
+ * For ops that go step by step: what the calibration samples say of models on
+ * the way, beside the original, which is the one the op was given. Whoever
+ * gathers runs the models; the answers follow from them and the samples alone.
+ */
+struct op_bench {
+	/* The sums for match_fit(); match_free() on success. */
+	enum pare_rc (*match)(const struct op_bench *b,
+	    const struct model *now, const struct match_ask *ask,
+	    struct match *out, struct task *task, struct pare_err *err);
+	/* How far the stream behind the sub-layer, norm and all, is from the
+	 * original's, on what match_fit() judges by: squared distances, and the
+	 * squares of the original's about its mean. */
+	enum pare_rc (*off)(const struct op_bench *b,
+	    const struct model *now, const struct match_ask *ask,
+	    double *error, double *energy, struct task *task,
+	    struct pare_err *err);
+	/*
+	 * How much the answers say about gates of `now`: in square the diagonal
+	 * of E sum_y p(y) (d log q(y) / dg)^2, with p of the original and q of
+	 * now, over the two likeliest classes y (of a score its own
+	 * derivative, of text the tokens that are there). And the statistics of
+	 * its activations, without X'X. The caller frees both.
+	 */
+	enum pare_rc (*look)(const struct op_bench *b,
+	    const struct model *now, struct gates_means *gates,
+	    struct statistics **statistics, struct task *task,
+	    struct pare_err *err);
 };
 
 /* What coding one matrix alone costs, as a sweep measured it. */
@@ -62,6 +93,7 @@ struct op_calib {
 	int64_t *order;		/* layers, the least missed first, norder;
 				 * owned by who asked */
 	int64_t norder;
+	const struct op_bench *bench;
 };
 
 struct score_facts {

@@ -233,6 +233,7 @@ struct run {
 	struct task *task;
 	double loss;
 	bool relevance, each, text;
+	const struct calibrate_labels *labels;	/* NULL: the samples' own */
 };
 
 static void
@@ -274,12 +275,14 @@ take_piece(void *ctx, int lane, int64_t piece)
 	r->loss += l->loss * (double)n;
 	for (int64_t i = 0; i < n; i++) {
 		int64_t sample = r->order->sample[p->first + i];
+		double share = r->labels != NULL ? r->labels->share[sample] :
+		    1;
 
 		for (int64_t k = 0; k < g->at.n; k++) {
 			double v = l->out[i * g->at.n + k];
 
-			g->size[k] += fabs(v);
-			g->square[k] += v * v;
+			g->size[k] += share * fabs(v);
+			g->square[k] += share * v * v;
 			if (g->each != NULL)
 				g->each[(g->samples + i) * g->at.n + k] =
 				    (float)v;
@@ -347,6 +350,9 @@ open_run(struct run *r, const struct model *m, const struct dataset *d,
 	if (g->square == NULL || (r->each && g->each == NULL))
 		return PARE_ENOMEM;
 	fill_material(&r->mat, m, d);
+	if (r->labels != NULL)
+		memcpy(r->mat.label, r->labels->label, (size_t)d->n *
+		    sizeof(*r->mat.label));
 	cut_pieces(r, count_of(r->order, samples));
 	return open_lanes(r, m, err);
 }
@@ -368,12 +374,20 @@ calibrate_gates(const struct model *m, const struct dataset *d,
     int64_t samples, unsigned flags, struct gates_means *out,
     struct task *task, struct pare_err *err)
 {
+	return calibrate_gates_of(m, d, samples, flags, NULL, out, task, err);
+}
+
+enum pare_rc
+calibrate_gates_of(const struct model *m, const struct dataset *d,
+    int64_t samples, unsigned flags, const struct calibrate_labels *labels,
+    struct gates_means *out, struct task *task, struct pare_err *err)
+{
 	struct gates_means means = { .samples = 0 };
 	struct order order = { 0 };
 	struct run r = { .order = &order, .means = &means, .task = task,
 		.relevance = (flags & CALIBRATE_RELEVANCE) != 0,
 		.each = (flags & CALIBRATE_EACH) != 0,
-		.text = m->hp.head == HEAD_LM };
+		.text = m->hp.head == HEAD_LM, .labels = labels };
 	struct pare_err own;
 	enum pare_rc rc;
 

@@ -40,6 +40,18 @@ enum pare_rc calibrate_gates(const struct model *m, const struct dataset *d,
     int64_t samples, unsigned flags, struct gates_means *out,
     struct task *task, struct pare_err *err);
 
+/* Labels in the place of those of d, by its samples, and what the squares (and
+ * sizes) of each count. */
+struct calibrate_labels {
+	const int *label;
+	const float *share;
+};
+/* The same with other labels (NULL: those of d). */
+enum pare_rc calibrate_gates_of(const struct model *m,
+    const struct dataset *d, int64_t samples, unsigned flags,
+    const struct calibrate_labels *labels, struct gates_means *out,
+    struct task *task, struct pare_err *err);
+
 /*
  * The squared gradients of matrices into c, from at most CALIBRATE_SQUARES of
  * the samples; and the largest eigenvalues of their blocks of the Hessian, from

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "measure/bench.h"
 #include "measure/calibrate.h"
 #include "session/work.h"
 
@@ -23,6 +24,7 @@ struct calibration {
 	struct kept kept[KEPT];
 	struct head_scores heads;
 	int64_t *tokens;
+	struct bench *bench;
 	int64_t clock;
 };
 
@@ -50,6 +52,8 @@ calibration_clear(struct calibration *c)
 	head_scores_free(&c->heads);
 	free(c->tokens);
 	c->tokens = NULL;
+	bench_free(c->bench);
+	c->bench = NULL;
 }
 
 void
@@ -294,6 +298,10 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		rc = get_gates(k, m, d, CALIBRATE_RELEVANCE, task, err);
 	if (rc == PARE_OK && (lacking & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0)
 		rc = get_curvature(k, m, d, lacking, task, err);
+	if (rc == PARE_OK && (needs & OP_NEED_BENCH) != 0) {
+		bench_free(s->calibration->bench);
+		rc = bench_new(m, d, samples, &s->calibration->bench, err);
+	}
 	if (rc == PARE_OK)
 		rc = work_damage(err);
 	if (rc != PARE_OK)
@@ -307,6 +315,8 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		.squares = (k->have & OP_NEED_SQUARES) != 0 ?
 		    k->curvature : NULL,
 		.hessian = (k->have & OP_NEED_HESSIAN) != 0 ?
-		    k->curvature : NULL };
+		    k->curvature : NULL,
+		.bench = (needs & OP_NEED_BENCH) != 0 ?
+		    bench_op(s->calibration->bench) : NULL };
 	return PARE_OK;
 }

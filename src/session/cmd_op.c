@@ -149,6 +149,7 @@ apply_rounds(struct session *s, const struct op *op, struct op_input *in,
 			rc = estimate ? op_estimate(op, in, seq, &r, err) :
 			    op_apply(op, in, seq, &r, err);
 		free(calib.coded);
+		free(calib.order);
 		if (rc != PARE_OK)
 			break;
 		if (k > 1)

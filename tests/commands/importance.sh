@@ -109,10 +109,18 @@ grep -q 'heads and [0-9]* neurons went' out || say "$(cat out)"
 grep -q '2 rounds; of the last' out || say "$(cat out)"
 [ "$(grep -c '"ok":true' out)" = 4 ] || say "$(cat out)"
 
+# The layer beside those that go is fitted, and what it won is told.
+"$PARE" --no-state $model --json --data calib=calib.tsv \
+    -c 'prune layers L1 repair=refit' -c 'prune layers L0 repair=refit' \
+    -c 'undo 2' -c 'prune layers least 2 by=loss repair=refit' \
+    </dev/null >out || cat out
+[ "$(grep -c 'without the refit, [0-9.e-]* % with it' out)" = 3 ] ||
+    say "$(cat out)"
+
 # What is missing, and what to type.
 for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
     'prune heads 25% by=obs' 'prune units 25%' \
-    'prune layers least 1 by=loss' \
+    'prune layers least 1 by=loss' 'prune layers L1 repair=refit' \
     'prune layers least 1 by=similarity'; do
 	status=0
 	"$PARE" --no-state $model -d calib.tsv -c "$line" </dev/null \

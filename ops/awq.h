@@ -19,6 +19,9 @@ struct awq {
 	const struct quant_spec *spec;	/* one for all */
 	const struct seen *x;
 	bool clip;	/* ranges cut, weighed by the scaled inputs */
+	const double *energy;	/* by which scales go; NULL: E x_j^2 */
+	const double *const *row;	/* as struct seen has it, for each of
+					 * the matrices; NULL: as x has it */
 };
 
 /* 1 / s into by[cols], and the codes of W diag(s) into made[n]. PARE_ENOMEM;

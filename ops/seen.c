@@ -92,10 +92,11 @@ seen_get(const struct op_input *in, const struct tensor *t, struct seen *out,
 	return rc;
 }
 
-/* tr(D (H - m m') D') of n rows of D; m NULL: of D H D'. p is (n, cols). */
+/* tr(D (H - m m') D') of n rows of D, weighed by row; m NULL: of D H D'. p is
+ * (n, cols). */
 static double
-rows_error(const double *h, const double *m, const double *d, double *p,
-    int64_t n, int64_t cols)
+rows_error(const double *h, const double *m, const double *row,
+    const double *d, double *p, int64_t n, int64_t cols)
 {
 	double sum = 0;
 
@@ -103,13 +104,13 @@ rows_error(const double *h, const double *m, const double *d, double *p,
 	    (int)cols, (int)cols, 1, d, (int)cols, h, (int)cols, 0, p,
 	    (int)cols);
 	for (int64_t r = 0; r < n; r++) {
-		double at = 0;
+		double one = 0, at = 0;
 
 		for (int64_t c = 0; c < cols; c++) {
-			sum += p[r * cols + c] * d[r * cols + c];
+			one += p[r * cols + c] * d[r * cols + c];
 			at += m == NULL ? 0 : m[c] * d[r * cols + c];
 		}
-		sum -= at * at;
+		sum += (one - at * at) * (row == NULL ? 1 : row[r]);
 	}
 	return sum;
 }
@@ -130,8 +131,8 @@ seen_error(const struct seen *s, const float *w, const float *q, int64_t rows,
 
 		for (int64_t i = 0; i < m * s->cols; i++)
 			d[i] = (double)w[at + i] - (q == NULL ? 0 : q[at + i]);
-		sum += rows_error(s->gram, centred ? s->mean : NULL, d, d + n,
-		    m, s->cols);
+		sum += rows_error(s->gram, centred ? s->mean : NULL,
+		    s->row == NULL ? NULL : s->row + r, d, d + n, m, s->cols);
 	}
 	free(d);
 	*out = sum > 0 ? sum : 0;

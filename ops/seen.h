@@ -20,6 +20,7 @@ struct seen {
 	int64_t cols;
 	double *gram;	/* (cols, cols): E x x'; NULL unless SEEN_WELL */
 	double *mean;	/* E x, likewise */
+	const double *row;	/* what errors of rows count; borrowed; NULL: 1 */
 };
 
 /* Of t in in->model; asks for OP_NEED_GRAM_ALL. PARE_ENOMEM; PARE_EUSER: moments
@@ -32,7 +33,7 @@ void seen_free(struct seen *s);
 enum pare_rc seen_check(const struct op_input *in, const char *what,
     struct pare_err *err);
 
-/* tr(D H D') for D = w - q; q NULL: of w itself. With `centred`, what is left
+/* tr(D H D') for D = w - q, rows weighed; q NULL: of w itself. With `centred`, what is left
  * once the bias makes up for the mean of D x. Both (rows, cols). */
 enum pare_rc seen_error(const struct seen *s, const float *w, const float *q,
     int64_t rows, bool centred, double *out, struct pare_err *err);

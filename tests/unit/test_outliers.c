@@ -69,10 +69,10 @@ test_awq_search(void **state)
 	double gram[COLS * COLS], best = INFINITY, error, plain = 0;
 	float by[COLS], q[ROWS * COLS], *w;
 	struct tensor *t, *made[1];
-	struct seen x = { SEEN_WELL, COLS, gram, NULL };
+	struct seen x = { .state = SEEN_WELL, .cols = COLS, .gram = gram };
 	const float *ws[1];
 	const struct tensor *ts[1];
-	struct awq a = { 1, ws, ts, &spec, &x, false };
+	struct awq a = { .n = 1, .w = ws, .t = ts, .spec = &spec, .x = &x };
 	struct rng r;
 
 	rng_seed(&r, 8);

@@ -14,7 +14,7 @@ static double
 energy_of(const struct awq *a, int64_t c)
 {
 	return a->energy != NULL ? a->energy[c] :
-	    a->x->gram[c * (a->x->cols + 1)];
+	    a->x->h[c * (a->x->cols + 1)];
 }
 
 /* s for the power, between its own inverse bounds; inputs that are always 0 count
@@ -67,7 +67,7 @@ code_scaled(const struct awq *a, int i, const float *s,
 	weight = xcalloc((size_t)t->cols, sizeof *weight);
 	range = xcalloc((size_t)levels_groups(&v) * 2, sizeof *range);
 	for (int64_t c = 0; c < t->cols; c++)
-		weight[c] = a->x->gram[c * (t->cols + 1)] / s[c] / s[c];
+		weight[c] = a->x->h[c * (t->cols + 1)] / s[c] / s[c];
 	levels_clip(&v, weight, range);
 	l.range = range;
 	made = tensor_quantize_levels(scaled, a->spec, &l, ctx, err);
@@ -83,7 +83,7 @@ error_of(const struct awq *a, int i, const struct tensor *codes,
     const float *s, float *q, double *error, struct pare_err *err)
 {
 	const struct tensor *t = a->t[i];
-	struct seen x = *a->x;
+	struct inputs x = *a->x;
 	enum pare_rc rc;
 	double e;
 
@@ -93,7 +93,7 @@ error_of(const struct awq *a, int i, const struct tensor *codes,
 	tensor_decode(codes, 0, t->rows, q);
 	for (int64_t k = 0; k < t->rows * t->cols; k++)
 		q[k] /= s[k % t->cols];
-	rc = seen_error(&x, a->w[i], q, t->rows, false, &e, err);
+	rc = inputs_error(&x, a->w[i], q, t->rows, false, &e, err);
 	*error += rc == PARE_OK ? e : 0;
 	return rc;
 }

@@ -308,7 +308,7 @@ check_refine(struct quant *q, bool estimate, struct pare_err *err)
 	}
 	if (estimate || refine_needs(g) == 0)
 		return PARE_OK;
-	return seen_check(q->in, refine_name(g), err);
+	return inputs_check(q->in, refine_name(g), err);
 }
 
 /* What a cast does not take. */

@@ -18,7 +18,7 @@ struct work {
 	const struct quant_spec *spec;
 	const struct transform_ctx *ctx;
 	struct tensor *plain;
-	struct seen x;
+	struct inputs x;
 	float *w, *q;		/* its weights; decoded codes */
 };
 
@@ -72,8 +72,8 @@ find_levels(struct refine *g, struct work *k, struct tensor **out,
 	}
 	range = xcalloc((size_t)groups * 2, sizeof *range);
 	diagonal = xcalloc((size_t)n, sizeof *diagonal);
-	for (int64_t c = 0; c < n && k->x.gram != NULL; c++)
-		diagonal[c] = k->x.gram[c * (n + 1)];
+	for (int64_t c = 0; c < n && k->x.h != NULL; c++)
+		diagonal[c] = k->x.h[c * (n + 1)];
 	if (g->hqq) {
 		levels_hqq(&v, range, &g->before, &g->after);
 		l.range = range;
@@ -113,8 +113,8 @@ error_of(struct work *k, const struct tensor *q, bool centred, double *out,
 {
 	if (q != NULL)
 		tensor_decode(q, 0, q->rows, k->q);
-	if (k->x.gram != NULL)
-		return seen_error(&k->x, k->w, q == NULL ? NULL : k->q,
+	if (k->x.h != NULL)
+		return inputs_error(&k->x, k->w, q == NULL ? NULL : k->q,
 		    k->t->rows, centred, out, err);
 	*out = 0;
 	for (int64_t i = 0; i < k->t->rows * k->t->cols; i++) {
@@ -275,7 +275,7 @@ make(struct refine *g, struct work *k, struct pare_err *err)
 	} else {
 		if (find_levels(g, k, &grid, err) != PARE_OK)
 			return NULL;
-		made = g->gptq ? gptq_code(k->w, grid, k->x.gram, err) :
+		made = g->gptq ? gptq_code(k->w, grid, k->x.h, err) :
 		    tensor_ref(grid);
 		tensor_unref(grid);
 	}
@@ -304,10 +304,10 @@ row_of(const struct refine *g, const struct tensor *t)
 }
 
 static enum pare_rc
-look(const struct refine *g, const struct tensor *t, struct seen *x,
+look(const struct refine *g, const struct tensor *t, struct inputs *x,
     struct pare_err *err)
 {
-	enum pare_rc rc = seen_get(g->in, refine_was(g, t), x, err);
+	enum pare_rc rc = inputs_of(g->in, refine_was(g, t), x, err);
 
 	x->row = row_of(g, t);
 	return rc;
@@ -344,15 +344,15 @@ refine_code(struct refine *g, const struct tensor *t, struct tensor *plain,
 			tensor_unref(plain);
 			return NULL;
 		}
-		g->tally.unseen += k.x.state == SEEN_NOT;
-		g->tally.zero += k.x.state == SEEN_ZERO;
-		if (k.x.state != SEEN_WELL)
+		g->tally.unseen += k.x.h == NULL && !k.x.zero;
+		g->tally.zero += k.x.zero;
+		if (k.x.h == NULL)
 			return plain;
 	}
 	if (open_work(&k, err) == PARE_OK)
 		made = make(g, &k, err);
 	tensor_unref(plain);
-	seen_free(&k.x);
+	inputs_free(&k.x);
 	free(k.w);
 	return made;
 }
@@ -398,7 +398,7 @@ open_set(struct set *s, const struct quant_spec *spec, struct pare_err *err)
 static void
 close_set(struct set *s)
 {
-	seen_free(&s->k[0].x);
+	inputs_free(&s->k[0].x);
 	for (int i = 0; i < s->f->n; i++) {
 		tensor_unref(s->k[i].plain);
 		tensor_unref(s->made[i]);
@@ -427,7 +427,7 @@ search_set(struct set *s, float *by, struct pare_err *err)
 		row[i] = s->k[i].x.row;
 	}
 	for (int64_t c = 0; c < s->cols; c++)
-		energy[c] = s->k[0].x.gram[c * (s->cols + 1)];
+		energy[c] = s->k[0].x.h[c * (s->cols + 1)];
 	fold_pool(s->f, energy, s->cols);
 	rc = awq_search(&a, s->k[0].ctx, by, codes, err);
 	free(energy);
@@ -496,9 +496,11 @@ refine_fold(struct refine *g, struct edit *e, const struct fold *f,
 	enum pare_rc rc = open_set(&s, spec, err);
 
 	if (rc == PARE_OK && !e->ctx.estimate) {
-		g->tally.unseen += s.k[0].x.state == SEEN_NOT ? f->n : 0;
-		g->tally.zero += s.k[0].x.state == SEEN_ZERO ? f->n : 0;
-		if (s.k[0].x.state == SEEN_WELL)
+		const struct inputs *x = &s.k[0].x;
+
+		g->tally.unseen += x->h == NULL && !x->zero ? f->n : 0;
+		g->tally.zero += x->zero ? f->n : 0;
+		if (x->h != NULL)
 			rc = make_set(&s, err);
 	}
 	for (int i = 0; i < f->n && rc == PARE_OK; i++)
@@ -553,7 +555,7 @@ refine_bias(struct refine *g, struct edit *e, struct slot_ref ref,
 static void
 note_weights(const struct refine *g, const char *plain, struct str *note)
 {
-	const struct seen_tally *t = &g->tally;
+	const struct tally *t = &g->tally;
 
 	if (t->energy > 0)
 		ops_note(note, "squared error of %d matrices %.3g %% %s, %.3g "
@@ -575,7 +577,7 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 	if (refine_needs(g) == 0) {
 		note_weights(g, plain, note);
 	} else {
-		rc = seen_any(&g->tally, refine_name(g), err);
+		rc = tally_any(&g->tally, refine_name(g), err);
 		if (rc != PARE_OK)
 			return rc;
 		if (g->no_bias > 0 && g->tally.done == 0 && !g->gptq &&
@@ -585,7 +587,7 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 			return err_hint(err, "clip=mse or method=gptq need no "
 			    "biases");
 		}
-		seen_note(&g->tally, plain, note);
+		tally_note(&g->tally, plain, note);
 	}
 	if (g->folded > 0)
 		ops_note(note, "%d matrices have their scales in what comes "

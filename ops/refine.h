@@ -9,7 +9,8 @@
 #define PARE_OPS_REFINE_H
 
 #include "ops/fold.h"
-#include "ops/seen.h"
+#include "ops/inputs.h"
+#include "ops/tally.h"
 
 enum refine_weigh { REFINE_NONE, REFINE_INPUTS, REFINE_FISHER };
 
@@ -18,7 +19,7 @@ struct refine {
 	bool gptq, awq, hqq, clip, correct;
 	enum refine_weigh weigh;
 	/* Sums over matrices. */
-	struct seen_tally tally;
+	struct tally tally;
 	double before, after;	/* hqq: what it lowers */
 	int no_bias;
 	/* Means of what outputs lost, by the tensor they belong to. */

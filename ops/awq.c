@@ -10,15 +10,22 @@
 
 enum { POWERS = 20 };
 
+static double
+energy_of(const struct awq *a, int64_t c)
+{
+	return a->energy != NULL ? a->energy[c] :
+	    a->x->h[c * (a->x->cols + 1)];
+}
+
 /* s for the power, between its own inverse bounds; inputs that are always 0 count
  * as the least of the others. */
 static void
-scales_of(const struct seen *x, double power, float *s)
+scales_of(const struct awq *a, double power, float *s)
 {
 	double low = INFINITY, high = 0, middle;
 
-	for (int64_t c = 0; c < x->cols; c++) {
-		double d = x->gram[c * (x->cols + 1)];
+	for (int64_t c = 0; c < a->x->cols; c++) {
+		double d = energy_of(a, c);
 
 		low = d > 0 && d < low ? d : low;
 		high = d > high ? d : high;
@@ -26,8 +33,8 @@ scales_of(const struct seen *x, double power, float *s)
 	low = pow(low, power / 2);
 	high = pow(high, power / 2);
 	middle = sqrt(low * high);
-	for (int64_t c = 0; c < x->cols; c++) {
-		double d = x->gram[c * (x->cols + 1)];
+	for (int64_t c = 0; c < a->x->cols; c++) {
+		double d = energy_of(a, c);
 
 		s[c] = (float)((d > 0 ? pow(d, power / 2) : low) / middle);
 	}
@@ -60,7 +67,7 @@ code_scaled(const struct awq *a, int i, const float *s,
 	weight = xcalloc((size_t)t->cols, sizeof *weight);
 	range = xcalloc((size_t)levels_groups(&v) * 2, sizeof *range);
 	for (int64_t c = 0; c < t->cols; c++)
-		weight[c] = a->x->gram[c * (t->cols + 1)] / s[c] / s[c];
+		weight[c] = a->x->h[c * (t->cols + 1)] / s[c] / s[c];
 	levels_clip(&v, weight, range);
 	l.range = range;
 	made = tensor_quantize_levels(scaled, a->spec, &l, ctx, err);
@@ -76,13 +83,17 @@ error_of(const struct awq *a, int i, const struct tensor *codes,
     const float *s, float *q, double *error, struct pare_err *err)
 {
 	const struct tensor *t = a->t[i];
+	struct inputs x = *a->x;
 	enum pare_rc rc;
 	double e;
+
+	if (a->row != NULL)
+		x.row = a->row[i];
 
 	tensor_decode(codes, 0, t->rows, q);
 	for (int64_t k = 0; k < t->rows * t->cols; k++)
 		q[k] /= s[k % t->cols];
-	rc = seen_error(a->x, a->w[i], q, t->rows, false, &e, err);
+	rc = inputs_error(&x, a->w[i], q, t->rows, false, &e, err);
 	*error += rc == PARE_OK ? e : 0;
 	return rc;
 }
@@ -96,21 +107,20 @@ try_power(const struct awq *a, double power, const struct transform_ctx *ctx,
 	struct tensor *codes[4] = { NULL };
 	enum pare_rc rc = PARE_OK;
 	double error = 0;
+	bool take;
 
-	scales_of(a->x, power, s);
+	scales_of(a, power, s);
 	for (int i = 0; i < a->n && rc == PARE_OK; i++) {
 		codes[i] = code_scaled(a, i, s, ctx, err);
 		rc = codes[i] == NULL ? err->rc : error_of(a, i, codes[i], s,
 		    q, &error, err);
 	}
+	take = rc == PARE_OK && (made[0] == NULL || error < *best);
 	for (int i = 0; i < a->n; i++) {
-		struct tensor *keep = rc == PARE_OK && error < *best ?
-		    codes[i] : made[i];
-
-		tensor_unref(keep == made[i] ? codes[i] : made[i]);
-		made[i] = keep;
+		tensor_unref(take ? made[i] : codes[i]);
+		made[i] = take ? codes[i] : made[i];
 	}
-	if (rc != PARE_OK || error >= *best)
+	if (!take)
 		return rc;
 	*best = error;
 	for (int64_t c = 0; c < a->x->cols; c++)

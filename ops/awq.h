@@ -9,7 +9,7 @@
 #ifndef PARE_OPS_AWQ_H
 #define PARE_OPS_AWQ_H
 
-#include "ops/seen.h"
+#include "ops/inputs.h"
 
 /* Matrices that see the same input and get the same scales. */
 struct awq {
@@ -17,8 +17,11 @@ struct awq {
 	const float *const *w;		/* (rows, cols) each */
 	const struct tensor *const *t;	/* their shapes */
 	const struct quant_spec *spec;	/* one for all */
-	const struct seen *x;
+	const struct inputs *x;
 	bool clip;	/* ranges cut, weighed by the scaled inputs */
+	const double *energy;	/* by which scales go; NULL: E x_j^2 */
+	const double *const *row;	/* as struct inputs has it, for each of
+					 * the matrices; NULL: as x has it */
 };
 
 /* 1 / s into by[cols], and the codes of W diag(s) into made[n]. PARE_ENOMEM;

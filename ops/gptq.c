@@ -96,7 +96,7 @@ solve_row(const struct solve *s, int64_t r, float *w)
 }
 
 enum pare_rc
-gptq_solve(const float *w, const struct tensor *grid, const double *h,
+gptq_solve(const float *w, const struct tensor *grid, const float *h,
     uint8_t *code, struct pare_err *err)
 {
 	struct solve s = { .w = w, .grid = grid, .rows = grid->rows,
@@ -150,7 +150,7 @@ with_codes(const struct tensor *like, const uint8_t *code,
 }
 
 struct tensor *
-gptq_code(const float *w, const struct tensor *grid, const double *h,
+gptq_code(const float *w, const struct tensor *grid, const float *h,
     struct pare_err *err)
 {
 	uint8_t *code = mem_big((size_t)(grid->rows * grid->cols), 1, err);

@@ -14,10 +14,10 @@
  * second moment h (cols, cols). NULL with PARE_ENOMEM, or PARE_EUSER when the
  * moments are singular. */
 struct tensor *gptq_code(const float *w, const struct tensor *grid,
-    const double *h, struct pare_err *err);
+    const float *h, struct pare_err *err);
 
 /* The codes alone, into code (rows, cols); for tests too. */
 enum pare_rc gptq_solve(const float *w, const struct tensor *grid,
-    const double *h, uint8_t *code, struct pare_err *err);
+    const float *h, uint8_t *code, struct pare_err *err);
 
 #endif

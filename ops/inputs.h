@@ -12,15 +12,21 @@
 struct inputs {
 	int64_t cols;
 	double seen;	/* rows of X; 0: nothing was seen, h and mean are NULL */
+	bool zero;	/* of these: something was, but 0 throughout */
 	float *h;	/* (cols, cols): mean of x x' */
 	double *mean;	/* cols: of x */
-	/* Of inputs_weigh(); NULL: all 1. */
-	double *row, *col;
+	const double *row, *col;	/* what errors count; borrowed; NULL: 1 */
+	double *weight;	/* of inputs_weigh(): what these lie in */
 };
+
+/* What was gathered answers OP_NEED_GRAM_ALL; else PARE_EUSER, begun by what. */
+enum pare_rc inputs_check(const struct op_input *in, const char *what,
+    struct pare_err *err);
 
 /*
  * Over all slots that hold t. Nothing was seen where a slot's input is not
- * gathered, where nothing came by, or where all inputs are zero. PARE_ENOMEM.
+ * gathered, where nothing came by, or where all inputs are zero. PARE_ENOMEM;
+ * PARE_EUSER: moments that are not finite.
  */
 enum pare_rc inputs_of(const struct op_input *in, const struct tensor *t,
     struct inputs *out, struct pare_err *err);
@@ -46,6 +52,12 @@ bool inputs_weigh(struct inputs *x, const struct curvature *c,
  */
 enum pare_rc inputs_change(const struct inputs *x, const struct tensor *t,
     const struct tensor *other, struct task *task, double *out,
+    struct pare_err *err);
+
+/* The same for D = w - q, both (rows, cols); q NULL: of w itself. With `centred`,
+ * what is left once a bias makes up for the mean of D x. PARE_ENOMEM. */
+enum pare_rc inputs_error(const struct inputs *x, const float *w,
+    const float *q, int64_t rows, bool centred, double *out,
     struct pare_err *err);
 
 #endif

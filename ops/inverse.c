@@ -26,7 +26,7 @@ compare_places(const void *pa, const void *pb)
 }
 
 static void
-order_columns(struct inverse *v, const double *h, bool by_size)
+order_columns(struct inverse *v, const float *h, bool by_size)
 {
 	struct place *p = xcalloc((size_t)v->cols, sizeof *p);
 
@@ -41,7 +41,7 @@ order_columns(struct inverse *v, const double *h, bool by_size)
 
 /* Dead inputs and the damping into h, which is then turned by the order. */
 static void
-prepare(struct inverse *v, const double *h, double *turned)
+prepare(struct inverse *v, const float *h, double *turned)
 {
 	double damp = 0;
 
@@ -78,7 +78,7 @@ invert(struct inverse *v, double *h, struct pare_err *err)
 }
 
 enum pare_rc
-inverse_of(const double *h, int64_t cols, bool by_size, struct inverse *out,
+inverse_of(const float *h, int64_t cols, bool by_size, struct inverse *out,
     struct pare_err *err)
 {
 	size_t n = (size_t)cols;

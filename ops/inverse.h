@@ -24,7 +24,7 @@ struct inverse {
  * diagonal is 0. Columns keep their order, or lie by falling h_jj. PARE_ENOMEM;
  * PARE_EUSER: h is singular all the same.
  */
-enum pare_rc inverse_of(const double *h, int64_t cols, bool by_size,
+enum pare_rc inverse_of(const float *h, int64_t cols, bool by_size,
     struct inverse *out, struct pare_err *err);
 void inverse_free(struct inverse *v);
 

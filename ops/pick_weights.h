@@ -6,7 +6,8 @@
 #define PARE_OPS_PICK_WEIGHTS_H
 
 #include "ops/common.h"
-#include "ops/seen.h"
+#include "ops/inputs.h"
+#include "ops/tally.h"
 #include "ops/sparsegpt.h"
 
 enum { PICK_GROUP_MAX = 32 };	/* M of a pattern N:M */
@@ -44,7 +45,7 @@ struct pick {
 	bool plain;		/* keys are magnitudes for now */
 	enum pick_scope scope;
 	int keep, group;	/* pattern N:M; 0: free */
-	struct seen_tally tally;
+	struct tally tally;
 	/* Scratch, one row a thread. */
 	int threads;
 	int64_t block;		/* weights */

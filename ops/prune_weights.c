@@ -137,24 +137,26 @@ check_amount(const struct pick *w, struct pare_err *err)
 
 /* The error of w->mask's choice from v, in *out; q is spoilt. */
 static enum pare_rc
-error_of(const struct pick *w, const struct seen *x, const struct pick_item *it,
-    const float *v, float *q, double *out, struct pare_err *err)
+error_of(const struct pick *w, const struct inputs *x,
+    const struct pick_item *it, const float *v, float *q, double *out,
+    struct pare_err *err)
 {
 	for (int64_t i = 0; i < it->n; i++)
 		q[i] = w->mask[i] != 0 ? v[i] : 0;
-	return seen_error(x, v, q, it->t->rows, false, out, err);
+	return inputs_error(x, v, q, it->t->rows, false, out, err);
 }
 
 /* Makes what the mask of magnitudes would be, then the wanted one, which stays
  * in w->mask; sparsegpt's weights into q. All errors go to the tally. */
 static enum pare_rc
-compare(struct pick *w, const struct seen *x, const struct pick_item *it,
-    const float *v, float *q, struct pare_err *err)
+compare(struct pick *w, const struct inputs *x,
+    const struct pick_item *it, const float *v, float *q,
+    struct pare_err *err)
 {
 	struct sparsegpt s = pick_sparsegpt(w, it);
 	double energy, was, is;
-	enum pare_rc rc = seen_error(x, v, NULL, it->t->rows, false, &energy,
-	    err);
+	enum pare_rc rc = inputs_error(x, v, NULL, it->t->rows, false,
+	    &energy, err);
 
 	w->plain = true;
 	pick_mask(w, it, &it->plain);
@@ -163,9 +165,10 @@ compare(struct pick *w, const struct seen *x, const struct pick_item *it,
 		rc = error_of(w, x, it, v, q, &was, err);
 	if (rc == PARE_OK && it->moves) {
 		memcpy(q, v, (size_t)it->n * sizeof *q);
-		rc = sparsegpt_solve(&s, x->gram, q, w->mask, err);
+		rc = sparsegpt_solve(&s, x->h, q, w->mask, err);
 		if (rc == PARE_OK)
-			rc = seen_error(x, v, q, it->t->rows, false, &is, err);
+			rc = inputs_error(x, v, q, it->t->rows, false, &is,
+			    err);
 	} else if (rc == PARE_OK) {
 		pick_mask(w, it, &it->cut);
 		rc = error_of(w, x, it, v, q, &is, err);
@@ -206,9 +209,9 @@ sparsify_seen(struct pick *w, const struct pick_item *it,
 {
 	float *v = mem_big(2 * (size_t)it->n, sizeof *v, err), *q;
 	struct tensor *out = NULL;
-	struct seen x;
+	struct inputs x;
 
-	if (v == NULL || seen_get(w->in, it->t, &x, err) != PARE_OK) {
+	if (v == NULL || inputs_of(w->in, it->t, &x, err) != PARE_OK) {
 		free(v);
 		return NULL;
 	}
@@ -217,7 +220,7 @@ sparsify_seen(struct pick *w, const struct pick_item *it,
 	if (compare(w, &x, it, v, q, err) == PARE_OK)
 		out = it->moves ? moved(w, it, q, ctx, err) :
 		    tensor_sparsify(it->t, w->mask, it->cut.kept, ctx, err);
-	seen_free(&x);
+	inputs_free(&x);
 	free(v);
 	return out;
 }
@@ -310,24 +313,24 @@ settle_scope(struct pick *w)
 static enum pare_rc
 look_at(struct pick *w, struct pick_item *it, struct pare_err *err)
 {
-	struct seen x;
+	struct inputs x;
 	enum pare_rc rc;
 
 	if (w->sparsegpt && !form_table[it->t->values].is_float) {
 		w->tally.odd++;
 		return PARE_OK;
 	}
-	rc = seen_get(w->in, it->t, &x, err);
-	if (rc != PARE_OK || x.state != SEEN_WELL) {
-		w->tally.unseen += rc == PARE_OK && x.state == SEEN_NOT;
-		w->tally.zero += rc == PARE_OK && x.state == SEEN_ZERO;
+	rc = inputs_of(w->in, it->t, &x, err);
+	if (rc != PARE_OK || x.h == NULL) {
+		w->tally.unseen += rc == PARE_OK && !x.zero;
+		w->tally.zero += rc == PARE_OK && x.zero;
 		return rc;
 	}
 	it->moves = w->sparsegpt;
 	it->size = w->wanda ? xcalloc((size_t)x.cols, sizeof *it->size) : NULL;
 	for (int64_t c = 0; c < x.cols && w->wanda; c++)
-		it->size[c] = (float)sqrt(x.gram[c * (x.cols + 1)]);
-	seen_free(&x);
+		it->size[c] = (float)sqrt(x.h[c * (x.cols + 1)]);
+	inputs_free(&x);
 	return PARE_OK;
 }
 
@@ -335,13 +338,13 @@ static enum pare_rc
 look(struct pick *w, bool estimate, struct pare_err *err)
 {
 	const char *what = w->sparsegpt ? "method=sparsegpt" : "by=wanda";
-	bool there = seen_check(w->in, what, NULL) == PARE_OK;
+	bool there = inputs_check(w->in, what, NULL) == PARE_OK;
 	enum pare_rc rc = PARE_OK;
 
 	if (!w->wanda && !w->sparsegpt)
 		return PARE_OK;
 	if (!there && !estimate)
-		return seen_check(w->in, what, err);
+		return inputs_check(w->in, what, err);
 	for (int i = 0; i < w->n && rc == PARE_OK; i++)
 		if (there)
 			rc = look_at(w, &w->item[i], err);
@@ -350,7 +353,7 @@ look(struct pick *w, bool estimate, struct pare_err *err)
 			    form_table[w->item[i].t->values].is_float;
 	w->tally.done = w->n - w->tally.odd - w->tally.unseen - w->tally.zero;
 	if (rc == PARE_OK)
-		rc = seen_any(&w->tally, what, err);
+		rc = tally_any(&w->tally, what, err);
 	w->tally.done = 0;
 	return rc;
 }
@@ -380,7 +383,7 @@ decide(struct pick *w, bool real, bool estimate, struct pare_err *err)
 static void
 note_seen(const struct pick *w, struct str *note)
 {
-	seen_note(&w->tally, "by magnitude", note);
+	tally_note(&w->tally, "by magnitude", note);
 	if (w->tally.done > 0 && w->tally.now >= w->tally.plain)
 		ops_note(note, "by=magnitude would have been no worse");
 }

@@ -29,6 +29,8 @@ struct quant {
 	int64_t group;
 	int act;		/* of codes, as struct quant_spec */
 	enum form_kind cast;	/* bits == 16 */
+	bool *folded;		/* of slots: coded, with scales that went into
+				 * what comes before; NULL: none is */
 	int kept, twice;	/* left as they are; rounded before */
 	int opened;		/* blocks of GGUF that became floats */
 	int other;		/* given other activations only */
@@ -133,13 +135,28 @@ opens(const struct quant *q, const struct tensor *t)
 	return q->bits == 16 && t->form == FORM_BLOCK;
 }
 
-/* The transform of one tensor; one that would grow, or that is packed and would
- * not get smaller, stays. */
+/* A tensor that would grow, or that is packed and would not get smaller, stays;
+ * *ghost is what it would be. */
+static enum pare_rc
+would_stay(struct quant *q, const struct tensor *t, bool *stays,
+    struct tensor **ghost, struct pare_err *err)
+{
+	const struct tensor *was = refine_was(&q->refine, t);
+	struct transform_ctx look = { .estimate = true, .seed = q->in->seed,
+	    .task = q->in->task };
+
+	*ghost = convert(q, t, &look, err);
+	if (*ghost == NULL)
+		return err->rc;
+	*stays = tensor_bytes(*ghost) > tensor_bytes(was) - is_coded(was);
+	return PARE_OK;
+}
+
+/* The transform of one tensor. */
 static struct tensor *
 quantize_one(const struct tensor *t, void *arg,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
-	struct transform_ctx look = *ctx;
 	struct quant *q = arg;
 	struct tensor *ghost, *made;
 	struct quant_spec spec;
@@ -149,11 +166,8 @@ quantize_one(const struct tensor *t, void *arg,
 		return tensor_activations(t, q->act, err);
 	if (opens(q, t))
 		return convert(q, t, ctx, err);
-	look.estimate = true;
-	ghost = convert(q, t, &look, err);
-	if (ghost == NULL)
+	if (would_stay(q, t, &stays, &ghost, err) != PARE_OK)
 		return NULL;
-	stays = tensor_bytes(ghost) > tensor_bytes(t) - is_coded(t);
 	if (!stays && (ctx->estimate || t->ghost))
 		return ghost;
 	tensor_unref(ghost);
@@ -294,7 +308,7 @@ check_refine(struct quant *q, bool estimate, struct pare_err *err)
 	}
 	if (estimate || refine_needs(g) == 0)
 		return PARE_OK;
-	return seen_check(q->in, refine_name(g), err);
+	return inputs_check(q->in, refine_name(g), err);
 }
 
 /* What a cast does not take. */
@@ -390,14 +404,88 @@ decide(struct quant *q, bool estimate, struct pare_err *err)
 	return rc;
 }
 
+/* Whether the slot gets codes with scales of awq; *index is its place in the
+ * list. */
+static bool
+will_scale(struct quant *q, struct edit *e, struct slot_ref ref, int *index)
+{
+	const struct tensor *t = edit_get(e, ref);
+	struct tensor *ghost;
+	struct pare_err no;
+	bool stays;
+
+	for (*index = 0; *index < q->slots.n; ++*index)
+		if (q->slots.ref[*index].layer == ref.layer &&
+		    q->slots.ref[*index].slot == ref.slot)
+			break;
+	if (*index == q->slots.n || !refine_scales(&q->refine, t) ||
+	    would_stay(q, t, &stays, &ghost, &no) != PARE_OK)
+		return false;
+	tensor_unref(ghost);
+	return !stays;
+}
+
+/* Codes all that reads one input, if scales can go into what makes it: a matrix
+ * has to be float32 for that, or be coded afterwards. */
+static enum pare_rc
+fold_one(struct quant *q, struct edit *e, const struct fold *f, bool *done,
+    struct pare_err *err)
+{
+	const struct tensor *t = edit_get(e, f->source);
+	struct quant_spec spec;
+	int index[FOLD_USERS], at;
+	enum pare_rc rc;
+
+	*done = false;
+	if (slot_table[f->source.slot].matrix && t->form != FORM_F32 &&
+	    !will_scale(q, e, f->source, &at))
+		return PARE_OK;
+	for (int i = 0; i < f->n; i++)
+		if (!will_scale(q, e, f->user[i], &index[i]))
+			return PARE_OK;
+	spec = spec_for(q, edit_get(e, f->user[0]));
+	rc = refine_fold(&q->refine, e, f, &spec, err);
+	for (int i = 0; i < f->n && rc == PARE_OK; i++)
+		q->folded[index[i]] = *done = true;
+	return rc;
+}
+
+/* Before the others are coded. What reads v and up comes first, for that moves
+ * their rows. */
+static enum pare_rc
+fold_layers(struct quant *q, struct edit *e, struct pare_err *err)
+{
+	static const enum engine_place order[] = { ENGINE_SEES_OUTPUT,
+		ENGINE_SEES_DOWN, ENGINE_SEES_QKV, ENGINE_SEES_FFN };
+	const struct model *m = q->in->model;
+	enum pare_rc rc = PARE_OK;
+	struct fold f;
+	bool done;
+	int n = 0;
+
+	q->folded = xcalloc((size_t)q->slots.n, sizeof *q->folded);
+	for (int i = 0; i < 4 * m->nlayers && rc == PARE_OK; i++) {
+		if (!task_tick(q->in->task, n, q->slots.n, "matrices"))
+			return task_error(err);
+		if (!fold_find(m, i % m->nlayers, order[i / m->nlayers], &f))
+			continue;
+		rc = fold_one(q, e, &f, &done, err);
+		n += done ? f.n : 0;
+	}
+	return rc;
+}
+
 static enum pare_rc
 map_slot(struct quant *q, struct edit *e, int i, struct pare_err *err)
 {
 	struct slot_ref ref = q->slots.ref[i];
 	const struct tensor *was = model_slot(q->in->model, ref);
-	enum pare_rc rc = edit_map(e, ref, 0, quantize_one, q, err);
+	enum pare_rc rc;
 	char path[64];
 
+	if (q->folded != NULL && q->folded[i])
+		return refine_bias(&q->refine, e, ref, was, err);
+	rc = edit_map(e, ref, 0, quantize_one, q, err);
 	model_slot_path(ref, path, sizeof path);
 	if (rc == PARE_EUSER)
 		return err_prefix(err, "%s", path);
@@ -457,6 +545,8 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	struct quant q = { .in = in };
 	enum pare_rc rc = decide(&q, e->ctx.estimate, err);
 
+	if (rc == PARE_OK && q.refine.awq)
+		rc = fold_layers(&q, e, err);
 	for (int i = 0; i < q.slots.n && rc == PARE_OK; i++) {
 		if (!task_tick(in->task, i, q.slots.n, "matrices"))
 			rc = task_error(err);
@@ -472,6 +562,7 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 	if (rc == PARE_OK)
 		ops_note_unshared(e, note);
 	refine_free(&q.refine);
+	free(q.folded);
 	ops_what_free(&q.what);
 	ops_slots_free(&q.slots);
 	return rc;
@@ -551,8 +642,11 @@ const struct op op_quantize = {
 	    "method=rtn rounds each weight to the nearest value. method=gptq "
 	    "lets the weights still to be coded make up for those that are, "
 	    "columns of the largest inputs first. method=awq "
-	    "codes the weights of large inputs more finely and keeps a scale "
-	    "for each input beside the codes. method=hqq moves the minimum "
+	    "codes the weights of large inputs more finely: what multiplies "
+	    "these goes into the norm before them, the rows of v or those of "
+	    "up where that is exact and all that reads the input is coded by "
+	    "the same line, and stays beside the codes as a scale for each "
+	    "input where not (GELU, post-norm layers, shared weights). method=hqq moves the minimum "
 	    "of affine codes so that a norm is low which outliers count little "
 	    "in; it looks at no samples. clip=mse cuts the range of the codes, "
 	    "weigh=inputs and weigh=fisher weigh the means of kmeans, each so "

@@ -8,7 +8,9 @@
 #ifndef PARE_OPS_REFINE_H
 #define PARE_OPS_REFINE_H
 
-#include "ops/seen.h"
+#include "ops/fold.h"
+#include "ops/inputs.h"
+#include "ops/tally.h"
 
 enum refine_weigh { REFINE_NONE, REFINE_INPUTS, REFINE_FISHER };
 
@@ -17,7 +19,7 @@ struct refine {
 	bool gptq, awq, hqq, clip, correct;
 	enum refine_weigh weigh;
 	/* Sums over matrices. */
-	struct seen_tally tally;
+	struct tally tally;
 	double before, after;	/* hqq: what it lowers */
 	int no_bias;
 	/* Means of what outputs lost, by the tensor they belong to. */
@@ -26,6 +28,16 @@ struct refine {
 		double *by;
 	} *shift;
 	int nshift;
+	/* awq: matrices whose scales went into what comes before them, and that
+	 * keep scales. */
+	int folded, scaled;
+	/* Tensors of the edit whose rows such scales have divided. */
+	struct refine_stand {
+		struct tensor *now;
+		const struct tensor *was;	/* of the model */
+		double *row;	/* errors count so much of what they were */
+	} *stand;
+	int nstand;
 };
 
 /* Whether anything is asked for, and whether that needs the calib samples. */
@@ -42,6 +54,18 @@ const char *refine_name(const struct refine *g);
 struct tensor *refine_code(struct refine *g, const struct tensor *t,
     struct tensor *plain, const struct quant_spec *spec,
     const struct transform_ctx *ctx, struct pare_err *err);
+
+/* The tensor of the model that t, of an edit, stands for; else t itself. */
+const struct tensor *refine_was(const struct refine *g, const struct tensor *t);
+
+/*
+ * method=awq: puts codes of all matrices of f, floats in e, into e, with scales
+ * that they share and that go into what makes their input; plain codes where those
+ * are no worse. What makes it is float32 then in any case.
+ */
+enum pare_rc refine_fold(struct refine *g, struct edit *e,
+    const struct fold *f, const struct quant_spec *spec,
+    struct pare_err *err);
 
 /* Whether method=awq looks at t: floats that only layers multiply with. */
 bool refine_scales(const struct refine *g, const struct tensor *t);

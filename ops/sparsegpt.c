@@ -197,7 +197,7 @@ finish(struct solve *v)
 }
 
 enum pare_rc
-sparsegpt_solve(const struct sparsegpt *s, const double *h, float *w,
+sparsegpt_solve(const struct sparsegpt *s, const float *h, float *w,
     uint8_t *mask, struct pare_err *err)
 {
 	struct solve v = { .s = s, .w = w, .mask = mask };

@@ -22,7 +22,7 @@ int64_t sparsegpt_kept(const struct sparsegpt *s, const float *w);
 
 /* The new weights into w (rows, cols) and 1 for each that stays into mask, with
  * the second moment h (cols, cols). PARE_ENOMEM; PARE_EUSER: h is singular. */
-enum pare_rc sparsegpt_solve(const struct sparsegpt *s, const double *h,
+enum pare_rc sparsegpt_solve(const struct sparsegpt *s, const float *h,
     float *w, uint8_t *mask, struct pare_err *err);
 
 #endif

@@ -63,8 +63,35 @@ for how in scheme=gobo method=awq; do
 	done
 done
 
-# A decoder has no biases that could be corrected.
+# Of post-norm layers only v takes scales in.
+"$PARE" --no-state $model --data calib=calib.tsv \
+    -c 'quantize L* bits=4 method=awq' -c 'show L0 by=tensor' </dev/null >on
+tr '\n' ' ' <on | tr -s ' ' >one
+has one '[1-4] matrices have their scales in what comes before them'
+has one '[0-9]+ matrices keep a scale for each input'
+has on 'L0.attn.q.weight .*int4 a8 scaled'
+grep -q 'L0.attn.o.weight .*scaled' on && say 'a scale is left of an output'
+
+# A decoder keeps none at all; undo has the floats back, and a saved one is the
+# same. It has no biases that could be corrected either.
 if [ -f samples/stories/model.safetensors ]; then
+	rm -rf kept
+	"$PARE" --no-state --json samples/stories \
+	    --data calib=samples/stories.calib.txt -c info \
+	    -c 'quantize L* bits=4' -c undo \
+	    -c 'quantize L* bits=4 method=awq' -c 'show by=tensor' \
+	    -c 'save kept' -c 'predict what=hidden ids=1,20,30 out=was.json' \
+	    -c undo -c info </dev/null >on
+	grep -q 'scaled' on && say 'a decoder keeps scales'
+	has on '[0-9]+ matrices have their scales in what comes before them'
+	grep '"command": *"info"' on | grep -o '"hash": *"[^"]*"' | sort -u >hash
+	[ "$(wc -l <hash)" = 1 ] || say 'undo of folded scales leaves something'
+	grep -o '"after": *{[^}]*}' on | grep -o '"bytes": *[0-9]*' |
+	    sort -u >bytes
+	[ "$(wc -l <bytes)" = 1 ] || say "awq takes more: $(cat bytes)"
+	"$PARE" --no-state kept -c 'predict what=hidden ids=1,20,30 out=is.json' \
+	    </dev/null >/dev/null || say 'folded scales are not opened'
+	cmp was.json is.json || say 'folded scales are saved as another model'
 	status=0
 	"$PARE" --no-state samples/stories \
 	    --data calib=samples/stories.calib.txt \

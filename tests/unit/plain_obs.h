@@ -32,7 +32,8 @@ obs_eliminate(double *a, double *b, int n)
 	}
 }
 
-/* Second moments of correlated columns; column `dead` is always 0. */
+/* Second moments of correlated columns, as floats can say them; column `dead` is
+ * always 0. */
 static inline void
 obs_moments(struct rng *r, int cols, int seen, int dead, double *h)
 {
@@ -48,7 +49,20 @@ obs_moments(struct rng *r, int cols, int seen, int dead, double *h)
 		for (int i = 0; i < cols * cols; i++)
 			h[i] += x[i / cols] * x[i % cols] / seen;
 	}
+	for (int i = 0; i < cols * cols; i++)
+		h[i] = (float)h[i];
 	free(x);
+}
+
+/* n values as floats; free() them. */
+static inline float *
+obs_floats(const double *h, size_t n)
+{
+	float *f = xcalloc(n, sizeof *f);
+
+	for (size_t i = 0; i < n; i++)
+		f[i] = (float)h[i];
+	return f;
 }
 
 /* The column of the inverse of what is left of the damped h, columns [j, cols),

@@ -103,7 +103,7 @@ check(enum quant_scheme scheme, int bits, int64_t group, uint64_t seed)
 	uint8_t code[ROWS * COLS];
 	int changed = 0;
 	struct rng r;
-	float *w;
+	float *w, *f;
 
 	rng_seed(&r, seed);
 	t = tensor_new_f32(2, ROWS, COLS, &w, &err);
@@ -112,7 +112,9 @@ check(enum quant_scheme scheme, int bits, int64_t group, uint64_t seed)
 	obs_moments(&r, COLS, SEEN, 4, h);
 	grid = tensor_quantize(t, &spec, &ctx, &err);
 	assert_non_null(grid);
-	assert_int_equal(gptq_solve(w, grid, h, code, &err), PARE_OK);
+	f = obs_floats(h, COLS * COLS);
+	assert_int_equal(gptq_solve(w, grid, f, code, &err), PARE_OK);
+	free(f);
 	for (int64_t i = 0; i < ROWS; i++) {
 		int want[COLS], plain;
 

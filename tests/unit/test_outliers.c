@@ -69,10 +69,11 @@ test_awq_search(void **state)
 	double gram[COLS * COLS], best = INFINITY, error, plain = 0;
 	float by[COLS], q[ROWS * COLS], *w;
 	struct tensor *t, *made[1];
-	struct seen x = { SEEN_WELL, COLS, gram, NULL };
+	struct inputs x = { .cols = COLS, .seen = 1 };
+	float *h;
 	const float *ws[1];
 	const struct tensor *ts[1];
-	struct awq a = { 1, ws, ts, &spec, &x, false };
+	struct awq a = { .n = 1, .w = ws, .t = ts, .spec = &spec, .x = &x };
 	struct rng r;
 
 	rng_seed(&r, 8);
@@ -82,6 +83,7 @@ test_awq_search(void **state)
 	memset(gram, 0, sizeof gram);
 	for (int c = 0; c < COLS; c++)
 		gram[c * (COLS + 1)] = c == 5 ? 0 : c % 4 == 0 ? 30 : 0.5;
+	x.h = h = obs_floats(gram, COLS * COLS);
 	ws[0] = w;
 	ts[0] = t;
 	assert_int_equal(awq_search(&a, &ctx, by, made, &err), PARE_OK);
@@ -109,6 +111,7 @@ test_awq_search(void **state)
 	error = obs_error(w, q, gram, ROWS, COLS);
 	assert_true(error < 0.9 * plain);
 	assert_true(fabs(error - best) < 0.03 * best);
+	free(h);
 	tensor_unref(made[0]);
 	tensor_unref(t);
 }

@@ -108,7 +108,7 @@ check(struct sparsegpt s, bool holes, uint64_t seed)
 	double *h = xcalloc(sq, sizeof *h);
 	struct plain p = { cols, h, xcalloc(sq, sizeof(double)),
 		xcalloc(n, sizeof(double)), xcalloc(n, 1), xcalloc(n, 1) };
-	float *w = xcalloc(n, sizeof *w), *was = xcalloc(n, sizeof *was);
+	float *w = xcalloc(n, sizeof *w), *was = xcalloc(n, sizeof *was), *f;
 	uint8_t *mask = xcalloc(n, 1);
 	struct pare_err err = { 0 };
 	int64_t kept = 0, want;
@@ -127,7 +127,9 @@ check(struct sparsegpt s, bool holes, uint64_t seed)
 		obs_column(h, cols, j, p.e + j * cols);
 	plain_solve(&p, &s);
 	want = sparsegpt_kept(&s, w);
-	assert_int_equal(sparsegpt_solve(&s, h, w, mask, &err), PARE_OK);
+	f = obs_floats(h, sq);
+	assert_int_equal(sparsegpt_solve(&s, f, w, mask, &err), PARE_OK);
+	free(f);
 	for (size_t i = 0; i < n; i++) {
 		kept += mask[i];
 		if (mask[i] != p.keep[i] || fabs(w[i] - p.v[i]) > 2e-3)
@@ -172,7 +174,7 @@ static void
 test_singular(void **state)
 {
 	struct sparsegpt s = { .rows = 1, .cols = 2, .zeros = 1 };
-	double h[4] = { 1, 9, 9, 1 };
+	const float h[4] = { 1, 9, 9, 1 };
 	struct pare_err err = { 0 };
 	float w[2] = { 1, 2 };
 	uint8_t mask[2];

@@ -41,6 +41,18 @@ ms_text(char out[NUMBER_MAX], double ms)
 }
 
 static void
+add_drop(struct str *s, const char *of, double drop)
+{
+	if (strcmp(of, "perplexity") == 0)
+		str_addf(s, " at most %.2f %% more perplexity", 100 * drop);
+	else if (strcmp(of, "bits_per_byte") == 0)
+		str_addf(s, " at most %.4f bits per byte more", drop);
+	else
+		str_addf(s, " at most %.2f points%s lost", 100 * drop,
+		    strcmp(of, "next_token") == 0 ? " of the next token" : "");
+}
+
+static void
 add_budget(struct str *b, const struct look *l, const json_t *doc)
 {
 	const json_t *o = doc_get(doc, "budget");
@@ -61,8 +73,7 @@ add_budget(struct str *b, const struct look *l, const json_t *doc)
 		str_addf(&s, " within %s ms", v);
 	}
 	if (doc_has(o, "drop"))
-		str_addf(&s, " at most %.2f points lost", 100 * doc_real(o,
-		    "drop"));
+		add_drop(&s, doc_text(o, "drop_of"), doc_real(o, "drop"));
 	str_addf(&s, ": %lld options on %lld calib sample%s",
 	    (long long)doc_int(doc, "options"),
 	    (long long)doc_int(doc, "samples"),
@@ -77,9 +88,34 @@ add_budget(struct str *b, const struct look *l, const json_t *doc)
 	str_free(&s);
 }
 
+/* What a state is worth, with what it lost. */
+struct worth {
+	double value, drop;
+	double bits, right;	/* of tokens: bits per byte, share foretold */
+};
+
+static bool
+of_tokens(const json_t *doc)
+{
+	return strcmp(doc_text(doc, "metric"), "perplexity") == 0;
+}
+
+static void
+token_cells(struct table *t, const struct worth *w)
+{
+	if (isfinite(w->bits))
+		table_cellf(t, PAINT_NONE, "%.4f", w->bits);
+	else
+		table_cell(t, PAINT_NONE, "-");
+	if (isfinite(w->right))
+		table_cellf(t, PAINT_NONE, "%.1f %%", 100 * w->right);
+	else
+		table_cell(t, PAINT_NONE, "-");
+}
+
 static void
 state_row(struct table *t, const json_t *doc, const char *name,
-    const json_t *o, double value, double drop)
+    const json_t *o, const struct worth *w)
 {
 	char bytes[NUMBER_MAX], macs[NUMBER_MAX], ms[NUMBER_MAX];
 	double ratio = doc_real(o, "latency_ratio");
@@ -88,8 +124,8 @@ state_row(struct table *t, const json_t *doc, const char *name,
 	number_bytes(bytes, doc_real(o, "bytes"));
 	number_count(macs, doc_real(o, "macs_per_token"));
 	ms_text(ms, doc_real(o, "latency_ms"));
-	value_text(worth, doc, value);
-	points_text(lost, drop);
+	value_text(worth, doc, w->value);
+	points_text(lost, w->drop);
 	table_row(t);
 	table_cell(t, PAINT_TITLE, name);
 	table_cell(t, PAINT_NONE, bytes);
@@ -101,26 +137,61 @@ state_row(struct table *t, const json_t *doc, const char *name,
 		table_cell(t, PAINT_NONE, "");
 	table_cell(t, PAINT_NONE, worth);
 	table_cell(t, PAINT_NONE, lost);
+	if (of_tokens(doc))
+		token_cells(t, w);
 }
 
 /* What the plan cost: on the eval samples (NULL: none) and on the calib samples. */
 static void
-say_losses(struct str *s, const json_t *eval, double calib)
+say_losses(struct str *s, const json_t *eval, bool tokens, double calib)
 {
+	const char *more = tokens ? "% more perplexity" : "points";
 	char seen[NUMBER_MAX];
 
 	points_text(seen, calib);
 	if (eval == NULL)
-		str_addf(s, "this very plan lost %s points on the calib "
-		    "samples; what is predicted lies on a curve through all "
-		    "plans that were tried", seen);
+		str_addf(s, "this very plan %s %s %s on the calib samples; "
+		    "what is predicted lies on a curve through all plans "
+		    "that were tried", tokens ? "has" : "lost", seen, more);
 	else
-		str_addf(s, "on %lld eval samples: %lld fixed, %lld broke: "
-		    "%s; the same plan lost %s points on the calib samples",
-		    (long long)doc_int(eval, "n"),
-		    (long long)doc_int(eval, "fixed"),
+		str_addf(s, "on %lld eval %s: %lld fixed, %lld broke: %s; "
+		    "the same plan %s %s %s on the calib samples",
+		    (long long)doc_int(eval, "n"), tokens ? "tokens" :
+		    "samples", (long long)doc_int(eval, "fixed"),
 		    (long long)doc_int(eval, "broke"),
-		    doc_text(eval, "verdict"), seen);
+		    doc_text(eval, "verdict"), tokens ? "has" : "lost", seen,
+		    more);
+}
+
+/* The present state: on the eval samples where they were measured. */
+static struct worth
+worth_now(const json_t *start, const json_t *is, bool eval)
+{
+	if (!eval)
+		return (struct worth){ doc_real(start, "value"), NAN,
+			doc_real(start, "bits_per_byte"), doc_real(start,
+			"next_token") };
+	return (struct worth){ doc_real(is, "was"), NAN, doc_real(is,
+		"was_bits_per_byte"), doc_real(is, "was_next_token") };
+}
+
+/* What is foretold from calib samples, counted from what is now. A rise of the
+ * perplexity is the same on any text; its bits go by the tokens of a byte. */
+static struct worth
+worth_told(const json_t *doc, const struct worth *now)
+{
+	const json_t *start = doc_get(doc, "start");
+	const json_t *told = doc_get(doc, "predicted");
+	double drop = doc_real(told, "drop");
+	struct worth w = { now->value - drop, drop, NAN, now->right -
+		(doc_real(start, "next_token") - doc_real(told,
+		"next_token")) };
+
+	if (!of_tokens(doc))
+		return w;
+	w.value = now->value * (1 + drop);
+	w.bits = now->bits * log2(w.value) / log2(now->value);
+	return w;
 }
 
 /* The start, what is foretold and, when it was applied, what came of it. What is
@@ -133,8 +204,9 @@ add_states(struct str *b, const struct look *l, const json_t *doc)
 	const json_t *told = doc_get(doc, "predicted");
 	const json_t *is = doc_get(doc, "measured");
 	bool eval = is != NULL && doc_has(is, "value");
-	double was = eval ? doc_real(is, "was") : doc_real(start, "value");
-	double drop = doc_real(told, "drop");
+	struct worth now = worth_now(start, is, eval);
+	struct worth then = worth_told(doc, &now), came = { NAN, NAN, NAN,
+		NAN };
 	double lost = doc_real(doc_get(doc, "calib"), "drop");
 	struct table *t = table_new();
 
@@ -144,18 +216,26 @@ add_states(struct str *b, const struct look *l, const json_t *doc)
 	table_column(t, "ms", TABLE_RIGHT, 2);
 	table_column(t, "x time", TABLE_RIGHT, 3);
 	table_column(t, doc_text(doc, "metric"), TABLE_RIGHT, 0);
-	table_column(t, "points lost", TABLE_RIGHT, 0);
-	state_row(t, doc, eval ? "now" : "now (calib)", start, was, NAN);
-	state_row(t, doc, "predicted", told, was - drop, drop);
+	table_column(t, of_tokens(doc) ? "% more" : "points lost",
+	    TABLE_RIGHT, 0);
+	if (of_tokens(doc)) {
+		table_column(t, "bits/byte", TABLE_RIGHT, 1);
+		table_column(t, "next token", TABLE_RIGHT, 2);
+	}
+	state_row(t, doc, eval ? "now" : "now (calib)", start, &now);
+	state_row(t, doc, "predicted", told, &then);
+	if (eval)
+		came = (struct worth){ doc_real(is, "value"), doc_real(is,
+		    "drop"), doc_real(is, "bits_per_byte"), doc_real(is,
+		    "next_token") };
 	if (is != NULL)
-		state_row(t, doc, "measured", is, eval ? doc_real(is,
-		    "value") : NAN, eval ? doc_real(is, "drop") : NAN);
+		state_row(t, doc, "measured", is, &came);
 	table_draw(t, b, l, 2);
 	table_free(t);
 	if (eval || isfinite(lost)) {
 		struct str s = STR_INIT;
 
-		say_losses(&s, eval ? is : NULL, lost);
+		say_losses(&s, eval ? is : NULL, of_tokens(doc), lost);
 		str_add(b, "  ");
 		look_wrap(b, l, 2, 4, s.s);
 		str_free(&s);
@@ -278,16 +358,47 @@ verdict(struct table *t, const json_t *o, const char *key)
 		table_cell(t, PAINT_NONE, "-");
 }
 
+/* "94.1 % (92.5 to 95.5)" */
+static void
+value_cell(struct table *t, const json_t *doc, const json_t *o)
+{
+	const json_t *ci = doc_get(o, "ci95");
+	const char *metric = doc_text(doc, "metric"), *unit;
+	const json_t *a = json_array_get(ci, 0), *b = json_array_get(ci, 1);
+	char v[NUMBER_MAX], low[NUMBER_MAX], high[NUMBER_MAX];
+
+	value_text(v, doc, doc_real(o, "value"));
+	if (!json_is_number(a) || !json_is_number(b)) {
+		table_cell(t, PAINT_NONE, v);
+		return;
+	}
+	render_metric_bare(low, sizeof(low), metric, json_number_value(a),
+	    &unit);
+	render_metric_bare(high, sizeof(high), metric, json_number_value(b),
+	    &unit);
+	table_cellf(t, PAINT_NONE, "%s (%s to %s)", v, low, high);
+}
+
+static void
+bits_cell(struct table *t, const json_t *o)
+{
+	if (doc_has(o, "bits_per_byte"))
+		table_cellf(t, PAINT_NONE, "%.4f", doc_real(o,
+		    "bits_per_byte"));
+	else
+		table_cell(t, PAINT_NONE, "-");
+}
+
 static void
 overview_row(struct table *t, const json_t *doc, const json_t *o)
 {
 	const json_t *r = doc_get(o, "latency_ratio");
-	char bytes[NUMBER_MAX], v[NUMBER_MAX];
+	char bytes[NUMBER_MAX];
 
 	table_row(t);
 	table_cell(t, PAINT_TITLE, doc_text(o, "method"));
 	if (doc_has(o, "refused")) {
-		for (int i = 0; i < 5; i++)
+		for (int i = 0; i < 6 + of_tokens(doc); i++)
 			table_cell(t, PAINT_NONE, "-");
 	} else {
 		number_bytes(bytes, doc_real(o, "bytes"));
@@ -295,18 +406,12 @@ overview_row(struct table *t, const json_t *doc, const json_t *o)
 		table_cellf(t, PAINT_NONE, "%.2f (%.2f to %.2f)",
 		    doc_real(r, "median"), doc_real(r, "low"), doc_real(r,
 		    "high"));
-		value_text(v, doc, doc_real(o, "value"));
-		if (doc_has(o, "ci95")) {
-			const json_t *ci = doc_get(o, "ci95");
-
-			table_cellf(t, PAINT_NONE, "%s (%.1f to %.1f)", v,
-			    100 * json_number_value(json_array_get(ci, 0)),
-			    100 * json_number_value(json_array_get(ci, 1)));
-		} else {
-			table_cell(t, PAINT_NONE, v);
-		}
+		value_cell(t, doc, o);
+		if (of_tokens(doc))
+			bits_cell(t, o);
 		verdict(t, o, "memory");
 		verdict(t, o, "time");
+		verdict(t, o, "kept");
 	}
 	table_cellf(t, PAINT_DIM, "%s/%s", doc_text(o, "lecture_memory"),
 	    doc_text(o, "lecture_time"));
@@ -331,8 +436,11 @@ render_overview(struct str *b, const struct look *l, const json_t *doc)
 	table_column(t, "bytes", TABLE_RIGHT, 0);
 	table_column(t, "time", TABLE_RIGHT, 1);
 	table_column(t, doc_text(doc, "metric"), TABLE_RIGHT, 1);
+	if (of_tokens(doc))
+		table_column(t, "bits/byte", TABLE_RIGHT, 3);
 	table_column(t, "memory", TABLE_LEFT, 0);
 	table_column(t, "time", TABLE_LEFT, 0);
+	table_column(t, "kept", TABLE_LEFT, 0);
 	table_column(t, "lectures", TABLE_LEFT, 2);
 	json_array_foreach((json_t *)rows, i, o)
 		overview_row(t, doc, o);

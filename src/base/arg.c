@@ -52,6 +52,7 @@ static const struct {
 	{ "ms", "", 1 }, { "ms", "ms", 1 }, { "ms", "us", 1e-3 },
 	{ "ms", "s", 1e3 },
 	{ "points", "", 1 }, { "points", "pt", 1 }, { "points", "%", 1 },
+	{ "points", "bpb", 1 },
 };
 
 /* ---- words ---- */

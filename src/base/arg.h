@@ -28,7 +28,8 @@ enum arg_type {
 	ARG_STATE,	/* a state of the history: number, mark, or "original" */
 	ARG_LIMIT,	/* name<=BOUND: 20MB, 3ms, 1.5pt by the unit ("bytes",
 			 * "macs", "ms", "points"); but for points also 25% or 4x:
-			 * that share, or one of so many parts */
+			 * that share, or one of so many parts; points also as
+			 * 2% or 0.02bpb, which s tells apart */
 	ARG_TYPE_COUNT
 };
 

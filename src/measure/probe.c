@@ -10,12 +10,25 @@
 #include "measure/order.h"
 
 struct probe {
-	struct dataset set;	/* its samples are borrowed, labels its own */
+	struct model *model;	/* the base, a reference */
+	struct dataset set;	/* its samples are borrowed, labels and the
+				 * numbers of scored tokens its own */
 	struct evaluator *evaluator;
 	struct evaluation was;	/* of the base */
 	struct probe_result base;
 	int64_t unlabelled;
 };
+
+/* Scored tokens are numbered through the set. */
+static void
+number(struct dataset *d)
+{
+	d->nscored = 0;
+	for (int64_t i = 0; i < d->n; i++) {
+		d->sample[i].scored_at = d->nscored;
+		d->nscored += d->sample[i].nscored;
+	}
+}
 
 /* The first samples of the order that all passes go by. */
 static enum pare_rc
@@ -35,6 +48,7 @@ draw(struct probe *p, const struct model *m, const struct dataset *d,
 		p->set.hash = hash_bytes(key, sizeof(key), 31);
 		for (int64_t i = 0; i < n; i++)
 			p->set.sample[i] = d->sample[o.sample[i]];
+		number(&p->set);
 	}
 	order_free(&o);
 	return rc;
@@ -45,7 +59,7 @@ lacking(const struct probe *p, const struct model *m)
 {
 	int64_t n = 0;
 
-	for (int64_t i = 0; i < p->set.n; i++) {
+	for (int64_t i = 0; i < p->set.n && m->hp.head != HEAD_LM; i++) {
 		const struct sample *x = &p->set.sample[i];
 
 		n += m->hp.head == HEAD_CLASSIFY ? x->label < 0 ||
@@ -114,12 +128,38 @@ divergence(const float *a, const float *b, int n)
 }
 
 static void
+count_flip(const struct evaluation *was, const struct evaluation *now,
+    int64_t i, struct probe_result *r)
+{
+	r->changed += was->predicted[i] != now->predicted[i];
+	r->fixed += was->predicted[i] != was->gold[i] &&
+	    now->predicted[i] == was->gold[i];
+	r->broke += was->predicted[i] == was->gold[i] &&
+	    now->predicted[i] != was->gold[i];
+}
+
+static void
+compare_tokens(const struct evaluation *was, const struct evaluation *now,
+    struct probe_result *r)
+{
+	*r = (struct probe_result){ .loss = now->loss, .value = now->value,
+		.right = now->all[METRIC_ACCURACY], .n = was->total,
+		.kl = now->kl != NULL ? fmax(now->divergence.mean, 0) : 0 };
+	for (int64_t i = 0; i < was->total; i++)
+		count_flip(was, now, i, r);
+}
+
+static void
 compare(const struct evaluation *was, const struct evaluation *now,
     bool class, struct probe_result *r)
 {
 	double sum = 0, square = 0;
 	int k = was->labels;
 
+	if (was->per_token) {
+		compare_tokens(was, now, r);
+		return;
+	}
 	*r = (struct probe_result){ .loss = now->loss, .value = now->value,
 		.n = was->total };
 	for (int64_t i = 0; i < was->total; i++) {
@@ -131,11 +171,7 @@ compare(const struct evaluation *was, const struct evaluation *now,
 			continue;
 		}
 		sum += divergence(a, b, k);
-		r->changed += was->predicted[i] != now->predicted[i];
-		r->fixed += was->predicted[i] != was->gold[i] &&
-		    now->predicted[i] == was->gold[i];
-		r->broke += was->predicted[i] == was->gold[i] &&
-		    now->predicted[i] != was->gold[i];
+		count_flip(was, now, i, r);
 	}
 	if (class)
 		r->kl = sum / (double)was->total;
@@ -146,10 +182,13 @@ compare(const struct evaluation *was, const struct evaluation *now,
 static enum pare_rc
 check(const struct model *m, const struct dataset *d, struct pare_err *err)
 {
-	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS) {
-		err_set(err, PARE_EUSER, "%s has no classifier: what options "
-		    "cost is measured by its answers", m->origin->name);
-		return err_hint(err, "open a model that classifies or scores");
+	if (m->hp.head != HEAD_CLASSIFY && m->hp.head != HEAD_REGRESS &&
+	    m->hp.head != HEAD_LM) {
+		err_set(err, PARE_EUSER, "%s neither classifies nor goes on "
+		    "with a text: what options cost is measured by that",
+		    m->origin->name);
+		return err_hint(err, "open a model that classifies, scores or "
+		    "goes on with a text");
 	}
 	if (d->n == 0 || !d->encoded) {
 		err_set(err, PARE_EUSER, "there are no calib samples");
@@ -162,7 +201,8 @@ enum pare_rc
 probe_new(const struct model *base, const struct dataset *d, int64_t samples,
     int64_t cache, struct probe **out, struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluate_options o = { .metric = METRIC_COUNT, .original =
+	    head_gives_tokens(base->hp.head) ? base : NULL };
 	struct probe *p;
 	enum pare_rc rc;
 
@@ -170,6 +210,7 @@ probe_new(const struct model *base, const struct dataset *d, int64_t samples,
 	if ((rc = check(base, d, err)) != PARE_OK)
 		return rc;
 	p = xcalloc(1, sizeof(*p));
+	p->model = model_ref(base);
 	p->evaluator = evaluator_new();
 	evaluator_limit(p->evaluator, cache);
 	rc = draw(p, base, d, samples, err);
@@ -195,6 +236,7 @@ probe_free(struct probe *p)
 	evaluation_free(&p->was);
 	evaluator_free(p->evaluator);
 	free(p->set.sample);
+	model_unref(p->model);
 	free(p);
 }
 
@@ -214,11 +256,18 @@ enum pare_rc
 probe_run(struct probe *p, const struct model *m, struct probe_result *out,
     struct task *task, struct pare_err *err)
 {
-	struct evaluate_options o = { .metric = METRIC_COUNT };
+	struct evaluate_options o = { .metric = METRIC_COUNT, .original =
+	    p->was.per_token ? p->model : NULL };
 	struct evaluation now;
 	enum pare_rc rc = evaluate_run(p->evaluator, m, &p->set, &o, &now,
 	    task, err);
 
+	if (rc == PARE_OK && p->was.per_token && now.kl == NULL &&
+	    model_hash(m) != model_hash(p->model)) {
+		evaluation_free(&now);
+		return err_set(err, PARE_ENOMEM, "no memory for the "
+		    "distributions of the model to compare with");
+	}
 	if (rc != PARE_OK)
 		return rc;
 	compare(&p->was, &now, m->hp.head == HEAD_CLASSIFY, out);

@@ -12,6 +12,9 @@
 
 enum { RUNS = 30, LINES = 3 };
 
+/* A difference of this p is no noise. */
+#define ALPHA 0.05
+
 /* A family and a setting that stands for it. */
 struct method {
 	const char *name;
@@ -118,8 +121,12 @@ put_value(const struct look *a, const struct evaluation *v, json_t *o)
 {
 	json_t *ci = json_array();
 	struct comparison c;
+	double p, worse;
 
 	evaluation_compare(a->was, v, &c);
+	p = v->per_token ? c.ratio_p : c.p;
+	worse = v->value - a->was->value;
+	worse = metric_falls(v->metric) ? worse : -worse;
 	result_put_real(o, "value", v->value);
 	json_array_append_new(ci, isfinite(v->low) ? json_real(v->low) :
 	    json_null());
@@ -130,6 +137,18 @@ put_value(const struct look *a, const struct evaluation *v, json_t *o)
 	result_put_int(o, "fixed", c.fixed);
 	result_put_int(o, "broke", c.broke);
 	result_put_real(o, "mcnemar_p", c.p);
+	/* Where no test tells the two apart, the interval does. */
+	result_put_bool(o, "kept", worse <= 0 || (isfinite(p) ? p >= ALPHA :
+	    a->was->value >= v->low && a->was->value <= v->high));
+	if (!v->per_token)
+		return;
+	ci = json_object();
+	result_put_real(ci, "median", c.ratio);
+	result_put_real(ci, "low", c.ratio_low);
+	result_put_real(ci, "high", c.ratio_high);
+	json_object_set_new(o, "perplexity_ratio", ci);
+	result_put_real(o, "bits_per_byte", v->all[METRIC_BITS]);
+	result_put_real(o, "next_token", v->all[METRIC_ACCURACY]);
 }
 
 /* Bytes, time and what it is worth. A time is better when the whole interval of
@@ -208,6 +227,11 @@ put_start(const struct look *a, json_t *doc)
 	result_put_int(o, "params", a->base.params);
 	result_put_real(o, "value", a->was != NULL ? a->was->value : NAN);
 	result_put_int(o, "n", a->was != NULL ? a->was->n : 0);
+	if (a->was != NULL && a->was->per_token) {
+		result_put_real(o, "bits_per_byte", a->was->all[METRIC_BITS]);
+		result_put_real(o, "next_token",
+		    a->was->all[METRIC_ACCURACY]);
+	}
 	json_object_set_new(doc, "start", o);
 	result_put_text(doc, "metric", a->was != NULL ?
 	    metric_table[a->was->metric].name : NULL);
@@ -233,8 +257,9 @@ run_overview(struct session *s, const struct arg_list *args, json_t *doc,
 		rc = work_evaluate(s, a.m, work_metric(a.m), false, &a.was,
 		    NULL, &a.step.task, err);
 	else
-		notes_add(notes, "no labelled eval samples: bytes and times "
-		    "alone");
+		notes_add(notes, "no %s: bytes and times alone",
+		    head_gives_tokens(a.m->hp.head) ? "eval text" :
+		    "labelled eval samples");
 	if (s->data[ROLE_CALIB] == NULL)
 		notes_add(notes, "no calib samples: parts are ranked by "
 		    "magnitude, nothing is refitted or distilled");
@@ -263,9 +288,11 @@ const struct command command_overview = {
 	.help = "Measure the table of methods: what each does to this model.\n"
 	    "One setting of each family is applied to the current model: its "
 	    "bytes, its time as a ratio with its interval, its metric on the "
-	    "eval samples. Memory is better where bytes shrink by 1 % or "
-	    "more, time where the whole interval of the ratio is below 1. "
-	    "What lectures print about the family stands beside it. With "
+	    "eval samples with its 95 % interval; of a model that goes on "
+	    "with a text the perplexity and bits per byte. Memory is better "
+	    "where bytes shrink by 1 % or more, time where the whole interval "
+	    "of the ratio is below 1; the metric is kept unless it is worse "
+	    "with p below 0.05. What lectures print about the family stands beside it. With "
 	    "calib samples (data FILE role=calib) structures are pruned by "
 	    "Fisher information and refitted, and a student of every second "
 	    "layer is distilled for one epoch. The history is left as it is.",

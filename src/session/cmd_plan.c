@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "measure/calibrate.h"
 #include "session/calibration.h"
 #include "session/plan_book.h"
 #include "session/plan_order.h"
@@ -16,7 +17,26 @@
  * the sum means. */
 static const double anchor_at[] = { 0.003, 0.01, 0.03, 0.1, 0.3, 1 };
 
-enum { LOOKS = 10, CURVE_POINTS = 40 };
+enum { LOOKS = 10, CURVE_POINTS = 40, SAMPLES = 256 };
+
+/* What may be lost: points of a metric of classes or scores; of a model that
+ * goes on with a text a rise of the perplexity, as a share or in bits per byte,
+ * or points of the tokens that it foretells. */
+enum drop_unit { DROP_POINTS, DROP_SHARE, DROP_BITS, DROP_TOKENS };
+
+static const struct {
+	const char *key;	/* in documents */
+	const char *suffix;	/* behind a number in a line */
+	const char *name;
+	double scale;		/* of that number */
+	int digits;
+} drop_units[] = {
+	[DROP_POINTS] = { "points", "pt", " points", 100, 2 },
+	[DROP_SHARE] = { "perplexity", "%", " % of the perplexity", 100, 2 },
+	[DROP_BITS] = { "bits_per_byte", "bpb", " bits per byte", 1, 4 },
+	[DROP_TOKENS] = { "next_token", "pt", " points of the next token",
+	    100, 2 },
+};
 
 struct ask {
 	struct session *s;
@@ -24,12 +44,13 @@ struct ask {
 	const struct arg_list *args;
 	struct plan_book *b;	/* the session's */
 	double limit[PLAN_USES];	/* absolute; INFINITY: none */
-	double drop;		/* a share; INFINITY: none */
+	double drop;		/* in the unit; INFINITY: none */
+	enum drop_unit unit;
 	unsigned uses;		/* that have a limit */
 	enum plan_use by;
 	struct plan_offer offer;
 	struct plan_curve curve;
-	struct plan_fit kl, fit;
+	struct plan_fit kl, fit, wrong;
 	short *choice;
 	struct plan_pick pick;	/* of choice */
 	double use[PLAN_USES], loss;	/* of choice; uses of the whole model */
@@ -66,15 +87,57 @@ check_budgets(const struct arg_list *args, struct pare_err *err)
 	return err_hint(err, "plan bytes<=25%%, or plan drop<=1pt");
 }
 
+static bool
+of_tokens(const struct ask *a)
+{
+	return metric_table[work_metric(a->m)].tokens;
+}
+
+static enum pare_rc
+read_drop(struct ask *a, struct pare_err *err)
+{
+	const struct arg_value *v = arg_get(a->args, "drop");
+	const char *text = v->has ? v->s : "";
+	bool bits = strcasecmp(text + strspn(text, "0123456789."), "bpb") == 0;
+
+	a->unit = !of_tokens(a) ? DROP_POINTS : bits ? DROP_BITS :
+	    str_has_suffix(text, "pt") ? DROP_TOKENS : DROP_SHARE;
+	a->drop = v->has ? v->d / drop_units[a->unit].scale : INFINITY;
+	if (!bits || a->unit == DROP_BITS)
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "drop: bits per byte are of models that go "
+	    "on with a text");
+	return err_hint(err, "plan drop<=1pt");
+}
+
+/* What a rise of the perplexity, or what is foretold less, is in the unit. */
+static double
+in_unit(const struct ask *a, double drop, double wrong)
+{
+	if (a->unit == DROP_TOKENS)
+		return wrong;
+	return a->unit == DROP_BITS ? plan_bits(a->b, 1 + drop) : drop;
+}
+
+static double
+lost_by(const struct ask *a, const struct plan_anchor *x)
+{
+	return in_unit(a, x->drop, x->wrong);
+}
+
+static double
+foretold(const struct ask *a, double loss)
+{
+	return in_unit(a, plan_fit_at(&a->fit, loss), plan_fit_at(&a->wrong,
+	    loss));
+}
+
 static void
 read_budgets(struct ask *a)
 {
-	const struct arg_value *drop = arg_get(a->args, "drop");
-
 	for (int u = 0; u < PLAN_USES; u++)
 		read_limit(a, (enum plan_use)u, a->b->base[u],
 		    u == PLAN_MACS ? (double)a->b->seq : 1);
-	a->drop = drop->has ? drop->d / 100 : INFINITY;
 	a->by = PLAN_BYTES;
 	while (a->uses != 0 && (a->uses & 1u << a->by) == 0)
 		a->by = (enum plan_use)(a->by + 1);
@@ -105,13 +168,17 @@ static enum pare_rc
 get_book(struct ask *a, struct task *task, struct pare_err *err)
 {
 	struct session *s = a->s;
-	int64_t samples = arg_int(a->args, "samples");
+	int64_t samples = !arg_get(a->args, "samples")->has ? SAMPLES :
+	    arg_int(a->args, "samples");
 	unsigned families = read_families(a->args);
 	struct plan_book *b = s->plan;
 	enum pare_rc rc;
 
 	if ((rc = calibration_check(s, "plan", err)) != PARE_OK)
 		return rc;
+	if (of_tokens(a) && !arg_get(a->args, "samples")->has)
+		samples = calibrate_samples(s->data[ROLE_CALIB],
+		    CALIBRATE_FEW);
 	if (b == NULL || b->model != a->m ||
 	    b->data != s->data[ROLE_CALIB]->hash || b->samples != samples ||
 	    b->families != families ||
@@ -167,7 +234,8 @@ fit(struct ask *a)
 {
 	plan_fit_free(&a->kl);
 	plan_fit_free(&a->fit);
-	plan_fits(a->b, &a->kl, &a->fit);
+	plan_fit_free(&a->wrong);
+	plan_fits(a->b, &a->kl, &a->fit, &a->wrong);
 }
 
 /* Plans along the curve, from nearly nothing lost to nearly all. */
@@ -241,6 +309,21 @@ cannot(const struct ask *a, const double least[PLAN_USES],
 }
 
 static enum pare_rc
+loses_more(const struct ask *a, double lost, struct pare_err *err)
+{
+	double scale = drop_units[a->unit].scale;
+	int digits = drop_units[a->unit].digits;
+	double step = pow(10, digits);
+
+	err_set(err, PARE_EUSER, "drop: the best plan within the budget loses "
+	    "%.*f%s on the calib samples, more than %.*f", digits, scale *
+	    lost, drop_units[a->unit].name, digits, scale * a->drop);
+	return err_hint(err, "drop<=%.*f%s, or plan drop<=%s for the smallest "
+	    "that keeps within", digits, ceil(step * scale * lost) / step,
+	    drop_units[a->unit].suffix, arg_text(a->args, "drop"));
+}
+
+static enum pare_rc
 choose_within(struct ask *a, struct task *task, struct pare_err *err)
 {
 	double limit[PLAN_USES], least[PLAN_USES], drop;
@@ -255,15 +338,8 @@ choose_within(struct ask *a, struct task *task, struct pare_err *err)
 	if (rc != PARE_OK)
 		return rc;
 	fit(a);
-	drop = a->b->anchor[a->anchor].drop;
-	if (drop <= a->drop)
-		return PARE_OK;
-	err_set(err, PARE_EUSER, "drop: the best plan within the budget loses "
-	    "%.2f points on the calib samples, more than %.2f", 100 * drop,
-	    100 * a->drop);
-	return err_hint(err, "drop<=%.2fpt, or plan drop<=%spt for the "
-	    "smallest that keeps within", ceil(1e4 * drop) / 100,
-	    arg_text(a->args, "drop"));
+	drop = lost_by(a, &a->b->anchor[a->anchor]);
+	return drop <= a->drop ? PARE_OK : loses_more(a, drop, err);
 }
 
 /* The point between two whose foretold drop is nearest below the limit, or the
@@ -273,7 +349,7 @@ next_point(const struct ask *a, int bad, int good)
 {
 	int k = bad < 0 ? 0 : bad;
 
-	while (k < good && plan_fit_at(&a->fit, a->curve.loss[k]) > a->drop)
+	while (k < good && foretold(a, a->curve.loss[k]) > a->drop)
 		k++;
 	return k > bad && k < good ? k : (bad + good) / 2;
 }
@@ -308,7 +384,7 @@ choose_drop(struct ask *a, struct task *task, struct pare_err *err)
 		if (rc != PARE_OK)
 			return rc;
 		fit(a);
-		if (a->b->anchor[a->anchor].drop <= a->drop)
+		if (lost_by(a, &a->b->anchor[a->anchor]) <= a->drop)
 			good = k;
 		else
 			bad = k;
@@ -329,7 +405,18 @@ put_budget(const struct ask *a, json_t *doc)
 	    (double)a->b->seq);
 	result_put_real(o, "latency_ms", a->limit[PLAN_MS]);
 	result_put_real(o, "drop", a->drop);
+	result_put_text(o, "drop_of", drop_units[a->unit].key);
 	json_object_set_new(doc, "budget", o);
+}
+
+/* What a perplexity is in bits per byte, and the share of tokens foretold. */
+static void
+put_tokens(const struct ask *a, double perplexity, double right, json_t *o)
+{
+	if (!a->b->tokens)
+		return;
+	result_put_real(o, "bits_per_byte", plan_bits(a->b, perplexity));
+	result_put_real(o, "next_token", right);
 }
 
 static void
@@ -356,6 +443,7 @@ put_book(const struct ask *a, json_t *doc)
 	result_put_real(doc, "seconds_of_options", b->seconds);
 	put_uses(a, b->base, o);
 	result_put_real(o, "value", b->value);
+	put_tokens(a, b->value, b->right, o);
 	json_object_set_new(doc, "start", o);
 	for (int i = 0; i < b->nanchors; i++) {
 		const struct plan_anchor *x = &b->anchor[i];
@@ -366,6 +454,7 @@ put_book(const struct ask *a, json_t *doc)
 		result_put_real(o, "kl", x->kl);
 		result_put_real(o, "value", x->value);
 		result_put_real(o, "drop", x->drop);
+		put_tokens(a, x->value, x->right, o);
 		json_array_append_new(list, o);
 	}
 	json_object_set_new(doc, "anchors", list);
@@ -409,6 +498,7 @@ static void
 put_choice(const struct ask *a, json_t *doc)
 {
 	const struct plan_anchor *x = &a->b->anchor[a->anchor];
+	double drop = plan_fit_at(&a->fit, a->loss);
 	json_t *o = json_object(), *list = json_array();
 
 	put_uses(a, a->use, o);
@@ -416,12 +506,15 @@ put_choice(const struct ask *a, json_t *doc)
 	    a->b->base[PLAN_MS]);
 	result_put_real(o, "sum", a->loss);
 	result_put_real(o, "kl", plan_fit_at(&a->kl, a->loss));
-	result_put_real(o, "drop", plan_fit_at(&a->fit, a->loss));
+	result_put_real(o, "drop", drop);
+	put_tokens(a, a->b->value * (1 + drop), a->b->right -
+	    plan_fit_at(&a->wrong, a->loss), o);
 	json_object_set_new(doc, "predicted", o);
 	o = json_object();
 	result_put_real(o, "kl", x->kl);
 	result_put_real(o, "value", x->value);
 	result_put_real(o, "drop", x->drop);
+	put_tokens(a, x->value, x->right, o);
 	json_object_set_new(doc, "calib", o);
 	put_lines(a, doc);
 	for (int i = 0; i < a->b->nparts; i++) {
@@ -442,6 +535,23 @@ put_choice(const struct ask *a, json_t *doc)
 }
 
 /* ---- applying and measuring ---- */
+
+/* Of models that go on with a text; before: of the state it was made from. */
+static void
+put_measured_tokens(const struct evaluation *was, const struct evaluation *now,
+    const struct comparison *c, json_t *o)
+{
+	json_t *ratio = json_object();
+
+	result_put_real(o, "was_bits_per_byte", was->all[METRIC_BITS]);
+	result_put_real(o, "bits_per_byte", now->all[METRIC_BITS]);
+	result_put_real(o, "was_next_token", was->all[METRIC_ACCURACY]);
+	result_put_real(o, "next_token", now->all[METRIC_ACCURACY]);
+	result_put_real(ratio, "median", c->ratio);
+	result_put_real(ratio, "low", c->ratio_low);
+	result_put_real(ratio, "high", c->ratio_high);
+	json_object_set_new(o, "perplexity_ratio", ratio);
+}
 
 static enum pare_rc
 measure_value(const struct ask *a, const struct model *m, json_t *o,
@@ -471,8 +581,10 @@ measure_value(const struct ask *a, const struct model *m, json_t *o,
 	    0));
 	json_object_set_new(o, "ci95", ci);
 	result_put_int(o, "n", now->n);
-	result_put_real(o, "drop", a->b->rises ? now->value - was->value :
-	    was->value - now->value);
+	result_put_real(o, "drop", a->b->tokens ? now->value / was->value - 1 :
+	    a->b->rises ? now->value - was->value : was->value - now->value);
+	if (a->b->tokens)
+		put_measured_tokens(was, now, &c, o);
 	result_put_int(o, "fixed", c.fixed);
 	result_put_int(o, "broke", c.broke);
 	result_put_real(o, "mcnemar_p", c.p);
@@ -583,7 +695,7 @@ plan_budget(struct ask *a, json_t *doc, struct task *task,
 	enum pare_rc rc;
 
 	if ((rc = check_budgets(a->args, err)) != PARE_OK ||
-	    (rc = get_book(a, task, err)) != PARE_OK)
+	    (rc = read_drop(a, err)) != PARE_OK || (rc = get_book(a, task, err)) != PARE_OK)
 		return rc;
 	read_budgets(a);
 	only_drop = true;
@@ -638,6 +750,7 @@ run_plan(struct session *s, const struct arg_list *args, json_t *doc,
 	plan_pick_free(&a.pick);
 	plan_fit_free(&a.kl);
 	plan_fit_free(&a.fit);
+	plan_fit_free(&a.wrong);
 	plan_curve_free(&a.curve);
 	plan_offer_free(&a.offer);
 	free(a.choice);
@@ -655,20 +768,23 @@ static const struct arg_spec plan_args[] = {
 	{ "latency", ARG_LIMIT, 0, 0, 0, NULL, NULL, "ms",
 	    "time of one text of seq tokens: 3ms, 50%, 2x faster" },
 	{ "drop", ARG_LIMIT, 0, 0, 0, NULL, NULL, "points",
-	    "points of the metric that may be lost on the calib samples; "
-	    "alone: the smallest model within them" },
+	    "what may be lost on the calib samples: points of the metric, "
+	    "1pt; of a model that goes on with a text 2% more perplexity, "
+	    "0.02bpb (bits per byte), 1pt of the next token; alone: the "
+	    "smallest model within it" },
 	{ "using", ARG_CHOICE, ARG_LIST, 0, 0,
 	    "prune,layers,quantize,factorize,sparse", plan_family_names, NULL,
 	    "what may be done" },
-	{ "samples", ARG_INT, 0, 0, 1e15, "256", NULL, "samples",
-	    "calib samples on which options are measured; 0 takes all" },
+	{ "samples", ARG_INT, 0, 0, 1e15, NULL, NULL, "samples",
+	    "calib samples on which options are measured, 256 unless said, "
+	    "of a text windows of 8192 tokens; 0 takes all" },
 	{ "apply", ARG_BOOL, 0, 0, 0, "on", NULL, NULL,
 	    "off: only tell what would be done" },
 	{ NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 };
 
 static const char *const plan_examples[] = { "plan bytes<=4x",
-	"plan drop<=1pt", "plan latency<=50% bytes<=10MB apply=off",
+	"plan drop<=1pt", "plan drop<=2%", "plan latency<=50% bytes<=10MB apply=off",
 	"plan bytes<=25% using=quantize",
 	"plan order 'prune neurons 50%' 'quantize all bits=4'", NULL };
 
@@ -682,11 +798,12 @@ const struct command command_plan = {
 	    "each other. Each "
 	    "option is applied alone and measured on the calib samples (data "
 	    "FILE role=calib), never on the eval samples: what it costs is "
-	    "the Kullback-Leibler divergence of the answers. Bytes and "
+	    "the Kullback-Leibler divergence of the answers, or of the next "
+	    "token where the model goes on with a text. Bytes and "
 	    "multiply-adds are exact; times are from a table of this machine. "
 	    "Of all combinations the one within the budget with the smallest "
-	    "sum is taken (a knapsack). What a sum means in points is read "
-	    "from some whole plans, applied and measured on all calib "
+	    "sum is taken (a knapsack). What a sum means in points, or in "
+	    "perplexity, is read from some whole plans, applied and measured on all calib "
 	    "samples. All that is measured is remembered, so another budget "
 	    "comes at once.\n"
 	    "With several budgets all of them hold. The plan becomes ordinary "

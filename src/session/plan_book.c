@@ -71,7 +71,8 @@ plan_progress_init(struct plan_progress *p, struct task *outer, double total,
 struct kept_one {
 	uint64_t line;
 	double kl, loss, value;
-	int64_t few;
+	int32_t few;
+	float right;		/* of tokens */
 };
 
 struct plan_kept {
@@ -864,7 +865,8 @@ measure_lines(struct session *s, struct plan_book *b, char **line, int n,
 	free(m);
 	if (rc != PARE_OK)
 		return rc;
-	*out = (struct kept_one){ h, r.kl, r.loss, r.value, few };
+	*out = (struct kept_one){ h, r.kl, r.loss, r.value, few,
+		(float)r.right };
 	kept_add(b, out);
 	return PARE_OK;
 }
@@ -891,25 +893,38 @@ plan_measure(struct session *s, struct plan_book *b,
 	kept_save(s, b);
 	*a = (struct plan_anchor){ .loss = loss, .kl = r.kl,
 		.value = r.value, .drop = b->rises ? r.value - b->value :
-		b->value - r.value };
+		b->value - r.value, .right = (double)r.right,
+		.wrong = b->right - (double)r.right };
+	if (b->tokens)
+		a->drop /= b->value;
 	*out = b->nanchors++;
 	return PARE_OK;
 }
 
+double
+plan_bits(const struct plan_book *b, double perplexity)
+{
+	return b->bytes_per_token > 0 ? log2(perplexity) / b->bytes_per_token :
+	    NAN;
+}
+
 void
 plan_fits(const struct plan_book *b, struct plan_fit *kl,
-    struct plan_fit *drop)
+    struct plan_fit *drop, struct plan_fit *wrong)
 {
 	double x[PLAN_ANCHORS + 1] = { 0 }, y[PLAN_ANCHORS + 1] = { 0 };
-	double z[PLAN_ANCHORS + 1] = { 0 };
+	double z[PLAN_ANCHORS + 1] = { 0 }, w[PLAN_ANCHORS + 1] = { 0 };
 
 	for (int i = 0; i < b->nanchors; i++) {
 		x[i + 1] = b->anchor[i].loss;
 		y[i + 1] = b->anchor[i].kl;
 		z[i + 1] = b->anchor[i].drop;
+		w[i + 1] = b->anchor[i].wrong;
 	}
 	plan_fit_make(kl, x, y, b->nanchors + 1);
 	plan_fit_make(drop, x, z, b->nanchors + 1);
+	if (wrong != NULL)
+		plan_fit_make(wrong, x, w, b->nanchors + 1);
 }
 
 /* ---- what options use ---- */
@@ -1286,10 +1301,11 @@ fill(struct session *s, struct plan_book *b, struct notes *notes,
 	fresh = b->kept->n == 0;
 	rc = measure_lines(s, b, NULL, 0, false, &whole, task, err);
 	b->value = whole.value;
+	b->right = (double)whole.right;
 	if (rc == PARE_OK)
 		rc = calibration_get(s, b->model, fresh ? NEEDS :
-		    OP_NEED_GATES, CALIBRATE_SAMPLES, "plan", &c, notes, task,
-		    err);
+		    OP_NEED_GATES, calibrate_samples(s->data[ROLE_CALIB],
+		    CALIBRATE_TOKENS), "plan", &c, notes, task, err);
 	if (rc == PARE_OK)
 		rc = list_parts(b, &c, err);
 	if (rc == PARE_OK)
@@ -1299,6 +1315,16 @@ fill(struct session *s, struct plan_book *b, struct notes *notes,
 	if (rc == PARE_OK)
 		rc = measure_all(s, b, task, err);
 	return rc;
+}
+
+static double
+bytes_per_token(const struct dataset *d)
+{
+	double bytes = 0;
+
+	for (int64_t i = 0; i < d->n; i++)
+		bytes += (double)d->sample[i].scored_bytes;
+	return d->nscored > 0 ? bytes / (double)d->nscored : 0;
 }
 
 enum pare_rc
@@ -1321,11 +1347,13 @@ plan_book_make(struct session *s, int64_t samples, unsigned families,
 	b->data = s->data[ROLE_CALIB]->hash;
 	b->n = s->data[ROLE_CALIB]->n;
 	b->samples = samples;
+	b->bytes_per_token = bytes_per_token(s->data[ROLE_CALIB]);
 	b->families = families;
 	b->seq = settings_int(s->settings, SET_SEQ);
 	metric = work_metric(m);
 	b->metric = metric_table[metric].name;
 	b->rises = metric_falls(metric);
+	b->tokens = metric_table[metric].tokens;
 	rc = fill(s, b, notes, task, err);
 	b->seconds = task_now() - start;
 	if (rc != PARE_OK) {

@@ -13,7 +13,8 @@
  * cost of an option is the divergence of the answers on the calib samples, each
  * shape and each form of a part applied alone and measured; those of an option
  * and of all parts are added. What the sum says of whole plans is read from a
- * few plans that are applied and measured in the same way (anchors).
+ * few plans that are applied and measured in the same way (anchors). Of a model
+ * that goes on with a text samples are windows, and all is a scored token's.
  * Milliseconds come from a table of this machine (plan_latency.c). All that is
  * measured is remembered in the state folder.
  */
@@ -72,7 +73,11 @@ struct plan_pick {
 struct plan_anchor {
 	double loss;		/* predicted sum */
 	double use[PLAN_USES];
-	double kl, value, drop;
+	double kl, value, drop;	/* drop: points of a metric of classes or
+				 * scores, of a perplexity the share it rises
+				 * by */
+	double right, wrong;	/* of tokens: the share foretold, and by how much
+				 * less that is */
 };
 
 struct plan_book {
@@ -90,6 +95,9 @@ struct plan_book {
 	int64_t n;		/* calib samples */
 	const char *metric;	/* what values are: "accuracy" */
 	bool rises;		/* less is better: drop is a rise */
+	bool tokens;		/* it goes on with a text: value is a perplexity */
+	double right;		/* the share of tokens that it foretells */
+	double bytes_per_token;	/* of the calib text */
 	int nanchors;
 	struct plan_anchor anchor[PLAN_ANCHORS];
 	int measured, recalled;	/* options: in all, and from earlier sittings */
@@ -163,9 +171,13 @@ enum pare_rc plan_measure(struct session *s, struct plan_book *b,
     const struct plan_pick *p, double loss, int *out, struct task *task,
     struct pare_err *err);
 
-/* What the anchors make of a predicted sum. */
+/* What the anchors make of a predicted sum; wrong (NULL: not wanted) is that of
+ * the tokens. */
 void plan_fits(const struct plan_book *b, struct plan_fit *kl,
-    struct plan_fit *drop);
+    struct plan_fit *drop, struct plan_fit *wrong);
+
+/* Bits per byte of the calib text that a perplexity is; NAN: no text. */
+double plan_bits(const struct plan_book *b, double perplexity);
 
 /* Fills use[][][PLAN_MS], gone_use and base from the table of this machine;
  * measures it where it is not known. */

@@ -121,26 +121,33 @@
  *          is told is of the model after it; kept: best_of_layer[] likewise;
  *          mode=others: all[], without the one; compare=on: spearman
  *          {importance: {kl, loss}}
- * plan     budget {bytes, macs_per_token, latency_ms, drop: null where none},
+ * plan     budget {bytes, macs_per_token, latency_ms, drop: null where none, in the
+ *          unit of drop_of: "points", "perplexity" (a share of it),
+ *          "bits_per_byte", "next_token"},
  *          metric, samples (on which options were measured), calib_samples,
  *          options, recalled (of them, from earlier), seconds_of_options, start
- *          {bytes, macs_per_token, latency_ms, value (on the calib samples)},
+ *          {bytes, macs_per_token, latency_ms, value (on the calib samples),
+ *          of tokens bits_per_byte, next_token (share foretold), and so below},
  *          predicted {bytes, macs_per_token, latency_ms, latency_ratio, sum (of the options'
- *          divergences), kl, drop (in shares of the metric)}, calib {kl, value,
+ *          divergences), kl, drop (in shares of the metric; of
+ *          tokens the share by which the perplexity rises)}, calib {kl, value,
  *          drop: of this very plan on the calib samples}, lines[], parts[]
  *          {path, choice, kl}, anchors[] {the keys of start, sum, kl, value,
  *          drop: plans that were applied and measured}, curve_of ("bytes",
  *          "macs", "latency"), curve[] {use, sum, drop (foretold)}, applied;
  *          measured {bytes, macs_per_token, latency_ms, start_latency_ms,
  *          latency_ratio; on the eval samples was, value, ci95, n, drop, fixed,
- *          broke, mcnemar_p, verdict}
+ *          broke, mcnemar_p, verdict; of tokens was_bits_per_byte,
+ *          was_next_token, perplexity_ratio {median, low, high}}
  *          plan order: metric, value, n, bytes, orders[] {rank, ops[], refused
  *          (why an op of it cannot be, or null), bytes, value, loss, delta,
  *          fixed, broke}, the best first
  * overview metric, seq, runs, start {bytes, params, value, n}, rows[] {method,
  *          lines, refused (or null), bytes, params, p50_ms, latency_ratio
  *          {median, low, high}, value, ci95, delta, fixed, broke, mcnemar_p,
- *          memory and time (whether it got better), lecture_memory,
+ *          of tokens perplexity_ratio {median, low, high}, bits_per_byte,
+ *          next_token (and in start), memory and time (whether it got
+ *          better), kept (the metric is not clearly worse), lecture_memory,
  *          lecture_time (what lectures print)}
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS

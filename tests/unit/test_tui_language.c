@@ -166,6 +166,31 @@ test_compare(void **state)
 	expect_drawn(view_compare.draw, 40, "changed in each window", true);
 }
 
+/* The budget goes by the perplexity, from the first line on. */
+static void
+test_budget(void **state)
+{
+	const struct snap_plan *p;
+	char want[96];
+
+	do_line("data role=calib", "story.txt");
+	app_push(app, VIEW_PLAN);
+	expect_drawn(view_plan.draw, 24, "plan drop<=2% apply=off", true);
+	type_line("plan drop<=2% apply=off using=quantize samples=2");
+	app_push(app, VIEW_PLAN);
+	p = app->snap.plan;
+	assert_non_null(p);
+	assert_true(p->book->tokens);
+	assert_true(view_plan.act(app, ACT_LAST));
+	snprintf(want, sizeof(want), "%% more perplexity, %.4f bits a byte "
+	    "more)", plan_bits(p->book, 1 + plan_fit_at(&p->drop,
+	    p->curve[PLAN_BYTES].loss[p->curve[PLAN_BYTES].n - 1])));
+	expect_drawn(view_plan.draw, 24, want, true);
+	expect_drawn(view_plan.draw, 24, "points lost", false);
+	assert_true(view_plan.act(app, ACT_FIRST));
+	expect_drawn(view_plan.draw, 24, "bits=", true);
+}
+
 int
 main(void)
 {
@@ -175,6 +200,7 @@ main(void)
 		    teardown),
 		cmocka_unit_test_setup_teardown(test_compare, setup,
 		    teardown),
+		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("tui language", tests, NULL, NULL);

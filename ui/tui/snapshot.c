@@ -138,7 +138,7 @@ take_plan(struct snapshot *snap, const struct session *s)
 	p->book = plan_book_ref(b);
 	p->anchors = b->nanchors;
 	memcpy(p->anchor, b->anchor, sizeof(p->anchor));
-	plan_fits(b, &kl, &p->drop);
+	plan_fits(b, &kl, &p->drop, NULL);
 	plan_fit_free(&kl);
 	for (int u = 0; u < PLAN_USES; u++) {
 		plan_offer_make(&p->offer[u], b, 1u << u);

@@ -97,6 +97,8 @@ use_text(const struct snap_plan *p, enum plan_use by, double use,
 static double
 value_of(const struct snap_plan *p, double drop)
 {
+	if (p->book->tokens)
+		return p->book->value * (1 + drop);
 	return p->book->rises ? p->book->value + drop :
 	    p->book->value - drop;
 }
@@ -110,15 +112,37 @@ value_text(const struct app *app, double v, char out[NUMBER_MAX])
 		number_plain(out, v);
 }
 
+/* "0.52 points lost"; "1.80 % more perplexity, 0.0110 bits a byte more". */
+static void
+drop_text(const struct snap_plan *p, double drop, char out[2 * NUMBER_MAX])
+{
+	double bits = p->book->tokens ? plan_bits(p->book, 1 + drop) : NAN;
+
+	if (isfinite(bits))
+		snprintf(out, 2 * NUMBER_MAX, "%.2f %% more perplexity, %.4f "
+		    "bits a byte more", 100 * drop, bits);
+	else
+		snprintf(out, 2 * NUMBER_MAX, p->book->tokens ? "%.2f %% "
+		    "more perplexity" : "%.2f points lost", 100 * drop);
+}
+
+/* What an unmeasured state is asked for first. */
+static const char *
+first_line(const struct app *app)
+{
+	return metric_table[app->snap.metric].tokens ?
+	    "plan drop<=2% apply=off" : "plan drop<=1pt apply=off";
+}
+
 /* ---- drawing ---- */
 
 static void
-draw_nothing(struct cells *c, struct rect r)
+draw_nothing(const struct app *app, struct cells *c, struct rect r)
 {
-	static const char *const text[] = {
+	const char *const text[] = {
 		"What the options of this state cost is not known yet.",
 		"Enter measures it on the calib samples (data FILE role=calib):",
-		"plan drop<=1pt apply=off" };
+		first_line(app) };
 
 	for (int i = 0; i < 3 && i < r.rows; i++)
 		cells_put(c, r.row + i, r.col, r.cols, i == 2 ? STYLE_KEY :
@@ -133,7 +157,7 @@ draw_head(const struct app *app, struct cells *c, struct rect r, int i)
 	const struct budget *s = budget_of(app);
 	const struct plan_curve *curve = &p->curve[s->by];
 	double use[PLAN_USES], loss, drop = drop_at(p, s->by, i);
-	char v[NUMBER_MAX], t[PLAN_USES][NUMBER_MAX];
+	char v[NUMBER_MAX], t[PLAN_USES][NUMBER_MAX], d[2 * NUMBER_MAX];
 
 	use_text(p, s->by, limit_at(p, s->by, (double)s->at / STEPS), v);
 	cells_putf(c, r.row, r.col, r.cols, STYLE_TITLE,
@@ -146,9 +170,20 @@ draw_head(const struct app *app, struct cells *c, struct rect r, int i)
 	for (int u = 0; u < PLAN_USES; u++)
 		use_text(p, (enum plan_use)u, p->book->base[u] + use[u], t[u]);
 	value_text(app, value_of(p, drop), v);
+	drop_text(p, drop, d);
 	cells_putf(c, r.row + 1, r.col, r.cols, STYLE_NORMAL,
-	    "predicted %s (%.2f points lost), %s, %s, %s", v, 100 * drop,
-	    t[PLAN_BYTES], t[PLAN_MACS], t[PLAN_MS]);
+	    "predicted %s (%s), %s, %s, %s", v, d, t[PLAN_BYTES],
+	    t[PLAN_MACS], t[PLAN_MS]);
+}
+
+/* The lowest row of the chart: a perplexity may rise beyond all bounds, and what
+ * is over twice of it is drawn there. */
+static double
+most_of(const struct snap_plan *p, enum plan_use by)
+{
+	double most = fmax(drop_at(p, by, 0), 0.01);
+
+	return p->book->tokens ? fmin(most, 1) : most;
 }
 
 /* Row of the chart for a drop. */
@@ -166,7 +201,7 @@ draw_chart(const struct app *app, struct cells *c, struct rect r)
 {
 	const struct snap_plan *p = app->snap.plan;
 	const struct budget *s = budget_of(app);
-	double most = fmax(drop_at(p, s->by, 0), 0.01);
+	double most = most_of(p, s->by);
 	int cursor = r.col + (int)lround((double)s->at / STEPS * (r.cols -
 	    1));
 	char v[NUMBER_MAX];
@@ -242,7 +277,7 @@ draw(const struct app *app, struct cells *c, struct rect r)
 	int i;
 
 	if (p == NULL) {
-		draw_nothing(c, r);
+		draw_nothing(app, c, r);
 		return;
 	}
 	if (r.rows < 1)
@@ -269,7 +304,7 @@ apply(struct app *app)
 	char limit[64];
 
 	if (p == NULL) {
-		app_command(app, "plan drop<=1pt apply=off");
+		app_command(app, first_line(app));
 		return;
 	}
 	use = use_at(p, s->by, point_at(p, s->by, (double)s->at / STEPS));

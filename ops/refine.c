@@ -11,6 +11,8 @@
 #include "ops/fisher.h"
 #include "ops/gptq.h"
 #include "ops/levels.h"
+#include "ops/weighing.h"
+#include "tensor/form.h"
 
 /* One matrix at work. */
 struct work {
@@ -37,7 +39,7 @@ refine_needs(const struct refine *g)
 bool
 refine_asked(const struct refine *g)
 {
-	return g->hqq || refine_needs(g) != 0;
+	return g->hqq || g->residual > 0 || refine_needs(g) != 0;
 }
 
 const char *
@@ -46,7 +48,7 @@ refine_name(const struct refine *g)
 	return g->gptq ? "method=gptq" : g->awq ? "method=awq" : g->clip ? "clip=mse" :
 	    g->weigh == REFINE_INPUTS ? "weigh=inputs" :
 	    g->weigh == REFINE_FISHER ? "weigh=fisher" :
-	    g->correct ? "bias=correct" : "method=hqq";
+	    g->correct ? "bias=correct" : g->hqq ? "method=hqq" : "residual";
 }
 
 /* ---- levels ---- */
@@ -66,7 +68,8 @@ find_levels(struct refine *g, struct work *k, struct tensor **out,
 	float *table = NULL;
 	enum pare_rc rc = PARE_OK;
 
-	if (!g->hqq && !g->clip && g->weigh == REFINE_NONE) {
+	if (!g->hqq && !g->clip && (g->weigh == REFINE_NONE ||
+	    p->form != FORM_TABLE)) {
 		*out = tensor_ref(p);
 		return PARE_OK;
 	}
@@ -155,14 +158,45 @@ keep_shift(struct refine *g, const struct work *k)
 	g->shift[g->nshift++] = (struct refine_shift){ k->t, by };
 }
 
-/* The better of plain and made, which is consumed. */
+bool
+refine_amends(const struct refine *g, const struct tensor *t)
+{
+	return g->residual > 0 && t->ndim == 2 &&
+	    !form_table[t->form].is_sparse && t->form != FORM_LOWRANK &&
+	    g->residual < t->rows && g->residual < t->cols;
+}
+
+/* made (consumed) with a low rank of what it lacks beside it, where that is asked
+ * for. */
+static struct tensor *
+amend(struct refine *g, const struct work *k, struct tensor *made,
+    struct pare_err *err)
+{
+	struct weighing by;
+	struct tensor *out = NULL;
+
+	if (g->residual > 0 && !refine_amends(g, k->t))
+		g->small++;
+	if (!refine_amends(g, k->t))
+		return made;
+	if (weighing_of(g->in, k->t, k->x.gram != NULL ? WEIGHING_WHITENED :
+	    WEIGHING_SVD, &by, err) == PARE_OK) {
+		out = tensor_amend(made, k->t, g->residual, weighing_by(&by),
+		    k->ctx, err);
+		weighing_free(&by);
+	}
+	tensor_unref(made);
+	return out;
+}
+
+/* The better of plain and made, which is consumed, and a residual beside it. */
 static struct tensor *
 settle(struct refine *g, struct work *k, struct tensor *made,
     struct pare_err *err)
 {
 	bool correct = g->correct && has_biases(g, k->t);
+	bool amends = refine_amends(g, k->t), better;
 	double energy, plain, was, is;
-	bool better;
 
 	if (error_of(k, NULL, false, &energy, err) != PARE_OK ||
 	    error_of(k, k->plain, false, &plain, err) != PARE_OK ||
@@ -173,19 +207,23 @@ settle(struct refine *g, struct work *k, struct tensor *made,
 	}
 	/* What hqq lowers is not this, and not lower with the plain levels. */
 	better = g->hqq || is < was;
-	g->tally.energy += energy;
-	g->tally.plain += plain;
-	g->tally.now += better ? is : was;
-	g->no_bias += g->correct && !correct;
-	if (better || (correct && was < plain))
-		g->tally.done++;
-	else
-		g->tally.worse++;
 	if (!better) {
 		tensor_unref(made);
 		made = tensor_ref(k->plain);
-		tensor_decode(made, 0, made->rows, k->q);
 	}
+	made = amend(g, k, made, err);
+	if (made == NULL || error_of(k, made, correct, &is, err) != PARE_OK) {
+		tensor_unref(made);
+		return NULL;
+	}
+	g->tally.energy += energy;
+	g->tally.plain += plain;
+	g->tally.now += is;
+	g->no_bias += g->correct && !correct;
+	if (better || amends || (correct && was < plain))
+		g->tally.done++;
+	else
+		g->tally.worse++;
 	if (correct)
 		keep_shift(g, k);
 	return made;
@@ -250,34 +288,46 @@ is_odd(const struct tensor *t, const struct tensor *plain)
 	    plain->form != FORM_TABLE);
 }
 
+/* Codes that stay plain, of what cannot be bettered or is not seen: what they
+ * lack can be beside them all the same. */
+static struct tensor *
+leave(struct refine *g, struct work *k, struct pare_err *err)
+{
+	return amend(g, k, tensor_ref(k->plain), err);
+}
+
+static struct tensor *
+code(struct refine *g, struct work *k, struct pare_err *err)
+{
+	size_t n = (size_t)(k->t->rows * k->t->cols);
+
+	if (is_odd(k->t, k->plain)) {
+		g->tally.odd++;
+		return leave(g, k, err);
+	}
+	if (refine_needs(g) != 0) {
+		if (seen_get(g->in, k->t, &k->x, err) != PARE_OK)
+			return NULL;
+		g->tally.unseen += k->x.state == SEEN_NOT;
+		g->tally.zero += k->x.state == SEEN_ZERO;
+		if (k->x.state != SEEN_WELL)
+			return leave(g, k, err);
+	}
+	k->w = mem_big(2 * n, sizeof *k->w, err);
+	if (k->w == NULL)
+		return NULL;
+	k->q = k->w + n;
+	return make(g, k, err);
+}
+
 struct tensor *
 refine_code(struct refine *g, const struct tensor *t, struct tensor *plain,
     const struct quant_spec *spec, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
 	struct work k = { .t = t, .spec = spec, .ctx = ctx, .plain = plain };
-	struct tensor *made = NULL;
-	size_t n = (size_t)(t->rows * t->cols);
+	struct tensor *made = code(g, &k, err);
 
-	if (is_odd(t, plain)) {
-		g->tally.odd++;
-		return plain;
-	}
-	if (refine_needs(g) != 0) {
-		if (seen_get(g->in, t, &k.x, err) != PARE_OK) {
-			tensor_unref(plain);
-			return NULL;
-		}
-		g->tally.unseen += k.x.state == SEEN_NOT;
-		g->tally.zero += k.x.state == SEEN_ZERO;
-		if (k.x.state != SEEN_WELL)
-			return plain;
-	}
-	k.w = mem_big(2 * n, sizeof *k.w, err);
-	if (k.w != NULL) {
-		k.q = k.w + n;
-		made = make(g, &k, err);
-	}
 	tensor_unref(plain);
 	seen_free(&k.x);
 	free(k.w);
@@ -328,10 +378,11 @@ note_weights(const struct refine *g, const char *plain, struct str *note)
 
 	if (t->energy > 0)
 		ops_note(note, "squared error of %d matrices %.3g %% %s, %.3g "
-		    "%% now, and of the sum that hqq lowers %.3g %% are left",
-		    t->done + t->worse, 100 * t->plain / t->energy, plain,
-		    100 * t->now / t->energy, g->before > 0 ?
-		    100 * g->after / g->before : 100);
+		    "%% now", t->done + t->worse, 100 * t->plain / t->energy,
+		    plain, 100 * t->now / t->energy);
+	if (t->energy > 0 && g->hqq)
+		str_addf(note, ", and of the sum that hqq lowers %.3g %% are "
+		    "left", g->before > 0 ? 100 * g->after / g->before : 100);
 	if (t->odd > 0)
 		ops_note(note, "%d matrices are %s: they were packed, sparse "
 		    "or low rank", t->odd, plain);
@@ -350,7 +401,8 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 		if (rc != PARE_OK)
 			return rc;
 		if (g->no_bias > 0 && g->tally.done == 0 && !g->gptq &&
-		    !g->awq && !g->clip && g->weigh == REFINE_NONE) {
+		    !g->awq && !g->clip && g->weigh == REFINE_NONE &&
+		    g->residual == 0) {
 			err_set(err, PARE_EUSER, "bias: none of the %d "
 			    "matrices has a bias to correct", g->no_bias);
 			return err_hint(err, "clip=mse or method=gptq need no "
@@ -363,6 +415,9 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 	if (g->no_bias > 0)
 		ops_note(note, "%d matrices have no bias to correct",
 		    g->no_bias);
+	if (g->small > 0)
+		ops_note(note, "%d matrices have codes alone: a side of them "
+		    "is not above %lld", g->small, (long long)g->residual);
 	return PARE_OK;
 }
 

@@ -161,14 +161,30 @@ ops_has_weights(const struct model *m)
 	return true;
 }
 
+/* Two matrices that stand on one base, each with a low rank of its own. */
+static bool
+is_based(const struct tensor *a, const struct tensor *b)
+{
+	return a != NULL && b != NULL && a != b &&
+	    tensor_base(a) == tensor_base(b);
+}
+
+/* Where matrices have one base, biases are each layer's own. */
 static bool
 layers_tied(const struct layer *a, const struct layer *b, uint32_t slots,
     bool heads)
 {
+	bool based = false;
+
 	if (heads && memcmp(&a->head, &b->head, sizeof a->head) != 0)
 		return false;
 	for (int s = 0; s < SLOT_LAYER_COUNT; s++)
-		if ((slots & OPS_BIT(s)) != 0 && a->t[s] != b->t[s])
+		based = based || ((slots & OPS_BIT(s)) != 0 &&
+		    is_based(a->t[s], b->t[s]));
+	for (int s = 0; s < SLOT_LAYER_COUNT; s++)
+		if ((slots & OPS_BIT(s)) != 0 && a->t[s] != b->t[s] &&
+		    !is_based(a->t[s], b->t[s]) &&
+		    (!based || slot_table[s].matrix))
 			return false;
 	return true;
 }
@@ -277,6 +293,16 @@ ops_layers_text(const bool *mark, int n, struct str *out)
 	}
 }
 
+/* Whether layers a and b have one tensor in slot s, or stand on one base. */
+static bool
+on_one(const struct model *m, int a, int b, int s)
+{
+	const struct tensor *x = m->layer[a].t[s], *y = m->layer[b].t[s];
+
+	return x == y || (x != NULL && y != NULL &&
+	    tensor_base(x) == tensor_base(y));
+}
+
 /* The first slot whose tensor was shared by layers that the edit has split. */
 static bool
 find_split(const struct edit *e, int *layer, int *slot)
@@ -287,8 +313,8 @@ find_split(const struct edit *e, int *layer, int *slot)
 		for (int a = 0; a < was->nlayers; a++)
 			for (int b = a + 1; b < was->nlayers; b++)
 				if (was->layer[a].t[s] != NULL &&
-				    was->layer[a].t[s] == was->layer[b].t[s] &&
-				    is->layer[a].t[s] != is->layer[b].t[s]) {
+				    on_one(was, a, b, s) &&
+				    !on_one(is, a, b, s)) {
 					*layer = a;
 					*slot = s;
 					return true;
@@ -314,12 +340,10 @@ ops_note_unshared(const struct edit *e, struct str *note)
 		return;
 	mark = xcalloc((size_t)was->nlayers, sizeof *mark);
 	for (int l = 0; l < was->nlayers; l++)
-		mark[l] = was->layer[l].t[s] == was->layer[a].t[s] &&
-		    is->layer[l].t[s] == is->layer[a].t[s];
+		mark[l] = on_one(was, l, a, s) && on_one(is, l, a, s);
 	ops_layers_text(mark, was->nlayers, &left);
 	for (int l = 0; l < was->nlayers; l++)
-		mark[l] = was->layer[l].t[s] == was->layer[a].t[s] &&
-		    is->layer[l].t[s] != is->layer[a].t[s];
+		mark[l] = on_one(was, l, a, s) && !on_one(is, l, a, s);
 	ops_layers_text(mark, was->nlayers, &right);
 	str_count(count, sizeof count, (double)(after.params - before.params));
 	ops_note(note, "%s and %s no longer share %s: +%s parameters", left.s,

@@ -82,6 +82,11 @@ check_form(const struct tensor *t, const char *path, struct pare_err *err)
 		return err_hint(err, "factorize before quantizing: undo, "
 		    "factorize, then quantize the factors");
 	}
+	if (t->form == FORM_SUM || t->form == FORM_SCALED) {
+		err_set(err, PARE_EUSER, "%s is made of two tensors", path);
+		return err_hint(err, "factorize before: undo, factorize, then "
+		    "quantize or share");
+	}
 	if (t->form == FORM_BLOCK) {
 		err_set(err, PARE_EUSER, "%s lies in blocks of a GGUF file",
 		    path);

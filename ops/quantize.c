@@ -76,7 +76,7 @@ cast_factors(const struct quant *q, const struct tensor *t,
 }
 
 static struct tensor *
-convert(struct quant *q, const struct tensor *t,
+convert_plain(struct quant *q, const struct tensor *t,
     const struct transform_ctx *ctx, struct pare_err *err)
 {
 	struct quant_spec s = spec_for(q, t);
@@ -97,6 +97,21 @@ convert(struct quant *q, const struct tensor *t,
 	    tensor_cast(t, q->cast, ctx, err);
 }
 
+/* What refine_code() does to the plain codes it does to real ones alone. */
+static struct tensor *
+convert(struct quant *q, const struct tensor *t,
+    const struct transform_ctx *ctx, struct pare_err *err)
+{
+	struct tensor *codes = convert_plain(q, t, ctx, err), *out;
+
+	if (codes == NULL || !refine_amends(&q->refine, t) ||
+	    (!ctx->estimate && !t->ghost))
+		return codes;
+	out = tensor_amend(codes, t, q->refine.residual, NULL, ctx, err);
+	tensor_unref(codes);
+	return out;
+}
+
 static bool
 is_coded(const struct tensor *t)
 {
@@ -115,6 +130,10 @@ has_codes(const struct quant *q, const struct tensor *t)
 
 	if (q->bits == 16)
 		return false;
+	if (tensor_base(t) != t)
+		return (q->refine.residual == 0 || q->refine.residual ==
+		    tensor_rank(t->kid[1])) &&
+		    has_codes(q, t->kid[0]);
 	if (q->floats || t->form == FORM_SUM || t->form == FORM_SCALED)
 		return q->floats && t->form == FORM_SUM &&
 		    t->kid[0]->code.bits == q->bits &&
@@ -222,6 +241,40 @@ check_group(const struct quant *q, const struct tensor *t,
 	return PARE_EUSER;
 }
 
+/* What goes with no residual, and with no method that looks at inputs: a matrix
+ * whose base others stand on as well must get the codes that they get. */
+static enum pare_rc
+check_residual(const struct quant *q, const struct tensor *t,
+    struct slot_ref ref, struct pare_err *err)
+{
+	const struct refine *g = &q->refine;
+	struct slot_ref r = SLOT_REF_START;
+	bool low = t->form == FORM_LOWRANK, based = false;
+	char path[64];
+
+	model_slot_path(ref, path, sizeof path);
+	while (refine_asked(g) && model_next_slot(q->in->model, &r)) {
+		const struct tensor *u = model_slot(q->in->model, r);
+
+		based = based || (u != t && tensor_base(u) == tensor_base(t)) ||
+		    (u == t && tensor_base(t) != t &&
+		    t->kid[0]->values <= FORM_BF16);
+	}
+	if (based) {
+		err_set(err, PARE_EUSER, "%s: %s stands on weights that are "
+		    "shared, beside what is its own", refine_name(g), path);
+		return err_hint(err, "method=rtn codes what is shared, and "
+		    "leaves each its own");
+	}
+	if (g->residual == 0 || (!low && t->form != FORM_BITMAP &&
+	    t->form != FORM_INDEX))
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "residual: %s is %s", path, low ?
+	    "low rank already" : "sparse, and what is added to it would be "
+	    "dense");
+	return err_hint(err, "leave it out, or leave residual out");
+}
+
 static enum pare_rc
 read_group(struct quant *q, struct pare_err *err)
 {
@@ -261,6 +314,7 @@ read_refine(const struct arg_list *a, struct refine *g)
 	g->clip = is(a, "clip", "mse");
 	g->weigh = (enum refine_weigh)arg_get(a, "weigh")->i;
 	g->correct = is(a, "bias", "correct");
+	g->residual = arg_get(a, "residual")->has ? arg_int(a, "residual") : 0;
 }
 
 /* What does not go together. */
@@ -300,7 +354,8 @@ check_refine(struct quant *q, bool estimate, struct pare_err *err)
 		return err_hint(err, "quantize %s bits=4 clip=mse",
 		    q->what.target);
 	}
-	if (g->weigh != REFINE_NONE && q->scheme != QUANT_KMEANS) {
+	if (g->weigh != REFINE_NONE && q->scheme != QUANT_KMEANS &&
+	    (g->weigh != REFINE_INPUTS || g->residual == 0)) {
 		err_set(err, PARE_EUSER, "weigh: means are those of "
 		    "scheme=kmeans");
 		return err_hint(err, "quantize %s bits=3 scheme=kmeans "
@@ -397,10 +452,15 @@ decide(struct quant *q, bool estimate, struct pare_err *err)
 		rc = check_refine(q, estimate, err);
 	if (rc == PARE_OK)
 		rc = list_slots(q, err);
-	for (int i = 0; i < q->slots.n && rc == PARE_OK; i++)
+	for (int i = 0; i < q->slots.n && rc == PARE_OK; i++) {
+		const struct tensor *t = model_slot(q->in->model,
+		    q->slots.ref[i]);
+
 		if (q->bits != 16)
-			rc = check_group(q, model_slot(q->in->model,
-			    q->slots.ref[i]), q->slots.ref[i], err);
+			rc = check_group(q, t, q->slots.ref[i], err);
+		if (rc == PARE_OK)
+			rc = check_residual(q, t, q->slots.ref[i], err);
+	}
 	return rc;
 }
 
@@ -607,7 +667,11 @@ static const struct arg_spec args[] = {
 	    "weights, or cut where that costs the outputs least" },
 	{ .name = "weigh", .type = ARG_CHOICE, .dflt = "none",
 	    .choices = weigh, .text = "what counts for the means of kmeans: "
-	    "each weight alike, or by its input, or by the loss" },
+	    "each weight alike, or by its input, or by the loss; inputs for "
+	    "residual= too" },
+	{ .name = "residual", .type = ARG_INT, .min = 1, .max = 1000000,
+	    .text = "the rank of a product of two thin matrices that makes up "
+	    "for part of what the codes lose" },
 	{ .name = "bias", .type = ARG_CHOICE, .dflt = "keep",
 	    .choices = bias, .text = "biases stay, or make up for the mean of "
 	    "what outputs lose" },
@@ -655,6 +719,12 @@ const struct op op_quantize = {
 	    "These need calib samples, take each matrix by the inputs it has "
 	    "now, and report the error of the outputs beside that of rounding "
 	    "to nearest; a matrix that would be no better is left rounded.\n"
+	    "residual=R adds to the codes Q of a matrix W the product of rank "
+	    "R that is nearest to W - Q: by its squares, or, with "
+	    "weigh=inputs or a method that looks at the samples, by what the "
+	    "outputs lose. Its factors are 16-bit floats, R (rows + cols) of "
+	    "them, and all is multiplied as it is stored. It is worth most at "
+	    "few bits: quantize L* bits=2 residual=8.\n"
 	    "With activations=int8 the inputs of a product are rounded to int8 "
 	    "as well, with a scale for each token, and multiplied in integer "
 	    "arithmetic; tables are rounded to 8 bits there. "

@@ -11,6 +11,8 @@
 #include "ops/fisher.h"
 #include "ops/gptq.h"
 #include "ops/levels.h"
+#include "ops/weighing.h"
+#include "tensor/form.h"
 
 /* One matrix at work. */
 struct work {
@@ -37,7 +39,7 @@ refine_needs(const struct refine *g)
 bool
 refine_asked(const struct refine *g)
 {
-	return g->hqq || refine_needs(g) != 0;
+	return g->hqq || g->residual > 0 || refine_needs(g) != 0;
 }
 
 const char *
@@ -46,7 +48,7 @@ refine_name(const struct refine *g)
 	return g->gptq ? "method=gptq" : g->awq ? "method=awq" : g->clip ? "clip=mse" :
 	    g->weigh == REFINE_INPUTS ? "weigh=inputs" :
 	    g->weigh == REFINE_FISHER ? "weigh=fisher" :
-	    g->correct ? "bias=correct" : "method=hqq";
+	    g->correct ? "bias=correct" : g->hqq ? "method=hqq" : "residual";
 }
 
 /* ---- levels ---- */
@@ -66,7 +68,8 @@ find_levels(struct refine *g, struct work *k, struct tensor **out,
 	float *table = NULL;
 	enum pare_rc rc = PARE_OK;
 
-	if (!g->hqq && !g->clip && g->weigh == REFINE_NONE) {
+	if (!g->hqq && !g->clip && (g->weigh == REFINE_NONE ||
+	    p->form != FORM_TABLE)) {
 		*out = tensor_ref(p);
 		return PARE_OK;
 	}
@@ -166,6 +169,62 @@ keep_shift(struct refine *g, const struct work *k)
 		by };
 }
 
+bool
+refine_amends(const struct refine *g, const struct tensor *t)
+{
+	return g->residual > 0 && t->ndim == 2 &&
+	    !form_table[t->form].is_sparse && t->form != FORM_LOWRANK &&
+	    g->residual < t->rows && g->residual < t->cols;
+}
+
+/* made (consumed) with a low rank of what it lacks beside it, where that is asked
+ * for. */
+static struct tensor *
+amend(struct refine *g, const struct work *k, struct tensor *made,
+    struct pare_err *err)
+{
+	const struct tensor *was = refine_was(g, k->t);
+	enum weighing_kind kind = k->x.h != NULL && was == k->t ?
+	    WEIGHING_WHITENED : WEIGHING_SVD;
+	struct weighing by;
+	struct tensor *out = NULL;
+
+	if (g->residual > 0 && !refine_amends(g, k->t))
+		g->small++;
+	if (!refine_amends(g, k->t))
+		return made;
+	if (weighing_of(g->in, was, kind, &by, err) == PARE_OK) {
+		out = tensor_amend(made, k->t, g->residual, weighing_by(&by),
+		    k->ctx, err);
+		weighing_free(&by);
+	}
+	tensor_unref(made);
+	return out;
+}
+
+/* All of made[] with what is beside them; *now: what they lose then. On error all
+ * are NULL. */
+static enum pare_rc
+amend_all(struct refine *g, struct work *k, int n, struct tensor **made,
+    double *now, struct pare_err *err)
+{
+	enum pare_rc rc = PARE_OK;
+	double is;
+
+	*now = 0;
+	for (int i = 0; i < n && rc == PARE_OK; i++) {
+		made[i] = amend(g, &k[i], made[i], err);
+		rc = made[i] == NULL ? err->rc : error_of(&k[i], made[i],
+		    g->correct && has_biases(g, k[i].t), &is, err);
+		*now += rc == PARE_OK ? is : 0;
+	}
+	for (int i = 0; i < n && rc != PARE_OK; i++) {
+		tensor_unref(made[i]);
+		made[i] = NULL;
+	}
+	return rc;
+}
+
 /* What the matrices k[0..n) lose as plain codes and as made. */
 struct losses {
 	double energy, plain;
@@ -198,6 +257,7 @@ settle(struct refine *g, struct work *k, int n, struct tensor **made,
 {
 	struct losses s = { 0 };
 	enum pare_rc rc = PARE_OK;
+	double now;
 
 	for (int i = 0; i < n && rc == PARE_OK; i++)
 		rc = add_losses(&k[i], made[i], g->correct &&
@@ -208,16 +268,20 @@ settle(struct refine *g, struct work *k, int n, struct tensor **made,
 		tensor_unref(made[i]);
 		made[i] = rc == PARE_OK ? tensor_ref(k[i].plain) : NULL;
 	}
+	now = *better ? s.is : s.was;
+	if (rc == PARE_OK && g->residual > 0)
+		rc = amend_all(g, k, n, made, &now, err);
 	if (rc != PARE_OK)
 		return rc;
 	g->tally.energy += s.energy;
 	g->tally.plain += s.plain;
-	g->tally.now += *better ? s.is : s.was;
+	g->tally.now += now;
 	for (int i = 0; i < n; i++) {
 		bool correct = g->correct && has_biases(g, k[i].t);
 
 		g->no_bias += g->correct && !correct;
-		if (*better || (correct && s.was < s.plain))
+		if (*better || refine_amends(g, k[i].t) ||
+		    (correct && s.was < s.plain))
 			g->tally.done++;
 		else
 			g->tally.worse++;
@@ -327,30 +391,42 @@ open_work(struct work *k, struct pare_err *err)
 	return PARE_OK;
 }
 
+/* Codes that stay plain, of what cannot be bettered or is not seen: what they
+ * lack can be beside them all the same. */
+static struct tensor *
+leave(struct refine *g, struct work *k, struct pare_err *err)
+{
+	return amend(g, k, tensor_ref(k->plain), err);
+}
+
+static struct tensor *
+code(struct refine *g, struct work *k, struct pare_err *err)
+{
+	if (is_odd(k->t, k->plain)) {
+		g->tally.odd++;
+		return leave(g, k, err);
+	}
+	if (refine_needs(g) != 0) {
+		if (look(g, k->t, &k->x, err) != PARE_OK)
+			return NULL;
+		g->tally.unseen += k->x.h == NULL && !k->x.zero;
+		g->tally.zero += k->x.zero;
+		if (k->x.h == NULL)
+			return leave(g, k, err);
+	}
+	if (open_work(k, err) != PARE_OK)
+		return NULL;
+	return make(g, k, err);
+}
+
 struct tensor *
 refine_code(struct refine *g, const struct tensor *t, struct tensor *plain,
     const struct quant_spec *spec, const struct transform_ctx *ctx,
     struct pare_err *err)
 {
 	struct work k = { .t = t, .spec = spec, .ctx = ctx, .plain = plain };
-	struct tensor *made = NULL;
+	struct tensor *made = code(g, &k, err);
 
-	if (is_odd(t, plain)) {
-		g->tally.odd++;
-		return plain;
-	}
-	if (refine_needs(g) != 0) {
-		if (look(g, t, &k.x, err) != PARE_OK) {
-			tensor_unref(plain);
-			return NULL;
-		}
-		g->tally.unseen += k.x.h == NULL && !k.x.zero;
-		g->tally.zero += k.x.zero;
-		if (k.x.h == NULL)
-			return plain;
-	}
-	if (open_work(&k, err) == PARE_OK)
-		made = make(g, &k, err);
 	tensor_unref(plain);
 	inputs_free(&k.x);
 	free(k.w);
@@ -559,10 +635,11 @@ note_weights(const struct refine *g, const char *plain, struct str *note)
 
 	if (t->energy > 0)
 		ops_note(note, "squared error of %d matrices %.3g %% %s, %.3g "
-		    "%% now, and of the sum that hqq lowers %.3g %% are left",
-		    t->done + t->worse, 100 * t->plain / t->energy, plain,
-		    100 * t->now / t->energy, g->before > 0 ?
-		    100 * g->after / g->before : 100);
+		    "%% now", t->done + t->worse, 100 * t->plain / t->energy,
+		    plain, 100 * t->now / t->energy);
+	if (t->energy > 0 && g->hqq)
+		str_addf(note, ", and of the sum that hqq lowers %.3g %% are "
+		    "left", g->before > 0 ? 100 * g->after / g->before : 100);
 	if (t->odd > 0)
 		ops_note(note, "%d matrices are %s: they were packed, sparse "
 		    "or low rank", t->odd, plain);
@@ -581,7 +658,8 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 		if (rc != PARE_OK)
 			return rc;
 		if (g->no_bias > 0 && g->tally.done == 0 && !g->gptq &&
-		    !g->awq && !g->clip && g->weigh == REFINE_NONE) {
+		    !g->awq && !g->clip && g->weigh == REFINE_NONE &&
+		    g->residual == 0) {
 			err_set(err, PARE_EUSER, "bias: none of the %d "
 			    "matrices has a bias to correct", g->no_bias);
 			return err_hint(err, "clip=mse or method=gptq need no "
@@ -600,6 +678,9 @@ refine_note(const struct refine *g, struct str *note, struct pare_err *err)
 	if (g->no_bias > 0)
 		ops_note(note, "%d matrices have no bias to correct",
 		    g->no_bias);
+	if (g->small > 0)
+		ops_note(note, "%d matrices have codes alone: a side of them "
+		    "is not above %lld", g->small, (long long)g->residual);
 	return PARE_OK;
 }
 

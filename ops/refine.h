@@ -3,7 +3,9 @@
  * refine: better codes than rounding to nearest gives, for quantize: levels found
  * by more than the range (clip=, weigh=, method=hqq), codes by what the others
  * lose (method=gptq), the mean of what is lost added to the bias (bias=). Each
- * matrix is compared with the plain one, which stays where it is no worse.
+ * matrix is compared with the plain one, which stays where it is no worse. And a
+ * low rank of what is lost in any case, beside the codes (residual=); where the
+ * inputs are asked for in any way, it is the one that the outputs lose least with.
  */
 #ifndef PARE_OPS_REFINE_H
 #define PARE_OPS_REFINE_H
@@ -18,10 +20,11 @@ struct refine {
 	const struct op_input *in;
 	bool gptq, awq, hqq, clip, correct;
 	enum refine_weigh weigh;
+	int64_t residual;	/* rank; 0: none */
 	/* Sums over matrices. */
 	struct tally tally;
 	double before, after;	/* hqq: what it lowers */
-	int no_bias;
+	int no_bias, small;	/* small: no residual, a side is not above it */
 	/* Means of what outputs lost, by the tensor they belong to. */
 	struct refine_shift {
 		const struct tensor *t;
@@ -69,6 +72,10 @@ enum pare_rc refine_fold(struct refine *g, struct edit *e,
 
 /* Whether method=awq looks at t: floats that only layers multiply with. */
 bool refine_scales(const struct refine *g, const struct tensor *t);
+
+/* Whether codes of t get a residual beside them: it is a full matrix with both
+ * sides above the rank. */
+bool refine_amends(const struct refine *g, const struct tensor *t);
 
 /* After the slot of a matrix, which was t, got its codes: its bias. */
 enum pare_rc refine_bias(struct refine *g, struct edit *e, struct slot_ref ref,

@@ -13,6 +13,10 @@
  * Where query heads share KV heads, a head stands for its group: groups are
  * folded or copied query by query. Two heads of one group differ by their
  * queries alone, which are copied.
+ *
+ * With difference=R a matrix W that gets the place of another keeps of W - B, B
+ * what is shared, the nearest of rank R beside B (tensor_amend()); biases and
+ * norms, which are small, stay as they are then.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +25,7 @@
 #include "ops/common.h"
 #include "ops/share_cost.h"
 #include "ops/table.h"
+#include "ops/weighing.h"
 
 enum share_part { PART_OF_ALL, PART_OF_ATTENTION, PART_OF_FFN };
 enum { TO_FIRST = -1, TO_MEAN = -2 };
@@ -34,6 +39,12 @@ struct share {
 	int *layer;		/* the layers to tie, ascending */
 	int n;
 	int to;			/* a layer, TO_FIRST or TO_MEAN */
+	int64_t rank;		/* of what stays each one's own; 0: none */
+	bool weigh;		/* by the inputs */
+	/* Squared errors of matrices that have a difference: shared alone, with
+	 * it, and the squares themselves. */
+	double alone, now, energy;
+	int differ, unseen;
 };
 
 static uint32_t
@@ -125,28 +136,144 @@ mean_of(const struct share *j, int slot, const int *layer, int n,
 	return *out != NULL ? PARE_OK : err->rc;
 }
 
+/* ---- differences ---- */
+
+static enum pare_rc
+check_differ(const struct share *j, const struct tensor *t,
+    struct pare_err *err)
+{
+	int64_t least = t->rows < t->cols ? t->rows : t->cols;
+
+	if (j->rank >= least) {
+		err_set(err, PARE_EUSER, "difference: rank %lld of %lld x %lld "
+		    "is all there is", (long long)j->rank, (long long)t->rows,
+		    (long long)t->cols);
+		return err_hint(err, "at most difference=%lld",
+		    (long long)least - 1);
+	}
+	if (2 * j->rank * (t->rows + t->cols) < tensor_bytes(t))
+		return PARE_OK;
+	err_set(err, PARE_EUSER, "difference: rank %lld takes as many bytes as "
+	    "the weights themselves", (long long)j->rank);
+	return err_hint(err, "a smaller rank, or leave it unshared");
+}
+
+/* Adds what t loses by base alone and by made. */
+static enum pare_rc
+tally(struct share *j, const struct inputs *x, const struct tensor *t,
+    const struct tensor *base, const struct tensor *made,
+    struct pare_err *err)
+{
+	struct task *task = j->e->ctx.task;
+	double alone, now, energy;
+	enum pare_rc rc;
+
+	rc = inputs_change(x, t, base, task, &alone, err);
+	if (rc == PARE_OK)
+		rc = inputs_change(x, t, made, task, &now, err);
+	if (rc == PARE_OK)
+		rc = inputs_change(x, t, NULL, task, &energy, err);
+	if (rc != PARE_OK)
+		return rc;
+	j->alone += alone;
+	j->now += now;
+	j->energy += energy;
+	j->differ++;
+	return PARE_OK;
+}
+
+/* base and what t has beside it, as a new reference; NULL with *err. */
+static struct tensor *
+make_differ(struct share *j, const struct tensor *t,
+    const struct tensor *base, struct pare_err *err)
+{
+	bool real = !j->e->ctx.estimate && !t->ghost && !base->ghost;
+	struct tensor *made;
+	struct weighing by;
+
+	if (check_differ(j, t, err) != PARE_OK || weighing_of(j->in, t,
+	    j->weigh && real ? WEIGHING_WHITENED : WEIGHING_SVD, &by, err) !=
+	    PARE_OK)
+		return NULL;
+	by.inputs.cols = t->cols;
+	made = tensor_amend(base, t, j->rank, weighing_by(&by), &j->e->ctx,
+	    err);
+	/* Squares of weights and of outputs do not add up. */
+	j->unseen += j->weigh && real && by.inputs.h == NULL;
+	if (made != NULL && real && j->weigh == (by.inputs.h != NULL) &&
+	    tally(j, &by.inputs, t, base, made, err) != PARE_OK) {
+		tensor_unref(made);
+		made = NULL;
+	}
+	weighing_free(&by);
+	return made;
+}
+
+/* Puts base into ref: all of it, or below what is its own. */
+static enum pare_rc
+put_shared(struct share *j, struct slot_ref ref, const struct tensor *base,
+    struct pare_err *err)
+{
+	const struct tensor *own = model_slot(j->m, ref);
+	struct tensor *made;
+	char path[64];
+
+	if (j->rank == 0 || own == base) {
+		edit_set(j->e, ref, tensor_ref(base));
+		return PARE_OK;
+	}
+	if (!slot_table[ref.slot].matrix)
+		return PARE_OK;
+	made = make_differ(j, own, base, err);
+	if (made != NULL) {
+		edit_set(j->e, ref, made);
+		return PARE_OK;
+	}
+	model_slot_path(ref, path, sizeof path);
+	return err->rc == PARE_EUSER ? err_prefix(err, "%s", path) : err->rc;
+}
+
+static void
+note_differ(const struct share *j, struct str *note)
+{
+	if (j->energy > 0)
+		ops_note(note, "%s error of %d matrices %.3g %% with shared "
+		    "weights alone, %.3g %% with rank %lld of their own",
+		    j->weigh ? "output" : "squared", j->differ,
+		    100 * j->alone / j->energy, 100 * j->now / j->energy,
+		    (long long)j->rank);
+	if (j->unseen > 0)
+		ops_note(note, "weigh=inputs did nothing for %d matrices: the "
+		    "calib samples say nothing of them", j->unseen);
+}
+
+/* ---- layers that share ---- */
+
 /* Ties slot s of the layers of one group. */
 static enum pare_rc
 tie_slot(struct share *j, int slot, const int *layer, int n,
     struct pare_err *err)
 {
 	const struct layer *lead = &j->m->layer[j->to >= 0 ? j->to : layer[0]];
+	enum pare_rc rc = PARE_OK;
 	struct tensor *t;
-	enum pare_rc rc;
 
-	if (lead->t[slot] == NULL)
+	if (lead->t[slot] == NULL || (j->rank > 0 && !slot_table[slot].matrix))
 		return PARE_OK;
+	if (j->rank > 0 && !task_tick(j->in->task, slot, SLOT_LAYER_COUNT,
+	    "matrices"))
+		return task_error(err);
 	if (j->to == TO_MEAN) {
 		if ((rc = mean_of(j, slot, layer, n, &t, err)) != PARE_OK)
 			return rc;
 	} else {
 		t = tensor_ref(lead->t[slot]);
 	}
-	for (int i = 0; i < n; i++)
-		edit_set(j->e, (struct slot_ref){ layer[i], (enum slot)slot },
-		    tensor_ref(t));
+	for (int i = 0; i < n && rc == PARE_OK; i++)
+		rc = put_shared(j, (struct slot_ref){ layer[i],
+		    (enum slot)slot }, t, err);
 	tensor_unref(t);
-	return PARE_OK;
+	return rc;
 }
 
 static enum pare_rc
@@ -161,7 +288,7 @@ tie_group(struct share *j, const int *layer, int n, struct pare_err *err)
 		if ((j->slots & OPS_BIT(s)) != 0)
 			rc = tie_slot(j, s, layer, n, err);
 	/* The heads that are there now are those of the lead. */
-	for (int i = 0; i < n && rc == PARE_OK; i++)
+	for (int i = 0; i < n && rc == PARE_OK && j->rank == 0; i++)
 		if ((j->slots & OPS_BIT(SLOT_Q_W)) != 0)
 			j->e->m->layer[layer[i]].head =
 			    j->m->layer[lead].head;
@@ -430,10 +557,8 @@ tie_one(struct share *j, struct slot_ref ref, struct slot_ref from,
 	const struct tensor *b = model_slot(j->m, from);
 	char to_path[64], from_path[64];
 
-	if (a->rows == b->rows && a->cols == b->cols && a->ndim == b->ndim) {
-		edit_set(j->e, ref, tensor_ref(b));
-		return PARE_OK;
-	}
+	if (a->rows == b->rows && a->cols == b->cols && a->ndim == b->ndim)
+		return put_shared(j, ref, b, err);
 	model_slot_path(ref, to_path, sizeof to_path);
 	model_slot_path(from, from_path, sizeof from_path);
 	err_set(err, PARE_EUSER, "to: %s is %lld x %lld and %s is %lld x %lld: "
@@ -763,7 +888,12 @@ share_named(struct share *j, struct str *note, struct pare_err *err)
 	}
 	if ((rc = select_parse(j->m, text, &to, err)) != PARE_OK)
 		return err_prefix(err, "to");
-	if (has_heads(&j->what.sel) || has_heads(&to))
+	if (j->rank > 0 && (has_heads(&j->what.sel) || has_heads(&to))) {
+		err_set(err, PARE_EUSER, "difference: goes with layers and "
+		    "matrices, not with heads");
+		rc = err_hint(err, "share L0-1 difference=%lld",
+		    (long long)j->rank);
+	} else if (has_heads(&j->what.sel) || has_heads(&to))
 		rc = share_heads(j, &to, note, err);
 	else
 		rc = share_slots(j, &to, err);
@@ -785,6 +915,35 @@ note_unchanged(const struct share *j, struct str *note)
 		    "already", j->what.target);
 }
 
+static bool
+weighs(const struct arg_list *a)
+{
+	return arg_get(a, "difference")->has &&
+	    (strcmp(arg_choice(a, "weigh"), "inputs") == 0 ||
+	    strcmp(arg_choice(a, "by"), "cost") == 0);
+}
+
+static enum pare_rc
+read_difference(struct share *j, struct pare_err *err)
+{
+	const struct arg_list *a = j->in->args;
+
+	if (!arg_get(a, "difference")->has) {
+		if (!arg_get(a, "weigh")->set)
+			return PARE_OK;
+		err_set(err, PARE_EUSER, "weigh: says by what difference= is "
+		    "best, which is missing");
+		return err_hint(err, "share %s difference=8 weigh=%s",
+		    j->what.target, arg_choice(a, "weigh"));
+	}
+	j->rank = arg_int(a, "difference");
+	j->weigh = weighs(a);
+	if (!j->weigh || j->e->ctx.estimate || (j->in->calib != NULL &&
+	    j->in->calib->statistics != NULL))
+		return PARE_OK;
+	return score_missing("weigh=inputs", err);
+}
+
 static enum pare_rc
 run(const struct op_input *in, struct edit *e, struct str *note,
     struct pare_err *err)
@@ -798,8 +957,12 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 		return rc;
 	layers = strcmp(method, "auto") == 0 ? names_layers(&j.what.sel) :
 	    strcmp(method, "layers") == 0;
-	rc = layers ? share_layers(&j, note, err) : share_named(&j, note, err);
+	rc = read_difference(&j, err);
+	if (rc == PARE_OK)
+		rc = layers ? share_layers(&j, note, err) :
+		    share_named(&j, note, err);
 	if (rc == PARE_OK) {
+		note_differ(&j, note);
 		note_unchanged(&j, note);
 		ops_note_unshared(e, note);
 	}
@@ -812,12 +975,14 @@ static const char *const method[] = { "auto", "layers", "tie", NULL };
 /* In the order of enum share_part. */
 static const char *const part[] = { "all", "attention", "ffn", NULL };
 static const char *const by[] = { "order", "cost", NULL };
+static const char *const weigh[] = { "none", "inputs", NULL };
 
 static unsigned
 needs(const struct arg_list *args_of)
 {
 	return strcmp(arg_choice(args_of, "by"), "cost") == 0 ?
-	    OP_NEED_GRAM_ALL | OP_NEED_SQUARES : 0;
+	    OP_NEED_GRAM_ALL | OP_NEED_SQUARES : weighs(args_of) ?
+	    OP_NEED_GRAM_ALL : 0;
 }
 
 static const struct arg_spec args[] = {
@@ -835,6 +1000,12 @@ static const struct arg_spec args[] = {
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "order", .choices = by,
 	    .text = "how layers are put into groups: runs of neighbours, or "
 	    "the least rise of the loss" },
+	{ .name = "difference", .type = ARG_INT, .min = 1, .max = 1000000,
+	    .text = "the rank of what each matrix keeps of its own beside what "
+	    "is shared" },
+	{ .name = "weigh", .type = ARG_CHOICE, .dflt = "none",
+	    .choices = weigh, .text = "by what that is best: the weights, or "
+	    "the outputs" },
 	{ .name = "method", .type = ARG_CHOICE, .dflt = "auto",
 	    .choices = method,
 	    .text = "layers, or tie for single matrices; auto reads the "
@@ -864,6 +1035,12 @@ const struct op op_share = {
 	    "so, that the loss rises least, by what the calib samples show of "
 	    "the inputs of matrices and of gradients. Matrices: `share L2.q "
 	    "to=L1.q` puts one in the place of the other.\n"
+	    "difference=R leaves each matrix the rank R of its own that is "
+	    "nearest to what sharing takes from it, as two thin matrices of "
+	    "16-bit floats beside the shared one: by the squares, or with "
+	    "weigh=inputs (and by=cost) by what the outputs lose on the calib "
+	    "samples: share L* difference=16. Biases and norms are not shared "
+	    "then.\n"
 	    "Shared tensors count once, so parameters and bytes shrink; "
 	    "multiply-adds and time do not. Shapes must agree. A head that "
 	    "shares another of its layer (`share L2.h1 to=L2.h0`) is folded "

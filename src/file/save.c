@@ -90,13 +90,11 @@ choose_name(const struct saver *s, struct slot_ref r, char *out, size_t n)
 }
 
 static void
-name_tensor(struct saver *s, struct slot_ref r, const struct tensor *t)
+put_name(struct saver *s, struct slot_ref r, const struct tensor *t,
+    const char *name)
 {
-	char name[NAME_MAX_LENGTH], key[32];
+	char key[32];
 
-	if (saved_name(s, t) != NULL)
-		return;
-	choose_name(s, r, name, sizeof(name));
 	if (s->n == s->cap) {
 		s->cap = s->cap == 0 ? 256 : 2 * s->cap;
 		s->tensor = xrealloc(s->tensor,
@@ -108,6 +106,38 @@ name_tensor(struct saver *s, struct slot_ref r, const struct tensor *t)
 	s->tensor[s->n] = (struct saved_tensor){ .t = t,
 		.name = xstrdup(name), .ref = r };
 	s->n++;
+}
+
+static void
+name_tensor(struct saver *s, struct slot_ref r, const struct tensor *t)
+{
+	char name[NAME_MAX_LENGTH];
+
+	if (saved_name(s, t) != NULL)
+		return;
+	choose_name(s, r, name, sizeof(name));
+	put_name(s, r, t, name);
+}
+
+/* Bases that several tensors stand on and no slot holds stand alone too. */
+static void
+name_bases(struct saver *s)
+{
+	const int slots = s->n;
+
+	for (int i = 0; i < slots; i++) {
+		const struct tensor *base = tensor_base(s->tensor[i].t);
+		char *name;
+		int users = 0;
+
+		for (int k = i; k < slots && base != s->tensor[i].t; k++)
+			users += tensor_base(s->tensor[k].t) == base;
+		if (users < 2 || saved_name(s, base) != NULL)
+			continue;
+		name = str_format("%s.pare.a", s->tensor[i].name);
+		put_name(s, s->tensor[i].ref, base, name);
+		free(name);
+	}
 }
 
 /* ---- parts of tensors ------------------------------------------------ */
@@ -245,7 +275,8 @@ add_tensor(struct saver *s, const char *name, const struct tensor *t)
 	for (int i = 0; i < 2; i++) {
 		char *kid = str_format("%s.pare.%c", name, "ab"[i]);
 
-		add_tensor(s, kid, t->kid[i]);
+		if (saved_name(s, t->kid[i]) == NULL)
+			add_tensor(s, kid, t->kid[i]);
 		free(kid);
 	}
 }
@@ -262,8 +293,9 @@ put_place(json_t *o, const struct saved_tensor *t)
 	json_object_set_new(o, "turned", json_boolean(t->turned));
 }
 
+/* A factor that stands alone is named. */
 static json_t *
-facts_of(const struct tensor *t)
+facts_of(const struct saver *s, const struct tensor *t)
 {
 	json_t *o = json_object(), *shape = json_array();
 	bool code = t->values == FORM_INT || t->values == FORM_TABLE;
@@ -273,11 +305,14 @@ facts_of(const struct tensor *t)
 		json_array_append_new(shape, json_integer(t->rows));
 	json_array_append_new(shape, json_integer(t->cols));
 	json_object_set_new(o, "shape", shape);
-	if (form_table[t->form].is_pair) {
-		json_object_set_new(o, "a", facts_of(t->kid[0]));
-		json_object_set_new(o, "b", facts_of(t->kid[1]));
-		return o;
+	for (int i = 0; i < 2 && form_table[t->form].is_pair; i++) {
+		const char *name = saved_name(s, t->kid[i]);
+
+		json_object_set_new(o, i == 0 ? "a" : "b", name != NULL ?
+		    json_string(name) : facts_of(s, t->kid[i]));
 	}
+	if (form_table[t->form].is_pair)
+		return o;
 	if (form_table[t->form].is_sparse) {
 		json_object_set_new(o, "values",
 		    json_string(form_table[t->values].name));
@@ -444,7 +479,7 @@ describe(const struct saver *s, struct str *b)
 	}
 	str_add(b, "\n},\n\"tensors\": {");
 	for (int i = 0; i < s->n; i++) {
-		json_t *facts = facts_of(s->tensor[i].t);
+		json_t *facts = facts_of(s, s->tensor[i].t);
 
 		put_place(facts, &s->tensor[i]);
 		add_line(b, i == 0 ? "\n  " : ",\n  ", s->tensor[i].name,
@@ -612,6 +647,7 @@ save(struct saver *s, const char *dir, const char *recipe, bool force,
 
 	while (model_next_slot(s->m, &r))
 		name_tensor(s, r, model_slot(s->m, r));
+	name_bases(s);
 	rc = target_check(s->m, dir, force, s->err);
 	if (rc != PARE_OK)
 		return rc;

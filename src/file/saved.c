@@ -3,7 +3,8 @@
  * Opens a directory that pare wrote. pare.json is as hostile as any file: every
  * number has a range, every name is looked up, and what a tensor is made of is
  * checked by tensor_new() and the gate. Slots name tensors and tensors name no
- * slots, so there can be no loops.
+ * slots; a tensor may name the base that it stands on, which names none itself.
+ * So there can be no loops.
  */
 #include "file/saved.h"
 
@@ -346,12 +347,36 @@ load_parts(const struct loader *d, const char *name, const struct tensor *t)
 	return made;
 }
 
+/* How deep in a tensor: a sum of scaled codes and a low rank has two levels below
+ * it. */
+enum { DEPTH_MOST = 2 };
+
 static struct tensor *load_tensor(const struct loader *d, const char *name,
-    const json_t *facts, bool factor);
+    const json_t *facts, int depth);
+static struct tensor *find_tensor(const struct loader *d, const char *name,
+    int depth);
+
+/* Described where it is used, or by its name. */
+static struct tensor *
+load_kid(const struct loader *d, const char *name, const json_t *facts,
+    int depth)
+{
+	struct tensor *t;
+
+	if (!json_is_string(facts))
+		return load_tensor(d, name, facts, depth);
+	if (depth > 1) {
+		tensor_error(d, name, "a tensor with a name cannot stand on "
+		    "another");
+		return NULL;
+	}
+	t = find_tensor(d, json_string_value(facts), depth);
+	return t != NULL ? tensor_ref(t) : NULL;
+}
 
 static struct tensor *
 load_pair(const struct loader *d, const char *name, const json_t *facts,
-    const struct tensor *t)
+    const struct tensor *t, int depth)
 {
 	struct part parts[PART_COUNT] = { 0 };
 	struct tensor *kid[2] = { NULL, NULL }, *made;
@@ -360,8 +385,8 @@ load_pair(const struct loader *d, const char *name, const json_t *facts,
 
 	for (int i = 0; i < 2; i++) {
 		snprintf(factor, sizeof(factor), "%s.pare.%s", name, keys[i]);
-		kid[i] = load_tensor(d, factor, json_object_get(facts,
-		    keys[i]), true);
+		kid[i] = load_kid(d, factor, json_object_get(facts, keys[i]),
+		    depth + 1);
 		if (kid[i] == NULL) {
 			tensor_unref(kid[0]);
 			return NULL;
@@ -375,7 +400,7 @@ load_pair(const struct loader *d, const char *name, const json_t *facts,
 
 static struct tensor *
 load_tensor(const struct loader *d, const char *name, const json_t *facts,
-    bool factor)
+    int depth)
 {
 	struct tensor t;
 
@@ -386,19 +411,19 @@ load_tensor(const struct loader *d, const char *name, const json_t *facts,
 	if (read_facts(d, name, facts, &t) != PARE_OK)
 		return NULL;
 	if (dtype_of_form(t.form) != NULL)
-		return json_object_get(facts, "of") != NULL && !factor ?
+		return json_object_get(facts, "of") != NULL && depth == 0 ?
 		    load_cut(d, name, facts, &t) : load_float(d, name, &t);
 	if (!form_table[t.form].is_pair)
 		return load_parts(d, name, &t);
-	if (!factor)
-		return load_pair(d, name, facts, &t);
+	if (depth < DEPTH_MOST)
+		return load_pair(d, name, facts, &t, depth);
 	tensor_error(d, name, "a factor cannot be factorized again");
 	return NULL;
 }
 
 /* The tensor of that name, made on first use; borrowed. */
 static struct tensor *
-find_tensor(const struct loader *d, const char *name)
+find_tensor(const struct loader *d, const char *name, int depth)
 {
 	const json_t *facts = json_object_get(d->tensors, name);
 	json_int_t i = json_integer_value(json_object_get(d->index, name));
@@ -408,7 +433,7 @@ find_tensor(const struct loader *d, const char *name)
 		return NULL;
 	}
 	if (d->made[i] == NULL)
-		d->made[i] = load_tensor(d, name, facts, false);
+		d->made[i] = load_tensor(d, name, facts, depth);
 	return d->made[i];
 }
 
@@ -647,7 +672,7 @@ fill_slots(struct loader *d)
 		if (!json_is_string(v))
 			return err_set(d->err, PARE_EFORMAT,
 			    "%s: slots: %s is not a string", d->where, path);
-		t = find_tensor(d, json_string_value(v));
+		t = find_tensor(d, json_string_value(v), 0);
 		if (t == NULL)
 			return d->err->rc;
 		edit_set(d->e, r, tensor_ref(t));

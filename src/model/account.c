@@ -153,15 +153,16 @@ add_slot(struct account *a, const struct model *m, struct slot_ref r,
 {
 	struct account_row *row = row_for(a, m, r, by);
 	const struct tensor *t = model_slot(m, r);
-	struct slot_ref owner = model_owner(m, r);
+	const struct tensor *own = model_own(m, r);
 	char form[48];
 
 	tensor_describe(t, form, sizeof(form));
 	add_form(row, t->ndim == 2, form);
-	if (owner.layer == r.layer && owner.slot == r.slot)
-		add_weights(row, t, count_zeros);
+	if (own != NULL)
+		add_weights(row, own, count_zeros);
 	else if (row->tied_to[0] == '\0')
-		group_path(owner, by, row->tied_to, sizeof(row->tied_to));
+		group_path(model_base_owner(m, r), by, row->tied_to,
+		    sizeof(row->tied_to));
 	row->macs += uses(m, r, a->seq) * linear_macs(t);
 	if (r.slot == SLOT_Q_W && by != BY_TENSOR)
 		row->macs += score_macs(&m->layer[r.layer], a->seq);

@@ -2,8 +2,9 @@
 /*
  * account: parameters, bytes and multiply-adds of a model and of its parts.
  *
- * Each tensor counts once, in the first slot that holds it; the rows of other
- * slots that name it show zero own parameters and tied_to.
+ * Each tensor counts once, in the first slot that holds it or stands on it; the
+ * rows of other slots that name it show zero own parameters and tied_to, those of
+ * slots that stand on it what they have beside it.
  *
  * MACs are for one sequence of seq tokens, divided by seq where a figure is per
  * token: every linear map by its form (low rank k (rows + cols); sparse forms

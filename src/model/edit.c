@@ -113,31 +113,80 @@ edit_get(const struct edit *e, struct slot_ref ref)
 	return model_slot(e->m, ref);
 }
 
-enum pare_rc
-edit_map(struct edit *e, struct slot_ref ref, uint64_t key,
-    edit_transform *fn, void *arg, struct pare_err *err)
+static struct tensor *
+memo_find(const struct edit *e, const struct tensor *from, uint64_t key)
 {
-	struct tensor *from = edit_get(e, ref), *to;
-	struct memo *n;
+	for (const struct memo *n = e->memo; n != NULL; n = n->next)
+		if (n->from == from && n->key == key)
+			return n->to;
+	return NULL;
+}
 
-	if (from == NULL)
-		return PARE_OK;
-	for (n = e->memo; n != NULL; n = n->next)
-		if (n->from == from && n->key == key) {
-			edit_set(e, ref, tensor_ref(n->to));
-			return PARE_OK;
-		}
-	if (task_canceled(e->ctx.task))
-		return task_error(err);
-	to = fn(from, arg, &e->ctx, err);
-	if (to == NULL)
-		return err != NULL ? err->rc : PARE_ENOMEM;
-	n = xcalloc(1, sizeof(*n));
+static void
+memo_put(struct edit *e, const struct tensor *from, uint64_t key,
+    const struct tensor *to)
+{
+	struct memo *n = xcalloc(1, sizeof(*n));
+
 	n->from = tensor_ref(from);
 	n->to = tensor_ref(to);
 	n->key = key;
 	n->next = e->memo;
 	e->memo = n;
+}
+
+/* Key of what became of the base of a tensor, apart from what became of it. */
+#define BASE_KEY UINT64_C(0x9ba5e0b05ba5e11d)
+
+/* Tensors that stood on one base (or are it), and whose bases became alike, stand
+ * on one again. *to is replaced where that takes another base. */
+static enum pare_rc
+share_base(struct edit *e, const struct tensor *from, uint64_t key,
+    struct tensor **to, struct pare_err *err)
+{
+	const struct tensor *was = tensor_base(from), *is = tensor_base(*to);
+	const bool alone = was == from;
+	struct tensor *base, *made;
+
+	if (alone != (is == *to) || is == was)
+		return PARE_OK;
+	base = memo_find(e, was, key ^ BASE_KEY);
+	if (base == NULL)
+		memo_put(e, was, key ^ BASE_KEY, is);
+	if (base == NULL || base == is || base->ghost != is->ghost ||
+	    tensor_hash(base) != tensor_hash(is))
+		return PARE_OK;
+	made = alone ? tensor_ref(base) : tensor_rebase(*to, base, err);
+	if (made == NULL)
+		return PARE_ENOMEM;
+	tensor_unref(*to);
+	*to = made;
+	return PARE_OK;
+}
+
+enum pare_rc
+edit_map(struct edit *e, struct slot_ref ref, uint64_t key,
+    edit_transform *fn, void *arg, struct pare_err *err)
+{
+	struct tensor *from = edit_get(e, ref), *to;
+
+	if (from == NULL)
+		return PARE_OK;
+	to = memo_find(e, from, key);
+	if (to != NULL) {
+		edit_set(e, ref, tensor_ref(to));
+		return PARE_OK;
+	}
+	if (task_canceled(e->ctx.task))
+		return task_error(err);
+	to = fn(from, arg, &e->ctx, err);
+	if (to == NULL)
+		return err != NULL ? err->rc : PARE_ENOMEM;
+	if (share_base(e, from, key, &to, err) != PARE_OK) {
+		tensor_unref(to);
+		return PARE_ENOMEM;
+	}
+	memo_put(e, from, key, to);
 	edit_set(e, ref, to);
 	return PARE_OK;
 }

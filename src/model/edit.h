@@ -9,7 +9,8 @@
  *
  * Sharing survives: within one edit, the same cut of the same tensor gives the
  * same new tensor, so twelve ALBERT layers that are cut alike stay one set of
- * weights.
+ * weights; and tensors that stand on one base (tensor_base()) do so still where
+ * their bases became alike.
  *
  * In estimate mode (EDIT_ESTIMATE) every transform makes ghosts with the exact
  * facts of the real result. An op runs the same code for both, which is why its

@@ -226,6 +226,35 @@ model_owner(const struct model *m, struct slot_ref ref)
 	return ref;
 }
 
+struct slot_ref
+model_base_owner(const struct model *m, struct slot_ref ref)
+{
+	const struct tensor *base = model_slot(m, ref);
+	struct slot_ref r = SLOT_REF_START;
+
+	if (base == NULL)
+		return ref;
+	base = tensor_base(base);
+	while (model_next_slot(m, &r))
+		if (tensor_base(model_slot(m, r)) == base)
+			return r;
+	return ref;
+}
+
+const struct tensor *
+model_own(const struct model *m, struct slot_ref ref)
+{
+	const struct tensor *t = model_slot(m, ref);
+	struct slot_ref owner = model_owner(m, ref);
+
+	if (t == NULL || owner.layer != ref.layer || owner.slot != ref.slot)
+		return NULL;
+	owner = model_base_owner(m, ref);
+	if (owner.layer == ref.layer && owner.slot == ref.slot)
+		return t;
+	return tensor_base(t) == t ? NULL : t->kid[1];
+}
+
 int64_t
 model_dim(const struct model *m, int l, enum dim_kind d)
 {
@@ -364,6 +393,11 @@ model_hash(const struct model *m)
 		h = hash_bytes(v, sizeof(v), h);
 		if (owner.layer == r.layer && owner.slot == r.slot)
 			h = hash_mix(h, tensor_hash(model_slot(m, r)));
+		/* A base that others stand on as well is a tie too. */
+		owner = model_base_owner(m, r);
+		if (owner.layer != v[2] || (int64_t)owner.slot != v[3])
+			h = hash_mix(h, (uint64_t)(owner.layer + 1) *
+			    SLOT_COUNT + (uint64_t)owner.slot);
 	}
 	if (h == 0)
 		h = 1;

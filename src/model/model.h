@@ -164,6 +164,13 @@ bool model_next_slot(const struct model *m, struct slot_ref *ref);
 /* The first slot, in that order, that holds the tensor of ref: ref itself
  * unless it is tied to an earlier one. */
 struct slot_ref model_owner(const struct model *m, struct slot_ref ref);
+/* The first slot whose tensor is the base of that of ref, or stands on it too
+ * (tensor_base()). */
+struct slot_ref model_base_owner(const struct model *m, struct slot_ref ref);
+/* What slot ref adds to what the slots before it hold, borrowed: its tensor, the
+ * low rank alone where they have its base, NULL where they have all. Every count
+ * goes by it. */
+const struct tensor *model_own(const struct model *m, struct slot_ref ref);
 
 /* The size a side of a slot must have (for layer slots of layer l). */
 int64_t model_dim(const struct model *m, int l, enum dim_kind d);

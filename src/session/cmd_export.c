@@ -122,19 +122,20 @@ words_free(struct words *w)
 /* ---- checks ---- */
 
 static bool
+is_int8(const struct tensor *t)
+{
+	return t->code.act != 0 || (t->kid[0] != NULL && (is_int8(t->kid[0]) ||
+	    is_int8(t->kid[1])));
+}
+
+static bool
 any_int8(const struct model *m)
 {
 	struct slot_ref r = SLOT_REF_START;
 
-	while (model_next_slot(m, &r)) {
-		const struct tensor *t = model_slot(m, r);
-
-		for (int i = 0; i < 2; i++)
-			if (t->kid[i] != NULL && t->kid[i]->code.act != 0)
-				return true;
-		if (t->code.act != 0)
+	while (model_next_slot(m, &r))
+		if (is_int8(model_slot(m, r)))
 			return true;
-	}
 	return false;
 }
 

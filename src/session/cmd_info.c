@@ -46,12 +46,12 @@ put_forms(const struct model *m, json_t *doc)
 	/* A tensor that several slots hold counts once. */
 	while (model_next_slot(m, &ref)) {
 		const struct tensor *t = model_slot(m, ref);
-		struct slot_ref owner = model_owner(m, ref);
+		const struct tensor *own = model_own(m, ref);
 
-		if (owner.layer != ref.layer || owner.slot != ref.slot)
+		if (own == NULL)
 			continue;
 		tensors[t->form]++;
-		bytes[t->form] += tensor_bytes(t);
+		bytes[t->form] += tensor_bytes(own);
 	}
 	for (int k = 0; k < FORM_COUNT; k++) {
 		json_t *o;
@@ -67,7 +67,7 @@ put_forms(const struct model *m, json_t *doc)
 	json_object_set_new(doc, "forms", forms);
 }
 
-/* A row of kernels[], unless there is one like it. */
+/* A row of kernels[], unless there is one like it; those of its parts too. */
 static void
 put_kernel(const struct tensor *t, int64_t seq, json_t *kernels)
 {
@@ -83,6 +83,9 @@ put_kernel(const struct tensor *t, int64_t seq, json_t *kernels)
 	if (i == json_array_size(kernels))
 		json_array_append(kernels, o);
 	json_decref(o);
+	for (int k = 0; k < 2; k++)
+		if (t->kid[k] != NULL && t->kid[k]->ndim == 2)
+			put_kernel(t->kid[k], seq, kernels);
 }
 
 /* How the matrices that are multiplied are, and with what instructions. */
@@ -99,9 +102,6 @@ put_kernels(const struct model *m, int64_t seq, json_t *doc)
 		    slot_table[ref.slot].kind == KIND_EMBEDDING)
 			continue;
 		put_kernel(t, seq, kernels);
-		for (int i = 0; i < 2; i++)
-			if (t->kid[i] != NULL && t->kid[i]->ndim == 2)
-				put_kernel(t->kid[i], seq, kernels);
 	}
 	for (int k = (int)cpu_detected() + 1; k < CPU_LEVELS; k++)
 		json_array_append_new(lacking, json_string(cpu_level_name(

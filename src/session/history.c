@@ -293,12 +293,17 @@ list_tensors(const struct model *m, size_t *n)
 	struct tensor **list = NULL;
 	size_t k = 0, cap = 0;
 
+	/* What several stand on and what each has beside it count alone. */
 	while (model_next_slot(m, &ref)) {
-		if (k == cap) {
+		struct tensor *t = model_slot(m, ref);
+
+		if (k + 2 > cap) {
 			cap = cap != 0 ? 2 * cap : 256;
 			list = xrealloc(list, cap * sizeof(*list));
 		}
-		list[k++] = model_slot(m, ref);
+		list[k++] = tensor_base(t);
+		if (tensor_base(t) != t)
+			list[k++] = t->kid[1];
 	}
 	*n = make_distinct(list, k);
 	return list;

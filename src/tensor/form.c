@@ -100,7 +100,8 @@ const struct form form_table[FORM_COUNT] = {
 	},
 	[FORM_SUM] = {
 		.name = "sum",
-		.text = "Codes, and single floats that are added to them.",
+		.text = "Codes, and single floats that are added to them; or "
+		    "any form, and a product of two thin matrices.",
 		.parts = 0,
 		.is_pair = true,
 		.part_bytes = lowrank_part_bytes,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * SUM: A + B, full codes and what single weights lack, as floats. SCALED: A
- * diag(b), full codes and a float for each input. The first is multiplied as two
- * products, the second after x was multiplied by b.
+ * SUM: A + B, full codes and what single weights lack, as floats; or a base of any
+ * form and a low rank of what it lacks. SCALED: A diag(b), full codes and a float
+ * for each input. The first is multiplied as two products (with a low rank
+ * three), the second after x was multiplied by b.
  */
 #include "tensor/form_rows.h"
 
@@ -11,14 +12,59 @@
 
 #include "base/mem.h"
 
+enum { PRODUCT_ROWS = 64 };	/* of a low rank, added at a time */
+
+/* out (n, cols) += rows [row, row + n) of a low rank, n at most PRODUCT_ROWS; a
+ * has n * k floats, b cols. Each value is summed in the order of the rank,
+ * whoever asks for how many rows. */
+static void
+add_product(const struct tensor *t, int64_t row, int64_t n, float *a, float *b,
+    float *out)
+{
+	const struct tensor *left = t->kid[0], *right = t->kid[1];
+	int64_t rank = tensor_rank(t);
+
+	form_table[left->form].decode(left, row, n, a);
+	for (int64_t k = 0; k < rank; k++) {
+		form_table[right->form].decode(right, k, 1, b);
+		for (int64_t r = 0; r < n; r++) {
+			float by = a[r * rank + k], *o = out + r * t->cols;
+
+#pragma omp simd
+			for (int64_t c = 0; c < t->cols; c++)
+				o[c] += by * b[c];
+		}
+	}
+}
+
+static void
+add_products(const struct tensor *t, int64_t row, int64_t n, float *out)
+{
+	int64_t high = n < PRODUCT_ROWS ? n : PRODUCT_ROWS;
+	float *a = xmalloc((size_t)(high * tensor_rank(t)) * sizeof(*a));
+	float *b = xmalloc((size_t)t->cols * sizeof(*b));
+
+	for (int64_t r = 0; r < n; r += high)
+		add_product(t, row + r, n - r < high ? n - r : high, a, b,
+		    out + r * t->cols);
+	free(a);
+	free(b);
+}
+
 void
 sum_decode(const struct tensor *t, int64_t row, int64_t n, float *out)
 {
 	const struct tensor *b = t->kid[1];
-	float *f = xmalloc((size_t)t->cols * sizeof(*f));
-	int32_t *col = xmalloc((size_t)t->cols * sizeof(*col));
+	int32_t *col;
+	float *f;
 
 	form_table[t->kid[0]->form].decode(t->kid[0], row, n, out);
+	if (b->form == FORM_LOWRANK) {
+		add_products(b, row, n, out);
+		return;
+	}
+	f = xmalloc((size_t)t->cols * sizeof(*f));
+	col = xmalloc((size_t)t->cols * sizeof(*col));
 	for (int64_t r = 0; r < n; r++, out += t->cols) {
 		struct value_row v = value_row_get(b, row + r, f, col);
 

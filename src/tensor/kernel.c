@@ -4,8 +4,9 @@
  *
  * A set of products is planned first: which kernel, what x is turned into, where
  * everything lies in scratch. A low-rank matrix is two products, the first into
- * scratch. So a set has up to two stages of independent products; all of it runs
- * with one team of threads, for waking them costs more than a small product.
+ * scratch; a sum adds one to what another made. So a set has up to three stages
+ * of independent products; all of it runs with one team of threads, for waking
+ * them costs more than a small product.
  */
 #include "tensor/kernel_rows.h"
 
@@ -113,7 +114,7 @@ kernel_of(const struct tensor *t, int64_t n)
 
 enum {
 	PLAN_PRODUCTS = 8,	/* of one region; longer sets take several */
-	PLAN_STEPS = 2 * PLAN_PRODUCTS,
+	PLAN_STEPS = 4 * PLAN_PRODUCTS,	/* scaled codes plus low rank: 4 */
 	PREP_ROWS = 32,		/* of x that one thread turns at a time */
 	SPLIT_ROWS = 64		/* least rows of x of a piece, a multiple of
 				 * what any kernel takes at once */
@@ -177,7 +178,7 @@ take(struct plan *p, size_t bytes)
 }
 
 /* The prep that this x needs; an earlier step's where it is the same one: the
- * first stage has one x, the second as many as low-rank matrices. */
+ * first stage has one x, later ones as many as low-rank matrices. */
 static int
 plan_prep(struct plan *p, enum prep_kind kind, const struct kernel_x *x,
     int stage)
@@ -238,16 +239,54 @@ plan_step(struct plan *p, const struct product *q, const float *x, int stage,
 	p->stages = stage + 1 > p->stages ? stage + 1 : p->stages;
 }
 
-/* The codes first; what is added to them when they are there. */
-static void
-plan_sum(struct plan *p, const struct product *q, const float *x,
+static int plan_tensor(struct plan *p, const struct product *q, const float *x,
+    int stage, bool accumulate);
+
+/* A product and then another of what it made: low rank, scaled inputs. The first
+ * is ready before `least`. */
+static int
+plan_chain(struct plan *p, const struct product *q, const float *x, int stage,
+    int least, bool accumulate)
+{
+	const struct tensor *t = q->t;
+	struct product inner = { t->kid[1], NULL, NULL }, outer = *q;
+
+	inner.y = take(p, (size_t)(p->n * (t->form == FORM_SCALED ? t->cols :
+	    tensor_rank(t))) * sizeof(float));
+	plan_step(p, &inner, x, stage, false);
+	outer.t = t->kid[0];
+	stage = stage + 1 > least ? stage + 1 : least;
+	plan_step(p, &outer, inner.y, stage, accumulate);
+	return stage + 1;
+}
+
+/* The base first; what is added to it when it is there. Of a low rank only the
+ * second product has to wait for it. */
+static int
+plan_sum(struct plan *p, const struct product *q, const float *x, int stage,
     bool accumulate)
 {
 	struct product base = { q->t->kid[0], q->y, NULL };
 	struct product more = { q->t->kid[1], q->y, q->end };
+	int ready = plan_tensor(p, &base, x, stage, accumulate);
 
-	plan_step(p, &base, x, 0, accumulate);
-	plan_step(p, &more, x, 1, true);
+	if (more.t->form == FORM_LOWRANK)
+		return plan_chain(p, &more, x, stage, ready, true);
+	plan_step(p, &more, x, ready, true);
+	return ready + 1;
+}
+
+/* Returns the first stage in which all of it is there. */
+static int
+plan_tensor(struct plan *p, const struct product *q, const float *x, int stage,
+    bool accumulate)
+{
+	if (q->t->form == FORM_SUM)
+		return plan_sum(p, q, x, stage, accumulate);
+	if (form_table[q->t->form].is_pair)
+		return plan_chain(p, q, x, stage, 0, accumulate);
+	plan_step(p, q, x, stage, accumulate);
+	return stage + 1;
 }
 
 static void
@@ -260,25 +299,8 @@ plan_products(struct plan *p, const struct product *q, int count,
 	p->work = 0;
 	p->base = scratch;
 	p->used = p->thread_bytes = 0;
-	for (int i = 0; i < count; i++) {
-		const struct tensor *t = q[i].t;
-		struct product inner, outer = q[i];
-
-		if (!form_table[t->form].is_pair) {
-			plan_step(p, &q[i], x, 0, accumulate);
-			continue;
-		}
-		if (t->form == FORM_SUM) {
-			plan_sum(p, &q[i], x, accumulate);
-			continue;
-		}
-		inner = (struct product) { t->kid[1], NULL, NULL };
-		inner.y = take(p, (size_t)(n * (t->form == FORM_SCALED ?
-		    t->cols : tensor_rank(t))) * sizeof(float));
-		plan_step(p, &inner, x, 0, false);
-		outer.t = t->kid[0];
-		plan_step(p, &outer, inner.y, 1, accumulate);
-	}
+	for (int i = 0; i < count; i++)
+		plan_tensor(p, &q[i], x, 0, accumulate);
 	p->thread_bytes = round_up(p->thread_bytes);
 }
 

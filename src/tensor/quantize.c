@@ -644,6 +644,14 @@ tensor_quantize(const struct tensor *t, const struct quant_spec *spec,
 		return quantize_factors(t, spec, ctx, err);
 	if (check_spec(t, spec, err) != PARE_OK)
 		return NULL;
+	if (tensor_base(t) != t && value_is_float(t->kid[0]->values)) {
+		struct tensor *base = tensor_quantize(t->kid[0], spec, ctx,
+		    err), *made;
+
+		made = base == NULL ? NULL : tensor_rebase(t, base, err);
+		tensor_unref(base);
+		return made;
+	}
 	if (form_table[t->form].is_pair) {
 		struct tensor *f = tensor_to_f32(t, err), *made;
 

@@ -323,22 +323,48 @@ check_factors(const struct tensor *t, struct pare_err *err)
 	    (long long)t->rows, (long long)t->cols);
 }
 
+static bool
+same_shape(const struct tensor *a, const struct tensor *t)
+{
+	return a->ndim == 2 && t->ndim == 2 && a->rows == t->rows &&
+	    a->cols == t->cols;
+}
+
 /* SUM and SCALED. */
 static enum pare_rc
 check_pair(const struct tensor *t, struct pare_err *err)
 {
 	const struct tensor *a = t->kid[0], *b = t->kid[1];
-	bool ok = t->ndim == 2 && value_is_code(a->form) && a->ndim == 2 &&
-	    a->rows == t->rows && a->cols == t->cols && b->cols == t->cols;
+	bool ok = same_shape(a, t);
 
-	if (t->form == FORM_SUM)
-		ok = ok && value_is_float(b->values) && b->ndim == 2 &&
-		    b->rows == t->rows;
+	if (t->form == FORM_SCALED)
+		ok = ok && value_is_code(a->form) && b->form == FORM_F32 &&
+		    b->ndim == 1 && b->cols == t->cols;
+	else if (b->form == FORM_LOWRANK)
+		ok = ok && same_shape(b, t);
 	else
-		ok = ok && b->form == FORM_F32 && b->ndim == 1;
+		ok = ok && value_is_code(a->form) && value_is_float(b->values) &&
+		    same_shape(b, t);
 	return ok ? PARE_OK : err_set(err, PARE_EFORMAT, "the two tensors of "
 	    "a %s tensor of %lld x %lld do not fit",
 	    form_table[t->form].name, (long long)t->rows, (long long)t->cols);
+}
+
+static bool
+is_amended(const struct tensor *t)
+{
+	return t->form == FORM_SUM && t->kid[1]->form == FORM_LOWRANK;
+}
+
+/* What may be made of tensors that are made of two themselves. */
+static bool
+may_nest(const struct tensor *t)
+{
+	const struct tensor *a = t->kid[0], *b = t->kid[1];
+
+	if (t->form == FORM_SUM && b->form == FORM_LOWRANK)
+		return a->form != FORM_LOWRANK && !is_amended(a);
+	return !form_table[a->form].is_pair && !form_table[b->form].is_pair;
 }
 
 static enum pare_rc
@@ -357,11 +383,13 @@ check_kids(const struct tensor *t, struct pare_err *err)
 	if (a == NULL || b == NULL)
 		return err_set(err, PARE_EFORMAT,
 		    "a %s tensor misses a factor", name);
-	if (form_table[a->form].is_pair || form_table[b->form].is_pair)
+	if (!may_nest(t))
 		return err_set(err, PARE_EFORMAT, "a factor of a %s tensor is "
 		    "itself %s", name, a->form == FORM_LOWRANK ||
 		    b->form == FORM_LOWRANK ? "low rank" : "made of two");
-	if (a->ghost != t->ghost || b->ghost != t->ghost)
+	/* An estimate may stand on a base that is there. */
+	if (b->ghost != t->ghost || (a->ghost != t->ghost &&
+	    !(t->ghost && is_amended(t))))
 		return err_set(err, PARE_EFORMAT,
 		    "a %s tensor has only one real factor", name);
 	return t->form == FORM_LOWRANK ? check_factors(t, err) :
@@ -558,10 +586,16 @@ tensor_ghost_of(const struct tensor *t)
 int64_t
 tensor_params(const struct tensor *t)
 {
-	if (t->form == FORM_LOWRANK)
+	if (t->form == FORM_LOWRANK || is_amended(t))
 		return value_add(tensor_params(t->kid[0]),
 		    tensor_params(t->kid[1]));
 	return value_count(t);
+}
+
+struct tensor *
+tensor_base(const struct tensor *t)
+{
+	return is_amended(t) ? t->kid[0] : (struct tensor *)t;
 }
 
 int64_t
@@ -599,7 +633,7 @@ tensor_nonzero(const struct tensor *t)
 
 	if (k >= 0)
 		return k;
-	if (t->form == FORM_LOWRANK)
+	if (t->form == FORM_LOWRANK || is_amended(t))
 		k = value_add(tensor_nonzero(t->kid[0]),
 		    tensor_nonzero(t->kid[1]));
 	else if (form_table[t->form].is_pair)
@@ -814,7 +848,10 @@ tensor_describe(const struct tensor *t, char *out, size_t n)
 	if (form_table[t->form].is_pair) {
 		tensor_describe(t->kid[0], a, sizeof(a));
 		tensor_describe(t->kid[1], b, sizeof(b));
-		if (t->form == FORM_SUM)
+		if (is_amended(t))
+			snprintf(out, n, "%s+r%lld", a,
+			    (long long)tensor_rank(t->kid[1]));
+		else if (t->form == FORM_SUM)
 			snprintf(out, n, "%s + %s", a, b);
 		else
 			snprintf(out, n, "%s scaled", a);

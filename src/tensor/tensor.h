@@ -42,7 +42,8 @@ enum form_kind {
 	FORM_LOWRANK,	/* A (rows, k) times B (k, cols); both are tensors */
 	FORM_BLOCK,	/* GGUF's quantized blocks: code.block says which */
 	FORM_SUM,	/* full INT or TABLE codes plus a float matrix of the same
-			 * shape, sparse as a rule */
+			 * shape, sparse as a rule; or a base of any form but
+			 * low rank plus a LOWRANK of the same shape */
 	FORM_SCALED,	/* full INT or TABLE codes, columns times a vector of F32 */
 	FORM_COUNT
 };
@@ -120,8 +121,10 @@ struct tensor {
 				 * sparse; with kids 0 */
 	bool ghost;
 	struct part part[PART_COUNT];
-	struct tensor *kid[2];	/* LOWRANK, SUM, SCALED: the two, never of such
-				 * forms themselves */
+	struct tensor *kid[2];	/* LOWRANK, SUM, SCALED: the two, not of such
+				 * forms themselves; but the second of a SUM may
+				 * be LOWRANK, and its first then SCALED or a SUM
+				 * of codes and floats */
 	_Atomic int64_t nonzero;	/* -1: not counted yet */
 	_Atomic uint64_t hash;		/* 0: not computed yet */
 };
@@ -158,7 +161,8 @@ struct tensor *tensor_ghost(enum form_kind form, int ndim, int64_t rows,
 /* A ghost with the facts of t (bytes, params, nonzero as t's). */
 struct tensor *tensor_ghost_of(const struct tensor *t);
 
-/* Weights, zeros included; rank * (rows + cols) for LOWRANK. */
+/* Weights, zeros included; rank * (rows + cols) for LOWRANK, also where it is
+ * added to a base. */
 int64_t tensor_params(const struct tensor *t);
 /*
  * Weights that were not pruned: in float forms those that are not exactly zero,
@@ -176,6 +180,9 @@ void tensor_forget(const struct tensor *t);
 uint64_t tensor_hash(const struct tensor *t);
 /* LOWRANK: the inner size k; 0 for other forms. */
 int64_t tensor_rank(const struct tensor *t);
+/* Of a base plus a LOWRANK the base, which other tensors may have too; t itself
+ * for all others. Borrowed. A ghost may stand on a base that is none. */
+struct tensor *tensor_base(const struct tensor *t);
 
 /* Float32 values of rows [row, row + n) into out (n, cols). Not for ghosts. */
 void tensor_decode(const struct tensor *t, int64_t row, int64_t n, float *out);
@@ -184,8 +191,8 @@ struct tensor *tensor_to_f32(const struct tensor *t, struct pare_err *err);
 /* The values of an F32 tensor, without a copy; NULL for other forms. */
 const float *tensor_f32(const struct tensor *t);
 
-/* "f32", "int4 g64 a8", "bitmap int8", "low rank 32 (f32)": for tables; a8 is
- * int8 activations. */
+/* "f32", "int4 g64 a8", "bitmap int8", "low rank 32 (f32)", "int4 a8+r8" (a low
+ * rank of 8 beside codes): for tables; a8 is int8 activations. */
 void tensor_describe(const struct tensor *t, char *out, size_t n);
 
 /* float16 and bfloat16, round to nearest even. */

@@ -289,6 +289,14 @@ tensor_cast(const struct tensor *t, enum form_kind form,
 		err_hint(err, "cast before factorizing");
 		return NULL;
 	}
+	if (tensor_base(t) != t && value_is_float(t->kid[0]->values)) {
+		struct tensor *base = tensor_cast(t->kid[0], form, ctx, err);
+		struct tensor *cast = base == NULL ? NULL :
+		    tensor_rebase(t, base, err);
+
+		tensor_unref(base);
+		return cast;
+	}
 	if (form_table[t->form].is_pair) {
 		struct tensor *f = tensor_to_f32(t, err), *cast;
 

@@ -28,8 +28,9 @@ struct tensor *tensor_select(const struct tensor *t, int axis,
     const int64_t *keep, int64_t n, const struct transform_ctx *ctx,
     struct pare_err *err);
 
-/* F32 -> F16 or BF16 (or back to F32). The source may be any form but LOWRANK
- * and sparse; sparse ones keep their mask and convert the values. */
+/* F32 -> F16 or BF16 (or back to F32). The source may be any form but LOWRANK;
+ * sparse ones keep their mask and convert the values. A low rank beside a float
+ * base stays, and the base is cast. */
 struct tensor *tensor_cast(const struct tensor *t, enum form_kind form,
     const struct transform_ctx *ctx, struct pare_err *err);
 
@@ -55,7 +56,8 @@ struct quant_spec {
  * its stored values are coded, and each group's range is over those). Re-coding
  * an INT or TABLE tensor decodes it first. LOWRANK quantizes both factors (group
  * must divide each factor's cols, or be 0 or its cols: pass group = -1 for "one
- * a row"). Refuses, naming the shape, a group that does not divide cols, and
+ * a row"). Of a low rank beside a float base the base is coded and the low rank
+ * stays. Refuses, naming the shape, a group that does not divide cols, and
  * values that are not finite.
  */
 struct tensor *tensor_quantize(const struct tensor *t,
@@ -151,6 +153,19 @@ struct tensor *tensor_factorize_by(const struct tensor *t, int64_t rank,
 enum pare_rc tensor_spectrum_by(const struct tensor *t,
     const struct factor_metric *metric, float **out, int64_t *n,
     struct task *task, struct pare_err *err);
+
+/*
+ * SUM of base and the product of rank `rank`, in 16-bit floats, that is nearest to
+ * what base lacks of t, in the metric (NULL: none). Base and t have one shape; rank
+ * is below both sides. Takes a reference of base, so many may stand on one.
+ * PARE_EUSER where base is low rank, or has one beside it.
+ */
+struct tensor *tensor_amend(const struct tensor *base, const struct tensor *t,
+    int64_t rank, const struct factor_metric *metric,
+    const struct transform_ctx *ctx, struct pare_err *err);
+/* t, which is a base plus a low rank, with another base of its shape. */
+struct tensor *tensor_rebase(const struct tensor *t, const struct tensor *base,
+    struct pare_err *err);
 
 /* Largest k for which k * (rows + cols) < rows * cols. */
 int64_t tensor_break_even_rank(const struct tensor *t);

@@ -65,53 +65,65 @@ fix_mask(int64_t n, double share, uint64_t seed)
 /* ---- variants ---- */
 
 /* Steps in this order: cut to `share` (0: no), factorize to rank `rank` (0: no),
- * cast (F32: no), quantize (bits 0: no). group 1 stands for a divisor of cols. */
+ * cast (F32: no), quantize (bits 0: no), floats beside codes (what the name says),
+ * a low rank of `beside` beside all of it (0: no, nor where a side is no more).
+ * group 1 stands for a divisor of cols. */
 struct fix_variant {
 	const char *name;
 	double share;
 	int rank;
 	enum form_kind cast;
 	struct quant_spec quant;
+	int beside;
 };
 
 static const struct fix_variant fix_variants[] = {
-	{ "f32", 0, 0, FORM_F32, { 0 } },
-	{ "f16", 0, 0, FORM_F16, { 0 } },
-	{ "bf16", 0, 0, FORM_BF16, { 0 } },
-	{ "int1 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 1, -1, 0 } },
-	{ "int2 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 2, 1, 0 } },
-	{ "int3", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 3, 0, 0 } },
-	{ "int4 g", 0, 0, FORM_F16, { QUANT_SYMMETRIC, 4, 1, 0 } },
-	{ "int5 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 5, -1, 0 } },
-	{ "int6 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 6, -1, 0 } },
-	{ "int7", 0, 0, FORM_BF16, { QUANT_SYMMETRIC, 7, 0, 0 } },
-	{ "int8 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 8, -1, 0 } },
-	{ "int1 affine g", 0, 0, FORM_F32, { QUANT_AFFINE, 1, 1, 0 } },
-	{ "int3 affine g", 0, 0, FORM_F32, { QUANT_AFFINE, 3, 1, 0 } },
-	{ "int4 affine", 0, 0, FORM_F32, { QUANT_AFFINE, 4, 0, 0 } },
-	{ "int8 affine row", 0, 0, FORM_F32, { QUANT_AFFINE, 8, -1, 0 } },
-	{ "table1", 0, 0, FORM_F32, { QUANT_BINARY, 1, 0, 0 } },
-	{ "table2 row", 0, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 } },
-	{ "table3 g", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 1, 0 } },
-	{ "table4", 0, 0, FORM_F32, { QUANT_KMEANS, 4, 0, 0 } },
-	{ "table5", 0, 0, FORM_F32, { QUANT_KMEANS, 5, 0, 0 } },
-	{ "table8", 0, 0, FORM_F32, { QUANT_KMEANS, 8, 0, 0 } },
-	{ "bitmap f32", 0.5, 0, FORM_F32, { 0 } },
-	{ "bitmap f16", 0.4, 0, FORM_F16, { 0 } },
-	{ "bitmap int4 g", 0.5, 0, FORM_F32, { QUANT_AFFINE, 4, 1, 0 } },
-	{ "bitmap int3 row", 0.5, 0, FORM_F32, { QUANT_SYMMETRIC, 3, -1, 0 } },
-	{ "bitmap table3", 0.3, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 } },
-	{ "index f32", 0.02, 0, FORM_F32, { 0 } },
-	{ "index bf16", 0.02, 0, FORM_BF16, { 0 } },
-	{ "index int5 g", 0.02, 0, FORM_F32, { QUANT_SYMMETRIC, 5, 1, 0 } },
-	{ "index table2 row", 0.02, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 } },
-	{ "lowrank f32", 0, 2, FORM_F32, { 0 } },
-	{ "lowrank int8", 0, 2, FORM_F32, { QUANT_SYMMETRIC, 8, -1, 0 } },
-	{ "lowrank table4", 0, 2, FORM_F32, { QUANT_KMEANS, 4, 0, 0 } },
-	{ "sum table3", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 } },
-	{ "sum int4 row", 0, 0, FORM_F32, { QUANT_AFFINE, 4, -1, 0 } },
-	{ "scaled int4 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 4, 1, 0 } },
-	{ "scaled table2 row", 0, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 } },
+	{ "f32", 0, 0, FORM_F32, { 0 }, 0 },
+	{ "f16", 0, 0, FORM_F16, { 0 }, 0 },
+	{ "bf16", 0, 0, FORM_BF16, { 0 }, 0 },
+	{ "int1 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 1, -1, 0 }, 0 },
+	{ "int2 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 2, 1, 0 }, 0 },
+	{ "int3", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 3, 0, 0 }, 0 },
+	{ "int4 g", 0, 0, FORM_F16, { QUANT_SYMMETRIC, 4, 1, 0 }, 0 },
+	{ "int5 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 5, -1, 0 }, 0 },
+	{ "int6 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 6, -1, 0 }, 0 },
+	{ "int7", 0, 0, FORM_BF16, { QUANT_SYMMETRIC, 7, 0, 0 }, 0 },
+	{ "int8 row", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 8, -1, 0 }, 0 },
+	{ "int1 affine g", 0, 0, FORM_F32, { QUANT_AFFINE, 1, 1, 0 }, 0 },
+	{ "int3 affine g", 0, 0, FORM_F32, { QUANT_AFFINE, 3, 1, 0 }, 0 },
+	{ "int4 affine", 0, 0, FORM_F32, { QUANT_AFFINE, 4, 0, 0 }, 0 },
+	{ "int8 affine row", 0, 0, FORM_F32, { QUANT_AFFINE, 8, -1, 0 }, 0 },
+	{ "table1", 0, 0, FORM_F32, { QUANT_BINARY, 1, 0, 0 }, 0 },
+	{ "table2 row", 0, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 }, 0 },
+	{ "table3 g", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 1, 0 }, 0 },
+	{ "table4", 0, 0, FORM_F32, { QUANT_KMEANS, 4, 0, 0 }, 0 },
+	{ "table5", 0, 0, FORM_F32, { QUANT_KMEANS, 5, 0, 0 }, 0 },
+	{ "table8", 0, 0, FORM_F32, { QUANT_KMEANS, 8, 0, 0 }, 0 },
+	{ "bitmap f32", 0.5, 0, FORM_F32, { 0 }, 0 },
+	{ "bitmap f16", 0.4, 0, FORM_F16, { 0 }, 0 },
+	{ "bitmap int4 g", 0.5, 0, FORM_F32, { QUANT_AFFINE, 4, 1, 0 }, 0 },
+	{ "bitmap int3 row", 0.5, 0, FORM_F32, { QUANT_SYMMETRIC, 3, -1, 0 }, 0 },
+	{ "bitmap table3", 0.3, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 }, 0 },
+	{ "index f32", 0.02, 0, FORM_F32, { 0 }, 0 },
+	{ "index bf16", 0.02, 0, FORM_BF16, { 0 }, 0 },
+	{ "index int5 g", 0.02, 0, FORM_F32, { QUANT_SYMMETRIC, 5, 1, 0 }, 0 },
+	{ "index table2 row", 0.02, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 }, 0 },
+	{ "lowrank f32", 0, 2, FORM_F32, { 0 }, 0 },
+	{ "lowrank int8", 0, 2, FORM_F32, { QUANT_SYMMETRIC, 8, -1, 0 }, 0 },
+	{ "lowrank table4", 0, 2, FORM_F32, { QUANT_KMEANS, 4, 0, 0 }, 0 },
+	{ "sum table3", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 }, 0 },
+	{ "sum int4 row", 0, 0, FORM_F32, { QUANT_AFFINE, 4, -1, 0 }, 0 },
+	{ "scaled int4 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 4, 1, 0 }, 0 },
+	{ "scaled table2 row", 0, 0, FORM_F32, { QUANT_KMEANS, 2, -1, 0 }, 0 },
+	{ "sum low f32", 0, 0, FORM_F32, { 0 }, 3 },
+	{ "sum low f16", 0, 0, FORM_F16, { 0 }, 1 },
+	{ "sum low int2 g", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 2, 1, 0 }, 2 },
+	{ "sum low int4", 0, 0, FORM_F32, { QUANT_AFFINE, 4, -1, 0 }, 9 },
+	{ "sum low table3", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 }, 2 },
+	{ "sum low bitmap", 0.5, 0, FORM_F32, { QUANT_AFFINE, 4, 1, 0 }, 2 },
+	{ "sum low index", 0.02, 0, FORM_F32, { 0 }, 2 },
+	{ "sum low scaled", 0, 0, FORM_F32, { QUANT_SYMMETRIC, 4, 1, 0 }, 4 },
+	{ "sum low sum", 0, 0, FORM_F32, { QUANT_KMEANS, 3, 0, 0 }, 2 },
 };
 enum { FIX_VARIANTS = sizeof(fix_variants) / sizeof(fix_variants[0]) };
 
@@ -179,6 +191,23 @@ fix_pair(struct tensor **t, struct tensor **g, bool sum)
 	free(by);
 }
 
+/* A low rank of what *t lacks of another matrix of its shape. */
+static inline void
+fix_beside(struct tensor **t, struct tensor **g, int64_t rank)
+{
+	int64_t rows = (*t)->rows, cols = (*t)->cols;
+	int64_t most = (rows < cols ? rows : cols) - 1;
+	struct tensor *other;
+
+	rank = rank < most ? rank : most;
+	if (rank < 1)
+		return;
+	other = fix_random(2, rows, cols, 91);
+	fix_step(t, g, tensor_amend(*t, other, rank, NULL, &fix_real, NULL),
+	    tensor_amend(*g, other, rank, NULL, &fix_guess, NULL));
+	tensor_unref(other);
+}
+
 static inline struct tensor *
 fix_make(const struct fix_variant *v, int64_t rows, int64_t cols,
     uint64_t seed, struct tensor **guess)
@@ -205,10 +234,13 @@ fix_make(const struct fix_variant *v, int64_t rows, int64_t cols,
 		fix_step(&t, &g, tensor_quantize(t, &q, &fix_real, NULL),
 		    tensor_quantize(g, &q, &fix_guess, NULL));
 	}
-	if (strncmp(v->name, "sum", 3) == 0)
+	if (strncmp(v->name, "sum", 3) == 0 && (v->beside == 0 ||
+	    strcmp(v->name, "sum low sum") == 0))
 		fix_pair(&t, &g, true);
-	if (strncmp(v->name, "scaled", 6) == 0)
+	if (strstr(v->name, "scaled") != NULL)
 		fix_pair(&t, &g, false);
+	if (v->beside > 0)
+		fix_beside(&t, &g, v->beside);
 	if (guess != NULL)
 		*guess = g;
 	else

@@ -22,10 +22,12 @@ each(void (*check)(const struct fix_variant *, struct tensor *,
 static bool
 same_floats(const struct tensor *t, const float *a, const float *b, int64_t n)
 {
+	bool product = t->form == FORM_LOWRANK || tensor_base(t) != t;
+
 	for (int64_t i = 0; i < n; i++) {
 		double d = fabs((double)a[i] - b[i]);
 
-		if (t->form == FORM_LOWRANK ? d > 1e-6 : a[i] != b[i])
+		if (product ? d > 1e-6 : a[i] != b[i])
 			return false;
 	}
 	return true;
@@ -177,9 +179,10 @@ pick(int64_t *keep, int64_t n, int64_t block)
 static int64_t
 column_block(const struct tensor *t)
 {
-	const struct tensor *s = t->form == FORM_LOWRANK ? t->kid[1] :
-	    t->kid[0] != NULL ? t->kid[0] : t;
+	const struct tensor *s = t->form == FORM_LOWRANK ? t->kid[1] : t;
 
+	while (s->kid[0] != NULL)
+		s = s->kid[0];
 	if (s->code.bits == 0 || s->code.group == 0 ||
 	    s->code.group == s->cols)
 		return 1;

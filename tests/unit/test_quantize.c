@@ -534,6 +534,14 @@ casts_convert_and_count(void **state)
 			g = tensor_cast(t, (enum form_kind)f, &fix_guess, &err);
 			assert_non_null(c);
 			fix_same_facts(g, c);
+			/* A low rank beside floats stays. */
+			if (tensor_base(c) != c) {
+				assert_int_equal(tensor_base(c)->values, f);
+				assert_true(c->kid[1] == t->kid[1]);
+				tensor_unref(c);
+				tensor_unref(g);
+				continue;
+			}
 			assert_int_equal(c->values, f);
 			a = fix_decode(t);
 			b = fix_decode(c);

@@ -511,7 +511,8 @@ fold_one(struct quant *q, struct edit *e, const struct fold *f, bool *done,
 }
 
 /* Before the others are coded. What reads v and up comes first, for that moves
- * their rows. */
+ * their rows. With a residual scales stay beside the codes: both are what the
+ * matrix lacks, and are weighed by the inputs that the samples gave. */
 static enum pare_rc
 fold_layers(struct quant *q, struct edit *e, struct pare_err *err)
 {
@@ -524,6 +525,8 @@ fold_layers(struct quant *q, struct edit *e, struct pare_err *err)
 	int n = 0;
 
 	q->folded = xcalloc((size_t)q->slots.n, sizeof *q->folded);
+	if (q->refine.residual > 0)
+		return PARE_OK;
 	for (int i = 0; i < 4 * m->nlayers && rc == PARE_OK; i++) {
 		if (!task_tick(q->in->task, n, q->slots.n, "matrices"))
 			return task_error(err);
@@ -723,8 +726,9 @@ const struct op op_quantize = {
 	    "R that is nearest to W - Q: by its squares, or, with "
 	    "weigh=inputs or a method that looks at the samples, by what the "
 	    "outputs lose. Its factors are 16-bit floats, R (rows + cols) of "
-	    "them, and all is multiplied as it is stored. It is worth most at "
-	    "few bits: quantize L* bits=2 residual=8.\n"
+	    "them, and all is multiplied as it is stored; scales of awq stay "
+	    "beside the codes then. It is worth most at few bits: quantize L* "
+	    "bits=2 residual=8.\n"
 	    "With activations=int8 the inputs of a product are rounded to int8 "
 	    "as well, with a scale for each token, and multiplied in integer "
 	    "arithmetic; tables are rounded to 8 bits there. "

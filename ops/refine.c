@@ -183,9 +183,8 @@ static struct tensor *
 amend(struct refine *g, const struct work *k, struct tensor *made,
     struct pare_err *err)
 {
-	const struct tensor *was = refine_was(g, k->t);
-	enum weighing_kind kind = k->x.h != NULL && was == k->t ?
-	    WEIGHING_WHITENED : WEIGHING_SVD;
+	enum weighing_kind kind = k->x.h != NULL ? WEIGHING_WHITENED :
+	    WEIGHING_SVD;
 	struct weighing by;
 	struct tensor *out = NULL;
 
@@ -193,7 +192,7 @@ amend(struct refine *g, const struct work *k, struct tensor *made,
 		g->small++;
 	if (!refine_amends(g, k->t))
 		return made;
-	if (weighing_of(g->in, was, kind, &by, err) == PARE_OK) {
+	if (weighing_of(g->in, k->t, kind, &by, err) == PARE_OK) {
 		out = tensor_amend(made, k->t, g->residual, weighing_by(&by),
 		    k->ctx, err);
 		weighing_free(&by);

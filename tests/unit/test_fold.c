@@ -252,6 +252,38 @@ test_line(void **state)
 	    "activations=float", 0, 6);
 }
 
+/* With a residual scales stay beside the codes, and what comes before is as it
+ * was. */
+static void
+test_residual(void **state)
+{
+	struct model *m = sample_real(sample_named("llama of groups"));
+	struct statistics *s = obs_statistics(m, 60);
+	struct slot_ref ref = SLOT_REF_START;
+	struct op_result r;
+	double most;
+
+	obs_do(m, s, "quantize L* bits=5 method=awq residual=2 "
+	    "activations=float", &r);
+	while (model_next_slot(r.model, &ref)) {
+		const struct tensor *t = model_slot(r.model, ref);
+
+		if (ref.layer < 0 || t->ndim != 2) {
+			assert_ptr_equal(t, model_slot(m, ref));
+			continue;
+		}
+		assert_int_equal(t->form, FORM_SUM);
+		assert_true(t->kid[0]->form == FORM_SCALED ||
+		    t->kid[0]->form == FORM_INT);
+		assert_int_equal(t->kid[1]->form, FORM_LOWRANK);
+	}
+	assert_null(strstr(r.note, "in what comes before"));
+	assert_true(difference(m, r.model, &most) < 0.35 * most);
+	op_result_free(&r);
+	statistics_free(s);
+	model_unref(m);
+}
+
 int
 main(void)
 {
@@ -259,6 +291,7 @@ main(void)
 		cmocka_unit_test(test_same),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_line),
+		cmocka_unit_test(test_residual),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

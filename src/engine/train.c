@@ -109,7 +109,9 @@ check_tensor(const struct tensor *t, struct slot_ref ref,
 	tensor_describe(t, form, sizeof(form));
 	err_set(err, PARE_EUSER, "%s is packed (%s) and cannot be trained",
 	    path, form);
-	return err_hint(err, "undo the quantization, train, then quantize");
+	return err_hint(err, tensor_base(t) != t && is_float(t->kid[0]->form) ?
+	    "undo the difference, train, then share" :
+	    "undo the quantization, train, then quantize");
 }
 
 /* ==== copies ==== */

@@ -37,8 +37,10 @@ quantize L* bits=3 scheme=affine clip=mse bias=correct
 quantize L* bits=2 scheme=kmeans weigh=inputs
 quantize L* bits=2 scheme=kmeans weigh=fisher
 quantize L* bits=2 scheme=kmeans method=gptq
+quantize L* bits=2 residual=4 weigh=inputs
+quantize L* bits=2 residual=4 method=gptq
 E2
-[ $i = 13 ] || say "only $i lines were run"
+[ $i = 15 ] || say "only $i lines were run"
 
 # No samples are needed, and weights are judged.
 "$PARE" --no-state $model -c 'quantize L* bits=3 method=hqq' </dev/null >on

@@ -36,7 +36,8 @@ static void
 make_dir(void)
 {
 	/* One tensor of each form: i int4, t a table, b a bitmap, x an index,
-	 * l of low rank; the sparse ones hold two weights. */
+	 * l of low rank, n int4 with a low rank beside it, m a low rank beside
+	 * a; the sparse ones hold two weights. */
 	static const uint32_t rows[] = { 0, 1, 1, 2, 2 };
 	static const uint16_t cols[] = { 3, 0 };
 	static const unsigned char mask[] = { 8, 0, 1, 0 }, zeros[64];
@@ -61,6 +62,12 @@ make_dir(void)
 		{ "x.pare.cols", "U16", 1, { 2, 0 }, 4, cols },
 		{ "l.pare.a", "F32", 2, { 4, 2 }, 32, zeros },
 		{ "l.pare.b", "F32", 2, { 2, 4 }, 32, zeros },
+		{ "n.pare.a.pare.data", "U8", 1, { 8, 0 }, 8, zeros },
+		{ "n.pare.a.pare.scale", "F16", 1, { 4, 0 }, 8, zeros },
+		{ "n.pare.b.pare.a", "F16", 2, { 4, 2 }, 16, zeros },
+		{ "n.pare.b.pare.b", "F16", 2, { 2, 4 }, 16, zeros },
+		{ "m.pare.b.pare.a", "F16", 2, { 4, 2 }, 16, zeros },
+		{ "m.pare.b.pare.b", "F16", 2, { 2, 4 }, 16, zeros },
 	};
 	const char *tmp = getenv("TMPDIR");
 	struct st_writer *sw = st_writer_new();

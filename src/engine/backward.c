@@ -22,6 +22,7 @@
  */
 #include <cblas.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,6 +261,13 @@ static bool
 wants_relevance(const struct tape *t)
 {
 	return t->l->watch && t->l->watch->relevance;
+}
+
+/* Nobody asks for more than the gradients at the places of the first layer. */
+static bool
+ends_early(const struct tape *t)
+{
+	return t->l->watch && !t->l->watch->whole;
 }
 
 static void
@@ -592,6 +600,8 @@ attention_part_back(struct tape *t, int l)
 	    false);
 	show(t, l, LEARNER_CONTEXT, y->ctx, NULL, dctx,
 	    (int64_t)a.a.heads * a.a.dim);
+	if (l == 0 && ends_early(t))
+		return;
 	attention_back(&a, dctx, dq, dk, dv);
 	if (!wants_relevance(t)) {
 		meet_back(t, l, in, false, dq, dx, !y->ain);
@@ -1344,7 +1354,11 @@ learner_run(struct learner *l, const struct train_data *d,
 	set_sizes(&t, d, sample);
 	t.layer = xcalloc((size_t)l->m->nlayers, sizeof(*t.layer));
 	take_buffers(&t, &count, rank);
-	l->memory.used = count.used;
+	/* Batches differ a little: room for the next ones as well, so that they
+	 * find pages that are there already. */
+	l->memory.used = count.used <= l->memory.size ||
+	    count.used > SIZE_MAX / 2 ? count.used :
+	    count.used + count.used / 4;
 	if ((rc = arena_grow(&l->memory, err)) != PARE_OK)
 		goto out;
 	take_buffers(&t, &l->memory, rank);
@@ -1366,7 +1380,7 @@ learner_run(struct learner *l, const struct train_data *d,
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
-	if (!l->watch || l->watch->whole)
+	if (!ends_early(&t))
 		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);

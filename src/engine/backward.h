@@ -57,8 +57,8 @@ struct learner {
 	struct engine *engine;		/* that runs it */
 	float share, temperature;
 	struct task *task;	/* asked between layers */
-	/* NULL: training. Else params may have no g, and the way back ends at
-	 * the first layer unless it is to be whole. */
+	/* NULL: training. Else params may have no g, and the way back ends with
+	 * the places of the first layer unless it is to be whole. */
 	const struct learner_watch *watch;
 };
 

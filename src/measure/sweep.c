@@ -20,6 +20,16 @@ sweep_is_coded(enum sweep_what what)
 	    what == SWEEP_RANK;
 }
 
+int64_t
+sweep_block(const struct model *m)
+{
+	int64_t most = 0;
+
+	for (int l = 0; l < m->nlayers; l++)
+		most = m->layer[l].ffn > most ? m->layer[l].ffn : most;
+	return (most + 15) / 16 > 64 ? (most + 15) / 16 : 64;
+}
+
 static void
 add_item(struct sweep *s, struct sweep_item x)
 {

@@ -110,6 +110,10 @@ struct sweep_options {
 /* Matrices are what it is about, not parts that can be masked. */
 bool sweep_is_coded(enum sweep_what what);
 
+/* Neurons a block unless said: 64, or a sixteenth of the widest FFN where that is
+ * more, so that a wide model has not too many items. */
+int64_t sweep_block(const struct model *m);
+
 /* The items, none of them done. PARE_EUSER: there are none, or the model has no
  * classifier and is no causal language model. */
 enum pare_rc sweep_open(struct sweep *s, const struct model *m,

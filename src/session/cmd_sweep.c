@@ -375,8 +375,9 @@ static const struct arg_spec sweep_args[] = {
 	{ "samples", ARG_INT, 0, 0, 1e15, NULL, NULL, "samples",
 	    "calib samples to measure on, 0 takes all; 512 unless said, of "
 	    "text windows of 8,192 tokens" },
-	{ "block", ARG_INT, 0, 1, 1e9, "64", NULL, "neurons",
-	    "of sweep neurons: how many go together" },
+	{ "block", ARG_INT, 0, 1, 1e9, NULL, NULL, "neurons",
+	    "of sweep neurons: how many go together; 64 unless said, or a "
+	    "sixteenth of the widest FFN where that is more" },
 	{ "bits", ARG_TEXT, 0, 0, 0, "2,4,8", NULL, NULL,
 	    "of sweep bits: the widths, 1 to 8, joined by commas" },
 	{ "sparsity", ARG_TEXT, 0, 0, 0, "50%,75%,90%", NULL, NULL,
@@ -498,13 +499,16 @@ read_line(struct asked *a, const struct arg_list *args, struct pare_err *err)
 {
 	int64_t cache = settings_cache(a->s->settings);
 	const struct arg_value *samples = arg_get(args, "samples");
+	const struct arg_value *block = arg_get(args, "block");
 
 	a->o = (struct sweep_options){
 		.what = (enum sweep_what)arg_get(args, "what")->i,
 		.mode = (enum sweep_mode)arg_get(args, "mode")->i,
 		.samples = samples->set ? samples->i :
 		    calibrate_samples(a->s->data[ROLE_CALIB], CALIBRATE_FEW),
-		.block = arg_int(args, "block"), .level = a->level,
+		.block = block->set ? block->i :
+		    sweep_block(session_model(a->s)),
+		.level = a->level,
 		.memory = cache > 0 ? cache : 1, .save = part, .ctx = a
 	};
 	if (a->o.what != SWEEP_NEURONS)

@@ -602,6 +602,26 @@ test_refused(void **state)
 	model_unref(m);
 }
 
+/* Blocks grow with the model, so the items of a layer do not. */
+static void
+test_block(void **state)
+{
+	static const int64_t ffn[][3] = { { 5, 1, 64 }, { 1024, 512, 64 },
+		{ 1025, 1, 65 }, { 512, 3072, 192 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof ffn / sizeof *ffn; i++) {
+		struct model *m = xcalloc(1, sizeof *m + 2 *
+		    sizeof *m->layer);
+
+		m->nlayers = 2;
+		m->layer[0].ffn = ffn[i][0];
+		m->layer[1].ffn = ffn[i][1];
+		assert_int_equal(sweep_block(m), ffn[i][2]);
+		free(m);
+	}
+}
+
 int
 main(void)
 {
@@ -615,6 +635,7 @@ main(void)
 		cmocka_unit_test(test_same),
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_block),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

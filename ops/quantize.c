@@ -249,7 +249,7 @@ check_residual(const struct quant *q, const struct tensor *t,
 {
 	const struct refine *g = &q->refine;
 	struct slot_ref r = SLOT_REF_START;
-	bool low = t->form == FORM_LOWRANK, based = false;
+	bool low = t->form == FORM_LOWRANK, based = false, thin;
 	char path[64];
 
 	model_slot_path(ref, path, sizeof path);
@@ -266,8 +266,11 @@ check_residual(const struct quant *q, const struct tensor *t,
 		return err_hint(err, "method=rtn codes what is shared, and "
 		    "leaves each its own");
 	}
-	if (g->residual == 0 || (!low && t->form != FORM_BITMAP &&
-	    t->form != FORM_INDEX))
+	if (g->residual == 0)
+		return PARE_OK;
+	/* A few zeros are none that someone made. */
+	thin = !low && tensor_nonzero(t) < t->rows * t->cols / 10 * 9;
+	if (!low && !thin && t->form != FORM_BITMAP && t->form != FORM_INDEX)
 		return PARE_OK;
 	err_set(err, PARE_EUSER, "residual: %s is %s", path, low ?
 	    "low rank already" : "sparse, and what is added to it would be "

@@ -444,6 +444,24 @@ test_residual(void **state)
 	model_unref(m);
 }
 
+/* m with zeros for half the weights of L0.q, in a matrix of floats as other
+ * programs leave it. */
+static struct model *
+with_zeros(const struct model *m)
+{
+	struct edit *e = edit_begin(m, EDIT_REAL, 0, NULL);
+	struct model *out;
+	struct tensor *t;
+	float *w;
+
+	t = tensor_new_f32(2, 32, 32, &w, NULL);
+	for (int i = 0; i < 32 * 32; i++)
+		w[i] = (float)(i % 2);
+	edit_set(e, (struct slot_ref){ 0, SLOT_Q_W }, t);
+	assert_int_equal(edit_commit(e, &out, NULL), PARE_OK);
+	return out;
+}
+
 static void
 test_residual_refused(void **state)
 {
@@ -459,6 +477,9 @@ test_residual_refused(void **state)
 	    "role=calib");
 	made = sample_do(m, "prune weights 70% L0.q");
 	sample_refuse(made, "quantize L* bits=3 residual=4", "L0.attn.q");
+	model_unref(made);
+	made = with_zeros(m);
+	sample_refuse(made, "quantize L* bits=3 residual=4", "sparse");
 	model_unref(made);
 	made = sample_do(m, "factorize L1.up rank=3");
 	sample_refuse(made, "quantize L* bits=3 residual=4", "L1.ffn.up");

@@ -17,17 +17,27 @@
  *	refit	what stays to the old outputs (ops/repair.h), where that paper
  *		fits one factor for each unit
  *
+ * A budget of time is met with tables of what the attention and the FFN of a layer
+ * take by how many of their units stay (ops/times.h), which are no sums over
+ * units: there each part has a number of its best units for an option, and of
+ * the options one is chosen for each part (ops/choose.h).
+ *
+ * by=kprune is in ops/walk.h.
+ *
  * Gradients here are of one sample each, not means over batches. What shares its
  * weights is one unit, whose gradients add up; one unit of each part stays.
  */
 #include <cblas.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "ops/choose.h"
 #include "ops/common.h"
 #include "ops/repair.h"
 #include "ops/table.h"
+#include "ops/walk.h"
 
 /* The units of the attention or the FFN of layers that share it. */
 struct section {
@@ -48,6 +58,7 @@ struct cut {
 	struct ops_unit *unit[2];	/* heads, neurons; layer: the part */
 	int64_t n[2];
 	double total, budget;	/* of all units that were there; that may stay */
+	double limit;		/* milliseconds; 0: the budget is of multiply-adds */
 	int64_t swapped;
 };
 
@@ -55,19 +66,6 @@ static int
 share_of(const struct layer *y)
 {
 	return y->heads / y->kv_heads;
-}
-
-/* Multiply-adds of a token for one unit, in one layer. */
-static double
-unit_cost(const struct model *m, const struct layer *y, bool ffn, double seq)
-{
-	double width = (double)m->hp.hidden, d = y->head_dim;
-
-	if (ffn)
-		return width * (y->t[SLOT_GATE_W] != NULL ? 3 : 2);
-	/* Queries and outputs of all heads, keys and values of one, scores and
-	 * their sums. */
-	return 2 * width * d * (share_of(y) + 1) + 2 * seq * d * share_of(y);
 }
 
 static double
@@ -79,8 +77,8 @@ whole_cost(const struct model *m, double seq)
 		const struct layer *y = &m->layer[l];
 
 		if (y->heads > 0)
-			sum += y->kv_heads * unit_cost(m, y, false, seq);
-		sum += (double)y->ffn * unit_cost(m, y, true, seq);
+			sum += y->kv_heads * walk_cost(m, y, false, seq);
+		sum += (double)y->ffn * walk_cost(m, y, true, seq);
 	}
 	return sum;
 }
@@ -108,7 +106,7 @@ add_part(struct cut *c, bool ffn, int leader, double seq)
 		.each = ffn ? 1 : share_of(y) };
 	for (int l = leader; l < c->m->nlayers; l++)
 		if (c->group[ffn][l] == leader)
-			p->cost += unit_cost(c->m, &c->m->layer[l], ffn, seq);
+			p->cost += walk_cost(c->m, &c->m->layer[l], ffn, seq);
 	p->gone = xcalloc((size_t)p->n, sizeof *p->gone);
 	c->n[ffn] += p->n;
 }
@@ -270,6 +268,132 @@ search(struct cut *c)
 	}
 	fill(c, 0, c->budget, keep, true, &heads, &worth);
 	fill(c, 1, c->budget - heads, -1, true, &cost, &worth);
+}
+
+/* ---- search by time ---- */
+
+enum { OPTIONS = 64 };		/* about so many for a part */
+
+/* What a part takes where n of its units stay, all layers of it. */
+static double
+part_ms(const struct cut *c, const struct section *p, int64_t n)
+{
+	const struct op_times *t = c->in->calib->times;
+	double ms = 0;
+
+	for (int l = p->leader; l < c->m->nlayers; l++)
+		if (c->group[p->ffn][l] == p->leader)
+			ms += t->layer_ms[l][p->ffn];
+	return ms * times_ratio(t, p->ffn, (double)n / (double)p->n);
+}
+
+/* The units of part i, the least first; p->n of them. */
+static void
+list_part(const struct cut *c, int i, const struct ops_unit **out)
+{
+	int k = c->part[i].ffn;
+	int64_t n = 0;
+
+	for (int64_t u = 0; u < c->n[k]; u++)
+		if (c->unit[k][u].layer == i)
+			out[n++] = &c->unit[k][u];
+}
+
+/* The options of part i, that all stay first; returns how many. What is lost is
+ * what the units that go are worth. */
+static int
+list_options(const struct cut *c, int i, const struct ops_unit *const *unit,
+    struct choose_option *o, int64_t *keep)
+{
+	const struct section *p = &c->part[i];
+	int64_t step = p->n / OPTIONS > 0 ? p->n / OPTIONS : 1, gone = 0;
+	double lost = 0;
+	int n = 0;
+
+	for (int64_t stay = p->n; stay >= 1; stay -= step) {
+		for (; gone < p->n - stay; gone++)
+			lost += unit[gone]->score * (c->random ? 1 : p->cost);
+		keep[n] = stay;
+		o[n++] = (struct choose_option){ llround(1e6 *
+		    part_ms(c, p, stay)), lost };
+	}
+	return n;
+}
+
+/* What is no attention and no FFN takes its time whatever goes. */
+static double
+fixed_ms(const struct cut *c)
+{
+	const struct op_times *t = c->in->calib->times;
+	double ms = t->ms;
+
+	for (int l = 0; l < c->m->nlayers; l++)
+		ms -= t->layer_ms[l][0] + t->layer_ms[l][1];
+	return ms;
+}
+
+static enum pare_rc
+too_slow(const struct cut *c, double least, struct pare_err *err)
+{
+	double whole = c->in->calib->times->ms;
+
+	err_set(err, PARE_EUSER, "latency: %.3g ms cannot be met: one head and "
+	    "one neuron of each layer stay", c->limit);
+	return err_hint(err, "the nearest is latency<=%.3gms, latency<=%.0f%%",
+	    1.005 * least, ceil(100 * least / whole));
+}
+
+static enum pare_rc
+choose_parts(struct cut *c, struct choose_thing *thing, int *pick,
+    int64_t *const *keep, const struct ops_unit **unit, struct pare_err *err)
+{
+	double fixed = fixed_ms(c), lost;
+	int64_t cost = 0, budget = llround(1e6 * (c->limit - fixed));
+	enum pare_rc rc = choose_least(thing, c->nparts, budget, pick, &cost,
+	    &lost, err);
+
+	if (rc != PARE_OK)
+		return rc;
+	if (cost > budget)
+		return too_slow(c, fixed + (double)cost / 1e6, err);
+	for (int i = 0; i < c->nparts; i++) {
+		int64_t stay = keep[i][pick[i]];
+
+		list_part(c, i, unit);
+		for (int64_t u = 0; u < c->part[i].n - stay; u++)
+			c->part[i].gone[unit[u]->index] = true;
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+search_times(struct cut *c, struct pare_err *err)
+{
+	size_t n = (size_t)c->nparts + 1, most = 2 * OPTIONS + 1;
+	struct choose_thing *thing = xcalloc(n, sizeof *thing);
+	struct choose_option *o = xcalloc(n * most, sizeof *o);
+	int64_t *keep = xcalloc(n * most, sizeof *keep);
+	int64_t **of = xcalloc(n, sizeof *of);
+	int *pick = xcalloc(n, sizeof *pick);
+	const struct ops_unit **unit = xcalloc((size_t)(c->n[0] + c->n[1]) +
+	    1, sizeof *unit);
+	enum pare_rc rc;
+
+	for (int i = 0; i < c->nparts; i++) {
+		of[i] = keep + (size_t)i * most;
+		list_part(c, i, unit);
+		thing[i].option = o + (size_t)i * most;
+		thing[i].n = list_options(c, i, unit, o + (size_t)i * most,
+		    of[i]);
+	}
+	rc = choose_parts(c, thing, pick, of, unit, err);
+	free(thing);
+	free(o);
+	free(keep);
+	free(of);
+	free(pick);
+	free(unit);
+	return rc;
 }
 
 /* The control: both kinds lose the same share. */
@@ -497,28 +621,76 @@ read_budget(struct cut *c, struct pare_err *err)
 	    0.5);
 }
 
+/* The limit of time, where there is one. */
+static enum pare_rc
+read_limit(struct cut *c, struct pare_err *err)
+{
+	const struct arg_value *v = arg_get(c->in->args, "latency");
+	const struct op_calib *k = c->in->calib;
+
+	if (k == NULL || k->times == NULL)
+		return err_set(err, PARE_EUSER, "latency: sizes alone cannot "
+		    "be timed");
+	if (c->nparts == 0)
+		return err_set(err, PARE_EUSER,
+		    "the model has neither heads nor neurons");
+	c->limit = v->is_share ? v->d * k->times->ms : v->d;
+	return PARE_OK;
+}
+
+static enum pare_rc
+check_budgets(const struct arg_list *args, struct pare_err *err)
+{
+	bool amount = arg_get(args, "amount")->has;
+	bool latency = arg_get(args, "latency")->has;
+
+	if (amount == latency) {
+		err_set(err, PARE_EUSER, amount ? "amount and latency: one "
+		    "budget at a time" : "a budget is missing: an amount, or "
+		    "latency<=");
+		return err_hint(err, "prune units 30%%, or prune units "
+		    "latency<=50%%");
+	}
+	if (latency && arg_int(args, "rounds") > 1) {
+		err_set(err, PARE_EUSER,
+		    "rounds: a budget of time is met all at once");
+		return err_hint(err, "leave rounds= away");
+	}
+	if (walk_asked(args) && (latency || arg_int(args, "rounds") > 1)) {
+		err_set(err, PARE_EUSER, "by=kprune: a budget of multiply-adds "
+		    "alone, and no rounds");
+		return err_hint(err, "prune units 50%% by=kprune");
+	}
+	return PARE_OK;
+}
+
 static enum pare_rc
 decide(struct cut *c, struct pare_err *err)
 {
+	bool timed = arg_get(c->in->args, "latency")->has;
 	enum pare_rc rc = list_parts(c, err);
 	bool blind = c->in->calib == NULL || c->in->calib->gates == NULL ||
 	    c->in->calib->gates->each == NULL;
 
 	if (rc == PARE_OK)
-		rc = read_budget(c, err);
+		rc = timed ? read_limit(c, err) : read_budget(c, err);
 	if (rc != PARE_OK)
 		return rc;
+	if (walk_asked(c->in->args))
+		return PARE_OK;
 	if (!c->random && blind)
 		return score_missing("prune units", err);
 	if (!c->random && (rc = score_units(c, err)) != PARE_OK)
 		return rc;
 	rank_units(c);
-	if (c->random)
+	if (timed)
+		rc = search_times(c, err);
+	else if (c->random)
 		draw(c);
 	else
 		search(c);
-	return c->random || arg_get(c->in->args, "rearrange")->i == 0 ?
-	    PARE_OK : rearrange(c, err);
+	return rc != PARE_OK || c->random || arg_get(c->in->args,
+	    "rearrange")->i == 0 ? rc : rearrange(c, err);
 }
 
 static enum pare_rc
@@ -527,13 +699,23 @@ run(const struct op_input *in, struct edit *e, struct str *note,
 {
 	struct cut c = { .in = in, .m = in->model,
 		.random = by_random(in->args) };
-	enum pare_rc rc = decide(&c, err);
+	bool walk = walk_asked(in->args);
+	enum pare_rc rc = check_budgets(in->args, err);
 	int64_t gone = 0;
 
+	if (rc == PARE_OK)
+		rc = decide(&c, err);
+	if (walk) {
+		if (rc == PARE_OK)
+			rc = walk_units(in, e, c.budget, note, err);
+		cut_free(&c);
+		return rc;
+	}
 	for (int i = 0; i < c.nparts && rc == PARE_OK; i++)
 		gone += count_gone(&c.part[i]);
 	if (rc == PARE_OK && gone == 0 && in->rounds == NULL) {
-		err_set(err, PARE_EUSER, "amount: no unit is that small");
+		err_set(err, PARE_EUSER, c.limit > 0 ? "latency: the model is "
+		    "that fast as it is" : "amount: no unit is that small");
 		rc = err_hint(err, "ask for more");
 	}
 	if (rc == PARE_OK)
@@ -549,19 +731,26 @@ needs(const struct arg_list *args)
 {
 	unsigned n = by_random(args) ? 0 : OP_NEED_GATES | OP_NEED_GATES_EACH;
 
+	if (walk_asked(args))
+		return OP_NEED_BENCH;
+	if (arg_get(args, "latency")->has)
+		n |= OP_NEED_TIMES;
 	return how_of(args) == REPAIR_NONE ? n : n | OP_NEED_GRAM_OUTPUT |
 	    OP_NEED_GRAM_DOWN;
 }
 
-static const char *const by[] = { "fisher", "random", NULL };
+static const char *const by[] = { "fisher", "kprune", "random", NULL };
 
 static const struct arg_spec args[] = {
 	{ .name = "amount", .type = ARG_REAL,
-	    .flags = ARG_WORD | ARG_REQUIRED, .min = 0.001, .max = 0.999,
+	    .flags = ARG_WORD, .min = 0.001, .max = 0.999,
 	    .text = "share of the multiply-adds of heads and neurons to save" },
+	{ .name = "latency", .type = ARG_LIMIT, .unit = "ms",
+	    .text = "instead of it the time of one text of seq tokens: 3ms, "
+	    "50%, 2x faster" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "fisher", .choices = by,
-	    .text = "fisher: the search; random: the control, the same share "
-	    "of both kinds" },
+	    .text = "fisher: the search; kprune: sub-layer after sub-layer, "
+	    "each fitted; random: the control, the same share of both kinds" },
 	{ .name = "rearrange", .type = ARG_BOOL, .dflt = "on",
 	    .text = "let units of a layer change places by what they share" },
 	{ .name = "repair", .type = ARG_CHOICE, .dflt = "none",
@@ -570,11 +759,15 @@ static const struct arg_spec args[] = {
 	    "otherwise" },
 	{ .name = "seq", .type = ARG_INT, .min = 1, .max = 1e6,
 	    .dflt = "128", .unit = "tokens",
-	    .text = "the length that multiply-adds are counted at" },
+	    .text = "the length that multiply-adds are counted at, and times "
+	    "are measured at" },
 	{ .name = "rounds", .type = ARG_INT, .min = 1, .max = 1000,
 	    .dflt = "1",
 	    .text = "reach the amount in so many parts, each with gradients "
 	    "of what is left" },
+	{ .name = "rescore", .type = ARG_INT, .min = 1, .max = 1000,
+	    .dflt = "1", .unit = "sub-layers",
+	    .text = "of by=kprune: how many go by one look at the gradients" },
 	{ .name = "seed", .type = ARG_INT, .max = 9007199254740992.0,
 	    .text = "of by=random; the setting seed unless said" },
 	{ .name = NULL }
@@ -600,6 +793,18 @@ const struct op op_prune_units = {
 	    "(rearrange), and what stays is fitted to the old outputs "
 	    "(repair=refit). rounds=N looks at the calib samples again after "
 	    "each part of the amount.\n"
+	    "latency<= asks for a time in place of multiply-adds. What the "
+	    "attention and the FFN of a layer take by how many heads and "
+	    "neurons stay is measured on this machine once and remembered; "
+	    "what was foretold from that is told beside what is measured "
+	    "then. On another machine the same line keeps other units.\n"
+	    "by=kprune goes from the bottom up (Park, Choi and Kang 2024): at "
+	    "each sub-layer all units from there on are weighed by what they "
+	    "mean for the answers of the original and for what the sub-layer "
+	    "gives, those of this one that do not fit the budget go, and the "
+	    "output matrix is fitted to the original's stream with the inputs "
+	    "that the pruned layers beneath now give. No labels are used. "
+	    "rearrange and repair are not for it.\n"
 	    "The counted multiply-adds are those of the matrices of heads and "
 	    "neurons and of attention over seq= tokens. One head and one "
 	    "neuron of each layer stay. Heads that share a KV head go "

@@ -14,6 +14,7 @@
 #include "engine/gates.h"
 #include "engine/moments.h"
 #include "ops/match.h"
+#include "ops/times.h"
 #include "text/tokenizer.h"
 
 enum score_unit { SCORE_HEADS, SCORE_NEURONS, SCORE_SUBLAYERS, SCORE_LAYERS,
@@ -41,7 +42,8 @@ enum op_need {
 	OP_NEED_GATES_EACH = 4096,	/* with the gradients of each sample;
 					 * OP_NEED_GATES too */
 	OP_NEED_ORDER = 8192,	/* of layers, by the loss without them */
-	OP_NEED_BENCH = 16384
+	OP_NEED_BENCH = 16384,
+	OP_NEED_TIMES = 32768	/* of texts of the argument "seq"; no samples */
 };
 
 /*
@@ -94,6 +96,7 @@ struct op_calib {
 				 * owned by who asked */
 	int64_t norder;
 	const struct op_bench *bench;
+	const struct op_times *times;
 };
 
 struct score_facts {

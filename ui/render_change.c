@@ -67,6 +67,27 @@ add_note(struct str *b, const struct look *l, const char *note)
 	look_wrap(b, l, 2, 2, note);
 }
 
+/* What a budget of time foretold, and what came of it. */
+static void
+add_times(struct str *b, const struct look *l, const json_t *t)
+{
+	struct str line = STR_INIT;
+
+	if (t == NULL)
+		return;
+	str_addf(&line, "%.3g -> %.3g ms foretold for %lld tokens (%.2f x)",
+	    doc_real(t, "start_ms"), doc_real(t, "predicted_ms"),
+	    (long long)doc_int(t, "seq"), doc_real(t, "predicted_ratio"));
+	if (doc_get(t, "measured_ratio") != NULL)
+		str_addf(&line, "; %.3g -> %.3g ms measured (%.2f x)",
+		    doc_real(t, "measured_start_ms"),
+		    doc_real(t, "measured_ms"), doc_real(t,
+		    "measured_ratio"));
+	look_spaces(b, 2);
+	look_wrap(b, l, 2, 2, line.s);
+	str_free(&line);
+}
+
 void
 render_op(struct str *b, const struct look *l, const json_t *doc)
 {
@@ -79,6 +100,7 @@ render_op(struct str *b, const struct look *l, const json_t *doc)
 	str_add(b, ": ");
 	look_wrap(b, l, (int)strlen(head) + 2, 2, line.s);
 	add_note(b, l, doc_text(doc, "note"));
+	add_times(b, l, doc_get(doc, "times"));
 	render_verdict(b, l, doc_get(doc, "eval"), doc_get(doc, "latency"));
 	free(head);
 	str_free(&line);

@@ -197,9 +197,10 @@ is_bounded(const struct arg_spec *s)
 	return s->min != 0 || s->max != 0;
 }
 
-/* Writes what is allowed, as "1 to 16 bits" or "on or off". */
+/* Writes what is allowed, as "1 to 16 bits" or "on or off"; of a share as shares
+ * are typed. */
 static void
-say_allowed(const struct arg_spec *s, struct str *b)
+say_allowed(const struct arg_spec *s, bool share, struct str *b)
 {
 	static const char *const kind[ARG_TYPE_COUNT] = {
 		[ARG_INT] = "a whole number", [ARG_REAL] = "a number",
@@ -229,7 +230,9 @@ say_allowed(const struct arg_spec *s, struct str *b)
 		else if (s->min <= -unbounded)
 			str_addf(b, ", at most %g", s->max);
 		else
-			str_addf(b, " from %.12g to %.12g", s->min, s->max);
+			str_addf(b, share ? " from %.12g%% to %.12g%%" :
+			    " from %.12g to %.12g", share ? 100 * s->min :
+			    s->min, share ? 100 * s->max : s->max);
 	}
 	if (s->unit != NULL)
 		str_addf(b, " (%s)", s->unit);
@@ -243,7 +246,7 @@ refuse(const struct arg_spec *s, const char *text, const char *what,
 	struct str b = STR_INIT;
 	bool cut = strlen(text) > SHOWN;
 
-	say_allowed(s, &b);
+	say_allowed(s, s->type == ARG_REAL && str_has_suffix(text, "%"), &b);
 	err_set(err, PARE_EUSER, "%s: '%.*s%s' %s; allowed is %s", s->name,
 	    SHOWN, text, cut ? "..." : "", what, b.s);
 	str_free(&b);
@@ -665,7 +668,7 @@ fill_missing(struct arg_list *a, struct pare_err *err)
 		if (a->v[i].set)
 			continue;
 		if ((s->flags & ARG_REQUIRED) != 0) {
-			say_allowed(s, &b);
+			say_allowed(s, false, &b);
 			err_set(err, PARE_EUSER, "%s is missing: %s", s->name,
 			    s->text != NULL ? s->text : b.s);
 			if ((s->flags & ARG_WORD) != 0)

@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "measure/bench.h"
 #include "measure/calibrate.h"
+#include "measure/unit_times.h"
 #include "session/work.h"
+#include "tensor/kernel.h"
 
 enum { KEPT = 3 };
 
@@ -25,6 +28,8 @@ struct calibration {
 	struct head_scores heads;
 	int64_t *tokens;
 	struct bench *bench;
+	struct op_times *times;
+	uint64_t times_key;
 	int64_t clock;
 };
 
@@ -54,6 +59,8 @@ calibration_clear(struct calibration *c)
 	c->tokens = NULL;
 	bench_free(c->bench);
 	c->bench = NULL;
+	free(c->times);
+	c->times = NULL;
 }
 
 void
@@ -160,6 +167,50 @@ calibration_tokens(struct session *s, const struct model *m, const char *what,
 	s->calibration->tokens = count;
 	*out = count;
 	return PARE_OK;
+}
+
+enum { TIMES_VERSION = 1 };
+
+static uint64_t
+times_key(const struct model *m, int64_t seq)
+{
+	uint64_t v[] = { TIMES_VERSION, model_hash(m), (uint64_t)cpu_level(),
+		(uint64_t)cpu_detected(), (uint64_t)kernel_threads(),
+		(uint64_t)seq, 0x756e6974 };
+
+	return hash_bytes(v, sizeof(v), hash_text(kernel_blas_name(), 17));
+}
+
+enum pare_rc
+calibration_times(struct session *s, const struct model *m, int64_t seq,
+    const struct op_times **out, struct task *task, struct pare_err *err)
+{
+	struct calibration *c = s->calibration;
+	size_t size = sizeof(struct op_times) + (size_t)m->nlayers *
+	    sizeof(c->times->layer_ms[0]), n = 0;
+	int64_t most = work_max_tokens(m, NULL);
+	uint64_t key = times_key(m, seq < most ? seq : most);
+	enum pare_rc rc = PARE_OK;
+
+	if (c->times == NULL || c->times_key != key) {
+		free(c->times);
+		c->times_key = key;
+		c->times = settings_bool(s->settings, SET_CACHE) ?
+		    memory_load(s->memory, key, &n) : NULL;
+	}
+	if (c->times != NULL && n != 0 && (n != size ||
+	    c->times->nlayers != m->nlayers)) {
+		free(c->times);
+		c->times = NULL;
+	}
+	if (c->times == NULL) {
+		rc = unit_times_measure(m, seq < most ? seq : most, &c->times,
+		    task, err);
+		if (rc == PARE_OK)
+			memory_save(s->memory, key, c->times, size);
+	}
+	*out = c->times;
+	return rc;
 }
 
 enum { GRAMS = OP_NEED_GRAM_OUTPUT | OP_NEED_GRAM_DOWN | OP_NEED_GRAM_ALL };

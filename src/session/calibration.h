@@ -39,6 +39,12 @@ enum pare_rc calibration_tokens(struct session *s, const struct model *m,
 int64_t sweep_recall(struct session *s, const struct model *m,
     const char *widths, struct op_coded **out, struct pare_err *err);
 
+/* The times of m's heads and neurons for a text of seq tokens, or as many as it
+ * reads; measured where they are not known. Borrowed until the next call. */
+enum pare_rc calibration_times(struct session *s, const struct model *m,
+    int64_t seq, const struct op_times **out, struct task *task,
+    struct pare_err *err);
+
 /* Whether there are calib samples: that error alone. */
 enum pare_rc calibration_check(const struct session *s, const char *what,
     struct pare_err *err);

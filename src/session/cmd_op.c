@@ -60,8 +60,9 @@ gather_all(struct session *s, const struct model *m, unsigned needs,
     struct pare_err *err)
 {
 	const unsigned own = OP_NEED_TOKENIZER | OP_NEED_TOKENS |
-	    OP_NEED_SWEEP | OP_NEED_ORDER;
-	enum pare_rc rc = calib && needs != OP_NEED_TOKENIZER ?
+	    OP_NEED_SWEEP | OP_NEED_ORDER | OP_NEED_TIMES;
+	const unsigned alone = OP_NEED_TOKENIZER | OP_NEED_TIMES;
+	enum pare_rc rc = calib && (needs & ~alone) != 0 ?
 	    calibration_check(s, what, err) : PARE_OK;
 
 	if (rc == PARE_OK && calib && (needs & ~own) != 0)
@@ -80,6 +81,9 @@ gather_all(struct session *s, const struct model *m, unsigned needs,
 		rc = gather_tokenizer(s, m, what, c, err);
 	if (rc == PARE_OK && calib && (needs & OP_NEED_TOKENS) != 0)
 		rc = calibration_tokens(s, m, what, &c->tokens, err);
+	if (rc == PARE_OK && !m->ghost && (needs & OP_NEED_TIMES) != 0)
+		rc = calibration_times(s, m, arg_int(args, "seq"), &c->times,
+		    task, err);
 	return rc;
 }
 
@@ -99,7 +103,8 @@ gather(struct session *s, const struct model *m, const struct op *op,
 	*out = NULL;
 	memset(c, 0, sizeof(*c));
 	calib = !m->ghost && (!s->dry_run || s->data[ROLE_CALIB] != NULL);
-	if (needs == 0 || (!calib && (needs & OP_NEED_TOKENIZER) == 0))
+	if (needs == 0 || (!calib && (needs & (OP_NEED_TOKENIZER |
+	    OP_NEED_TIMES)) == 0))
 		return PARE_OK;
 	what = str_format("%s%s%s", op->verb, op->method != NULL ? " " : "",
 	    op->method != NULL ? op->method : "");
@@ -174,6 +179,40 @@ apply_rounds(struct session *s, const struct op *op, struct op_input *in,
 	return PARE_OK;
 }
 
+/* What was foretold of the time, and, where something was made, what it is. */
+static enum pare_rc
+put_times(struct session *s, const struct op *op, const struct arg_list *args,
+    const struct model *was, const struct model *now, json_t *doc,
+    struct task *task, struct pare_err *err)
+{
+	struct latency_options o = { .batch = 1, .runs = 40 };
+	const struct op_times *t;
+	json_t *out;
+	struct latency l;
+	enum pare_rc rc;
+
+	if (op->needs == NULL || (op->needs(args) & OP_NEED_TIMES) == 0)
+		return PARE_OK;
+	rc = calibration_times(s, was, arg_int(args, "seq"), &t, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	out = json_object();
+	result_put_int(out, "seq", t->seq);
+	result_put_real(out, "start_ms", t->ms);
+	result_put_real(out, "predicted_ms", times_of(t, was, now));
+	result_put_real(out, "predicted_ratio", times_of(t, was, now) / t->ms);
+	o.seq = t->seq;
+	if (!s->dry_run)
+		rc = latency_run(now, was, &o, &l, NULL, task, err);
+	if (rc == PARE_OK && !s->dry_run) {
+		result_put_real(out, "measured_ms", l.p50_ms);
+		result_put_real(out, "measured_start_ms", l.original_p50_ms);
+		result_put_real(out, "measured_ratio", l.ratio);
+	}
+	json_object_set_new(doc, "times", out);
+	return rc;
+}
+
 /* A line that draws nothing gets the same seed whatever is set, so that it alone
  * tells the result. */
 enum pare_rc
@@ -186,6 +225,7 @@ cmd_op_run(struct session *s, const struct op *op,
 		.model = session_model(s), .args = args,
 		.seed = random ? work_seed(s, args) : 0, .task = task,
 	};
+	const struct model *was = in.model;
 	int64_t seq = settings_int(s->settings, SET_SEQ);
 	double start = task_now(), seconds;
 	struct op_result r;
@@ -196,6 +236,11 @@ cmd_op_run(struct session *s, const struct op *op,
 	if (rc != PARE_OK)
 		return rc;
 	seconds = task_now() - start;
+	rc = put_times(s, op, args, was, r.model, doc, task, err);
+	if (rc != PARE_OK) {
+		op_result_free(&r);
+		return rc;
+	}
 	if (s->dry_run) {
 		s->unrecorded = true;
 	} else {

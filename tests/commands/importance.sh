@@ -117,9 +117,34 @@ grep -q '2 rounds; of the last' out || say "$(cat out)"
 [ "$(grep -c 'without the refit, [0-9.e-]* % with it' out)" = 3 ] ||
     say "$(cat out)"
 
+# Sub-layer after sub-layer, and a time in place of multiply-adds: what was
+# foretold stands beside what was measured.
+"$PARE" --no-state $model --json --data calib=calib.tsv \
+    -c 'prune units 40% by=kprune rescore=2' -c 'undo' \
+    -c 'prune units latency<=80% seq=64' </dev/null >out || cat out
+has out 'neurons went. the stream behind [0-9]+ matrices is'
+has out '"times":.*"predicted_ratio":0\.[0-7].*"measured_ratio":'
+"$PARE" --no-state $model --json -n --data calib=calib.tsv \
+    -c 'prune units latency<=80% seq=64' </dev/null >out || cat out
+has out '"predicted_ratio":0\.[0-7]'
+! grep -q measured_ratio out || say 'measured in a dry run'
+while IFS='|' read -r line pattern; do
+	status=0
+	"$PARE" --no-state $model --data calib=calib.tsv -c "$line" \
+	    </dev/null >/dev/null 2>err || status=$?
+	{ [ $status = 1 ] && grep -Eq -e "$pattern" err; } ||
+	    say "$line: $status $(cat err)"
+done <<'END'
+prune units 120%|from 0.1% to 99.9%
+prune units 1.2|from 0.001 to 0.999
+prune units|a budget is missing
+prune units latency<=0.0001ms seq=8|the nearest is latency<=
+END
+
 # What is missing, and what to type.
 for line in 'importance heads' 'sweep heads' 'prune heads 50% by=lrp' \
     'prune heads 25% by=obs' 'prune units 25%' \
+    'prune units 25% by=kprune' \
     'prune layers least 1 by=loss' 'prune layers L1 repair=refit' \
     'prune layers least 1 by=similarity'; do
 	status=0

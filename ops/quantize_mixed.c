@@ -565,6 +565,9 @@ tell(const struct mixed *x, const struct edit *e, int64_t beside,
 	if (!x->in->model->ghost && same_width(x, &bits, &loss))
 		ops_note(note, "sum of losses %.3g; %.3g with %d bits "
 		    "everywhere, which would fit", x->loss, loss, bits);
+	if (x->by == BY_HESSIAN && !x->in->model->ghost)
+		ops_note(note, "eigenvalues of %lld calib samples, to about 5 "
+		    "%%", (long long)x->in->calib->hessian->bent);
 	if (x->unknown > 0)
 		ops_note(note, "the calib samples say nothing of %d matrices: "
 		    "%s", x->unknown, x->by == BY_HESSIAN ?
@@ -667,8 +670,8 @@ const struct op op_quantize_mixed = {
 	    "tell, as a share of them; by=weights that of the weights, without "
 	    "samples; by=fisher about what the loss rises by, from inputs and "
 	    "squared gradients; by=hessian the largest eigenvalue of the matrix's block "
-	    "of the Hessian (mean plus deviation over parts of the samples) "
-	    "times the mean squared rounding error; by=sweep what `sweep bits` "
+	    "of the Hessian (power iteration on some two dozen samples, mean "
+	    "plus deviation over three parts of them) times the mean squared rounding error; by=sweep what `sweep bits` "
 	    "measured with each matrix coded alone: give that line first, with "
 	    "bits= as widths= here.\n"
 	    "The line tells the bits of each matrix, the bytes predicted and "

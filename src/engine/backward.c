@@ -1368,19 +1368,25 @@ learner_run(struct learner *l, const struct train_data *d,
 	if (t.soft && (rc = ask_teacher(&t, d, err)) != PARE_OK)
 		goto out;
 	kernel_bind();
-	embed(&t);
-	for (int i = 0; i < l->m->nlayers && !task_canceled(l->task); i++) {
+	if (l->from == 0)
+		embed(&t);
+	for (int i = l->from; i < l->m->nlayers && !task_canceled(l->task);
+	    i++) {
 		attention(&t, i);
 		ffn(&t, i);
 	}
 	*loss = l->m->hp.head == HEAD_LM ? lm_head(&t) :
 	    head_run(&t, d, sample);
-	for (int i = l->m->nlayers - 1; i >= 0 && !task_canceled(l->task);
-	    i--) {
+	for (int i = l->m->nlayers - 1; i >= l->from &&
+	    !task_canceled(l->task); i--) {
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
+<<<<<<< HEAD
 	if (!ends_early(&t))
+=======
+	if (l->from == 0 && (!l->watch || l->watch->whole))
+>>>>>>> planlm
 		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);

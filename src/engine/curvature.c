@@ -17,8 +17,8 @@
 /* The step, of the matrix's own norm: small enough for the third derivative not
  * to show, large enough for float32 gradients to differ. */
 #define STEP 1e-3
-/* Two eigenvalues in a row that are so close end the iteration. */
-#define CLOSE 0.01
+/* To one side alone the third derivative shows at once. */
+#define STEP_ASIDE 1e-4
 
 struct differ {
 	struct model *m;
@@ -32,6 +32,12 @@ struct differ {
 	struct learner_watch watch;
 	float *g;		/* of all, or of the one that moves */
 	int64_t room;		/* of g, in floats */
+	int *first;		/* per curve: the first layer that has it */
+	int clean;		/* layers whose values in the learner's memory
+				 * are those of the weights as they are... */
+	const struct train_data *data;	/* ... and of these samples */
+	const int64_t *sample;
+	int nsample;
 	float *w;		/* the moved copy */
 	int64_t moving;		/* its room */
 };
@@ -156,6 +162,49 @@ see_nothing(void *ctx, int layer, enum learner_place place, const float *x,
 {
 }
 
+/* Where the first of the slots that hold each matrix is. */
+static void
+find_first(struct differ *d)
+{
+	struct slot_ref ref = SLOT_REF_START;
+
+	d->first = xcalloc((size_t)d->c->n + 1, sizeof(*d->first));
+	for (int i = 0; i < d->c->n; i++)
+		d->first[i] = d->m->nlayers;
+	while (model_next_slot(d->m, &ref)) {
+		const struct curve *k = curvature_of(d->c, model_slot(d->m,
+		    ref));
+		int at = ref.layer >= 0 ? ref.layer : ref.slot == SLOT_WORD ||
+		    ref.slot == SLOT_POSITION || ref.slot == SLOT_TYPE ||
+		    ref.slot == SLOT_PROJ_W ? 0 : d->m->nlayers;
+
+		if (k != NULL && at < d->first[k - d->c->of])
+			d->first[k - d->c->of] = at;
+	}
+}
+
+int
+differ_first(const struct differ *d, int i)
+{
+	return d->first[i];
+}
+
+int64_t
+curvature_weights_at(const struct curvature *c, int i)
+{
+	int64_t n = 0;
+
+	for (int k = 0; k < i; k++)
+		n += c->of[k].t->rows * c->of[k].t->cols;
+	return n;
+}
+
+int64_t
+curvature_weights(const struct curvature *c)
+{
+	return curvature_weights_at(c, c->n);
+}
+
 struct differ *
 differ_new(const struct curvature *c, const struct model *m,
     struct pare_err *err)
@@ -169,6 +218,7 @@ differ_new(const struct curvature *c, const struct model *m,
 	d = xcalloc(1, sizeof(*d));
 	d->m = model_ref(m);
 	d->c = c;
+	find_first(d);
 	d->link = xcalloc(n, sizeof(*d->link));
 	d->param = xcalloc(2 * n, sizeof(*d->param));
 	d->owned = xcalloc(2 * n, sizeof(*d->owned));
@@ -195,6 +245,7 @@ differ_free(struct differ *d)
 	free(d->param);
 	free(d->link);
 	free(d->curve);
+	free(d->first);
 	free(d->g);
 	free(d->w);
 	free(d->learner.memory.base);
@@ -273,6 +324,7 @@ differ_squares(struct differ *d, const struct train_data *data,
 	if ((rc = place_gradients(d, &all, err)) != PARE_OK)
 		return rc;
 	d->learner.task = task;
+	d->learner.from = d->clean = 0;
 	for (int i = 0; i < n && rc == PARE_OK; i++) {
 		memset(d->g, 0, (size_t)all * sizeof(*d->g));
 		rc = learner_run(&d->learner, data, sample + i, 1, &loss, err);
@@ -297,34 +349,74 @@ moving_param(struct differ *d, int i)
 	return NULL;
 }
 
-/* out (+)= sign g(W + step v); out is also the memory of the gradient. */
+enum pare_rc
+differ_gradients(struct differ *d, const struct train_data *data,
+    const int64_t *sample, int n, float *out, struct task *task,
+    struct pare_err *err)
+{
+	enum pare_rc rc;
+	double loss;
+
+	for (int i = 0; i < d->nparams; i++)
+		d->param[i].g = d->curve[i] >= 0 ? out +
+		    curvature_weights_at(d->c, d->curve[i]) : NULL;
+	memset(out, 0, (size_t)curvature_weights(d->c) * sizeof(*out));
+	d->learner.task = task;
+	d->learner.from = d->clean = 0;
+	rc = learner_run(&d->learner, data, sample, n, &loss, err);
+	forget_gradients(d);
+	return rc;
+}
+
+/* The first layer that has to run for a matrix whose first layer is `first`:
+ * those before it that another matrix moved last, too. */
+static int
+from_layer(const struct differ *d, int first, const struct train_data *data,
+    const int64_t *sample, int n)
+{
+	if (d->data != data || d->sample != sample || d->nsample != n)
+		return 0;
+	return first < d->clean ? first : d->clean;
+}
+
+/* d->g = g(W + step v). */
 static enum pare_rc
 gradient_at(struct differ *d, struct param *p, const float *was, double step,
     const float *v, const struct train_data *data, const int64_t *sample,
     int n, struct pare_err *err)
 {
 	int64_t size = p->rows * p->cols;
+	int first = d->first[d->curve[p - d->param]];
 	double loss;
+	enum pare_rc rc;
 
 	for (int64_t i = 0; i < size; i++)
 		d->w[i] = (float)(was[i] + step * v[i]);
 	memset(d->g, 0, (size_t)size * sizeof(*d->g));
 	p->w = d->w;
 	p->g = d->g;
-	return learner_run(&d->learner, data, sample, n, &loss, err);
+	d->learner.from = from_layer(d, first, data, sample, n);
+	rc = learner_run(&d->learner, data, sample, n, &loss, err);
+	d->learner.from = 0;
+	d->clean = rc == PARE_OK ? first : 0;
+	d->data = data;
+	d->sample = sample;
+	d->nsample = n;
+	return rc;
 }
 
 enum pare_rc
 differ_product(struct differ *d, int i, const struct train_data *data,
-    const int64_t *sample, int n, const float *v, float *out,
-    struct task *task, struct pare_err *err)
+    const int64_t *sample, int n, const float *here, const float *v,
+    float *out, struct task *task, struct pare_err *err)
 {
 	struct param *p = moving_param(d, i);
 	int64_t size = p->rows * p->cols;
 	const int len = (int)size;
 	float *was = p->w;
 	double norm = cblas_snrm2(len, was, 1), of = cblas_snrm2(len, v, 1);
-	double step = STEP * (norm > 0 ? norm : 1) / of;
+	double step = (here != NULL ? STEP_ASIDE : STEP) *
+	    (norm > 0 ? norm : 1) / of;
 	enum pare_rc rc;
 
 	if (grow(&d->g, &d->room, size, err) != PARE_OK ||
@@ -332,12 +424,16 @@ differ_product(struct differ *d, int i, const struct train_data *data,
 		return PARE_ENOMEM;
 	d->learner.task = task;
 	rc = gradient_at(d, p, was, step, v, data, sample, n, err);
-	if (rc == PARE_OK) {
+	if (rc == PARE_OK && here == NULL) {
 		memcpy(out, d->g, (size_t)size * sizeof(*out));
 		rc = gradient_at(d, p, was, -step, v, data, sample, n, err);
+		for (int64_t k = 0; k < size && rc == PARE_OK; k++)
+			out[k] = (float)(((double)out[k] - d->g[k]) /
+			    (2 * step));
+	} else if (rc == PARE_OK) {
+		for (int64_t k = 0; k < size; k++)
+			out[k] = (float)(((double)d->g[k] - here[k]) / step);
 	}
-	for (int64_t k = 0; k < size && rc == PARE_OK; k++)
-		out[k] = (float)(((double)out[k] - d->g[k]) / (2 * step));
 	p->w = was;
 	forget_gradients(d);
 	return rc;
@@ -357,8 +453,8 @@ normalize(float *v, int n)
 
 enum pare_rc
 differ_top(struct differ *d, int i, const struct train_data *data,
-    const int64_t *sample, int n, int most, float *v, double *out,
-    struct task *task, struct pare_err *err)
+    const int64_t *sample, int n, const float *here, int most, double close,
+    float *v, double *out, struct task *task, struct pare_err *err)
 {
 	int size = (int)(d->c->of[i].t->rows * d->c->of[i].t->cols);
 	float *next = mem_big((size_t)size, sizeof(*next), err);
@@ -369,7 +465,8 @@ differ_top(struct differ *d, int i, const struct train_data *data,
 	if (rc == PARE_OK && !normalize(v, size))
 		rc = err_set(err, PARE_EUSER, "no direction to begin with");
 	for (int k = 0; k < most && rc == PARE_OK; k++) {
-		rc = differ_product(d, i, data, sample, n, v, next, task, err);
+		rc = differ_product(d, i, data, sample, n, here, v, next,
+		    task, err);
 		if (rc != PARE_OK)
 			break;
 		*out = fabs(cblas_dsdot(size, v, 1, next, 1));
@@ -379,7 +476,7 @@ differ_top(struct differ *d, int i, const struct train_data *data,
 		if (rc != PARE_OK || !normalize(next, size))
 			break;
 		memcpy(v, next, (size_t)size * sizeof(*v));
-		if (fabs(*out - last) <= CLOSE * *out)
+		if (fabs(*out - last) <= close * *out)
 			break;
 		last = *out;
 	}

@@ -4,9 +4,14 @@
  *
  * - the diagonal of the Fisher information, as sums over the rows and columns of
  *   each matrix: for one sample's gradient G = dL/dW, row i is sum_j G_ij^2;
- * - products of the Hessian block of one matrix with a direction V, by central
- *   differences (g(W + hV) - g(W - hV)) / 2h of gradients, and the largest
+ * - products of the Hessian block of one matrix with a direction V, by
+ *   differences of gradients, (g(W + hV) - g(W - hV)) / 2h, or where g(W) of all
+ *   matrices is known from one pass (g(W + hV) - g(W)) / h, and the largest
  *   eigenvalue by power iteration on them (Dong et al., "HAWQ", 2019).
+ *
+ * A pass for a matrix begins at the first layer that has it and its way back ends
+ * there: what comes before is known from the pass before. So a differ that goes
+ * from the last layer to the first does about half the work.
  *
  * Matrices of any form but low rank take part; what is packed is looked at as
  * the floats it stands for.
@@ -33,6 +38,7 @@ struct curvature {
 	double *square;		/* owned: (total), means over samples; all 0
 				 * until someone gathers them */
 	int64_t samples, labelled;	/* likewise */
+	int64_t bent;		/* samples that the eigenvalues are of */
 };
 
 /* The matrices of m, nothing gathered yet. NULL with PARE_ENOMEM. */
@@ -57,18 +63,35 @@ enum pare_rc differ_squares(struct differ *d, const struct train_data *data,
     const int64_t *sample, int n, double *out, struct task *task,
     struct pare_err *err);
 
+/* The first layer that matrix number i is in: 0 for those before the layers, the
+ * number of layers for those behind. */
+int differ_first(const struct differ *d, int i);
+/* Weights of all matrices; where those of number i begin, one behind another. */
+int64_t curvature_weights(const struct curvature *c);
+int64_t curvature_weights_at(const struct curvature *c, int i);
+
+/* The gradients of the mean loss over the samples of all matrices, one behind
+ * another, into out (curvature_weights()). */
+enum pare_rc differ_gradients(struct differ *d, const struct train_data *data,
+    const int64_t *sample, int n, float *out, struct task *task,
+    struct pare_err *err);
+
 /* out = H v for matrix number i, H that of the mean loss over the samples; v is
- * not zero; both of rows * cols. */
+ * not zero; all of rows * cols. here: the matrix's gradient at these samples, for
+ * which one pass is enough; NULL: two passes. */
 enum pare_rc differ_product(struct differ *d, int i,
     const struct train_data *data, const int64_t *sample, int n,
-    const float *v, float *out, struct task *task, struct pare_err *err);
+    const float *here, const float *v, float *out, struct task *task,
+    struct pare_err *err);
 
 /*
  * The largest |eigenvalue| of H by at most `most` products; fewer when two in a
- * row differ by 1 %. v is where to begin, and the vector in the end.
+ * row differ by no more than the share `close`. v is where to begin, and the
+ * vector in the end; here as above.
  */
 enum pare_rc differ_top(struct differ *d, int i,
-    const struct train_data *data, const int64_t *sample, int n, int most,
-    float *v, double *out, struct task *task, struct pare_err *err);
+    const struct train_data *data, const int64_t *sample, int n,
+    const float *here, int most, double close, float *v, double *out,
+    struct task *task, struct pare_err *err);
 
 #endif

@@ -415,6 +415,10 @@ enum {
 	PRODUCTS = 6		/* at most, for one eigenvalue */
 };
 
+/* Two eigenvalues in a row that are so close end the iteration: a twentieth moves
+ * no width, which are a factor of four apart. */
+#define TOP_CLOSE 0.05
+
 /* A thread's own. */
 struct bend_lane {
 	struct differ *differ;
@@ -431,6 +435,11 @@ struct bend {
 	int nlanes;
 	struct bend_lane *lane;
 	struct task *task;
+	/* For eigenvalues. */
+	int part;		/* the present one */
+	int *turn;		/* matrices, those of the last layers first */
+	float *gradient;	/* of all matrices, at the present part */
+	double *top;		/* (matrices, parts) */
 };
 
 static int
@@ -472,47 +481,89 @@ part_of(const struct bend *b, int part, int *n)
 	return b->order.sample + from;
 }
 
-/* The eigenvalue of matrix `piece` in each part; a part begins with the vector of
- * the one before. */
+/* Where power iteration begins: with the gradient, which lies along the directions
+ * that bend most, and a tenth by chance, so that it is at right angles to none. */
+static void
+begin_top(const float *gradient, size_t size, uint64_t seed, float *v)
+{
+	double norm = 0, scale;
+	struct rng r;
+
+	for (size_t i = 0; i < size; i++)
+		norm += (double)gradient[i] * gradient[i];
+	scale = norm > 0 ? 0.1 * sqrt(norm / (double)size) : 1;
+	rng_seed(&r, rng_derive(0x4ae55, seed));
+	for (size_t i = 0; i < size; i++)
+		v[i] = gradient[i] + (float)(scale * (double)rng_normal(&r));
+}
+
+/* The eigenvalue of a matrix in the present part. */
 static enum pare_rc
 run_top(void *ctx, int lane, int64_t piece, struct pare_err *err)
 {
 	struct bend *b = ctx;
 	struct bend_lane *l = &b->lane[lane];
-	const struct tensor *t = b->c->of[piece].t;
+	int i = b->turn[piece], n;
+	const struct tensor *t = b->c->of[i].t;
 	size_t size = (size_t)(t->rows * t->cols);
+	const float *here = b->gradient + curvature_weights_at(b->c, i);
+	const int64_t *sample = part_of(b, b->part, &n);
 	float *v = mem_big(size, sizeof(*v), err);
 	enum pare_rc rc = v != NULL ? PARE_OK : PARE_ENOMEM;
-	struct rng r;
 
-	rng_seed(&r, rng_derive(0x4ae55, (uint64_t)piece));
-	for (size_t i = 0; i < size && v != NULL; i++)
-		v[i] = (float)rng_normal(&r);
-	for (int p = 0; p < b->parts && rc == PARE_OK; p++) {
-		int n;
-		const int64_t *sample = part_of(b, p, &n);
-
-		rc = differ_top(l->differ, (int)piece, &b->mat.data, sample, n,
-		    PRODUCTS, v, &l->out[p], b->task, err);
+	if (rc == PARE_OK) {
+		begin_top(here, size, (uint64_t)i, v);
+		rc = differ_top(l->differ, i, &b->mat.data, sample, n, here,
+		    PRODUCTS, TOP_CLOSE, v, &b->top[i * b->parts + b->part],
+		    b->task, err);
 	}
 	free(v);
 	return rc;
 }
 
 static void
-take_top(void *ctx, int lane, int64_t piece)
+settle_tops(struct bend *b)
 {
-	struct bend *b = ctx;
-	struct curve *k = &b->c->of[piece];
-	const double *x = b->lane[lane].out;
-	double sum = 0, square = 0;
+	for (int i = 0; i < b->c->n; i++) {
+		struct curve *k = &b->c->of[i];
+		const double *x = b->top + i * b->parts;
+		double sum = 0, square = 0;
 
-	for (int p = 0; p < b->parts; p++)
-		sum += x[p];
-	k->top = sum / b->parts;
-	for (int p = 0; p < b->parts; p++)
-		square += (x[p] - k->top) * (x[p] - k->top);
-	k->deviation = sqrt(square / b->parts);
+		for (int p = 0; p < b->parts; p++)
+			sum += x[p];
+		k->top = sum / b->parts;
+		for (int p = 0; p < b->parts; p++)
+			square += (x[p] - k->top) * (x[p] - k->top);
+		k->deviation = sqrt(square / b->parts);
+	}
+}
+
+/* Those behind come first, so that most of a pass is known from the one before. */
+static void
+take_turns(struct bend *b)
+{
+	const struct differ *d = b->lane[0].differ;
+	int n = 0;
+
+	for (int layer = b->m->nlayers; layer >= 0; layer--)
+		for (int i = 0; i < b->c->n; i++)
+			if (differ_first(d, i) == layer)
+				b->turn[n++] = i;
+}
+
+static enum pare_rc
+run_part(struct bend *b, struct pare_err *err)
+{
+	struct gang gang = { .n = b->c->n, .run = run_top, .ctx = b,
+		.task = b->task, .what = "matrices",
+		.done = (double)b->part * b->c->n,
+		.total = (double)b->parts * b->c->n };
+	int n;
+	const int64_t *sample = part_of(b, b->part, &n);
+	enum pare_rc rc = differ_gradients(b->lane[0].differ, &b->mat.data,
+	    sample, n, b->gradient, b->task, err);
+
+	return rc == PARE_OK ? gang_run(&gang, err) : rc;
 }
 
 static enum pare_rc
@@ -604,16 +655,27 @@ calibrate_hessian(const struct model *m, const struct dataset *d,
     struct pare_err *err)
 {
 	struct bend b = { .m = m, .c = c, .task = task };
-	struct gang gang = { .n = c->n, .run = run_top, .take = take_top,
-		.ctx = &b, .task = task, .what = "matrices" };
 	enum pare_rc rc = order_bend(&b, d, samples,
 	    CALIBRATE_PARTS * CALIBRATE_PART, err);
 
 	b.parts = b.n < CALIBRATE_PARTS ? (int)b.n : CALIBRATE_PARTS;
 	if (rc == PARE_OK)
-		rc = open_bend(&b, d, gang.n, err);
+		rc = open_bend(&b, d, c->n, err);
+	if (rc == PARE_OK && (b.gradient = mem_big(
+	    (size_t)curvature_weights(c), sizeof(*b.gradient), err)) == NULL)
+		rc = PARE_ENOMEM;
+	b.top = xcalloc((size_t)c->n + 1, sizeof(*b.top) * CALIBRATE_PARTS);
+	b.turn = xcalloc((size_t)c->n + 1, sizeof(*b.turn));
 	if (rc == PARE_OK)
-		rc = gang_run(&gang, err);
+		take_turns(&b);
+	for (; b.part < b.parts && rc == PARE_OK; b.part++)
+		rc = run_part(&b, err);
+	if (rc == PARE_OK)
+		settle_tops(&b);
+	c->bent = b.n;
+	free(b.gradient);
+	free(b.top);
+	free(b.turn);
 	close_bend(&b);
 	return rc;
 }

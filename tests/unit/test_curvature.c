@@ -77,7 +77,7 @@ number_of(const struct curvature *c, const struct tensor *t)
 
 static void
 check_product(struct differ *d, int k, const struct set *s, const double *h,
-    int64_t n)
+    int64_t n, const float *here)
 {
 	float *v = xcalloc((size_t)n, sizeof *v);
 	float *out = xcalloc((size_t)n, sizeof *out);
@@ -88,8 +88,8 @@ check_product(struct differ *d, int k, const struct set *s, const double *h,
 	rng_seed(&r, 8);
 	for (int64_t i = 0; i < n; i++)
 		v[i] = rng_normal(&r);
-	assert_int_equal(differ_product(d, k, &s->d, order, SAMPLES, v, out,
-	    NULL, &err), PARE_OK);
+	assert_int_equal(differ_product(d, k, &s->d, order, SAMPLES, here, v,
+	    out, NULL, &err), PARE_OK);
 	for (int64_t i = 0; i < n; i++) {
 		double sum = 0;
 
@@ -127,29 +127,88 @@ check_matrix(const struct model *m, struct slot_ref ref)
 	struct curvature *c = curvature_new(m, &err);
 	struct differ *d = differ_new(c, m, &err);
 	float *v = xcalloc((size_t)n, sizeof *v);
+	float *g = xcalloc((size_t)curvature_weights(c), sizeof *g);
 	double *h, top, found;
 	struct rng r;
 
 	assert_non_null(d);
 	set_fill(&s, m);
 	h = dense_hessian(m, ref, &s);
-	check_product(d, number_of(c, t), &s, h, n);
+	check_product(d, number_of(c, t), &s, h, n, NULL);
 	/* The weights are back where they were. */
-	check_product(d, number_of(c, t), &s, h, n);
+	check_product(d, number_of(c, t), &s, h, n, NULL);
+	assert_int_equal(differ_gradients(d, &s.d, order, SAMPLES, g, NULL,
+	    &err), PARE_OK);
+	check_product(d, number_of(c, t), &s, h, n, g +
+	    curvature_weights_at(c, number_of(c, t)));
 	top = top_of(h, n);
 	rng_seed(&r, 1);
 	for (int64_t i = 0; i < n; i++)
 		v[i] = rng_normal(&r);
 	assert_int_equal(differ_top(d, number_of(c, t), &s.d, order, SAMPLES,
-	    200, v, &found, NULL, &err), PARE_OK);
+	    NULL, 200, 0.01, v, &found, NULL, &err), PARE_OK);
 	if (!(fabs(found - top) <= 0.06 * top))
 		fail_msg("slot %d: largest eigenvalue %g, found %g",
 		    (int)ref.slot, top, found);
 	assert_true(top > 1e-6);
+	/* With the gradient there half the passes tell the same. */
+	assert_int_equal(differ_top(d, number_of(c, t), &s.d, order, SAMPLES,
+	    g + curvature_weights_at(c, number_of(c, t)), 200, 0.01, v, &found,
+	    NULL, &err), PARE_OK);
+	if (!(fabs(found - top) <= 0.06 * top))
+		fail_msg("slot %d: largest eigenvalue %g, by one pass %g",
+		    (int)ref.slot, top, found);
+	free(g);
 	free(h);
 	free(v);
 	differ_free(d);
 	curvature_free(c);
+}
+
+/* Whatever was looked at before, a product is the same: what a pass takes over
+ * from the one before is what it would have computed. */
+static void
+passes_take_over_only_what_is_the_same(void **state)
+{
+	static const struct slot_ref way[] = { { 3, SLOT_UP_W },
+		{ 3, SLOT_Q_W }, { 0, SLOT_DOWN_W }, { 2, SLOT_O_W },
+		{ -1, SLOT_HOUT_W }, { 0, SLOT_K_W }, { -1, SLOT_WORD },
+		{ 1, SLOT_DOWN_W }, { -1, SLOT_POOL_W } };
+	struct tiny t = small();
+	struct model *m = tiny_model(&t);
+	struct pare_err err;
+	struct curvature *c = curvature_new(m, &err);
+	struct differ *d = differ_new(c, m, &err);
+	struct set s;
+
+	set_fill(&s, m);
+	for (size_t i = 0; i < sizeof(way) / sizeof(*way); i++) {
+		const struct tensor *x = model_slot(m, way[i]);
+		size_t n = (size_t)(x->rows * x->cols);
+		struct differ *fresh = differ_new(c, m, &err);
+		float *v = xcalloc(n, sizeof *v);
+		float *a = xcalloc(n, sizeof *a), *b = xcalloc(n, sizeof *b);
+
+		v[n / 2] = 1;
+		v[0] = -1;
+		assert_int_equal(differ_product(d, number_of(c, x), &s.d,
+		    order, SAMPLES, NULL, v, a, NULL, &err), PARE_OK);
+		assert_int_equal(differ_product(fresh, number_of(c, x), &s.d,
+		    order, SAMPLES, NULL, v, b, NULL, &err), PARE_OK);
+		assert_memory_equal(a, b, n * sizeof *a);
+		/* Fewer samples at the same place are other samples. */
+		if (i == 3)
+			assert_int_equal(differ_product(d, number_of(c, x),
+			    &s.d, order, SAMPLES - 1, NULL, v, a, NULL, &err),
+			    PARE_OK);
+		free(a);
+		free(b);
+		free(v);
+		differ_free(fresh);
+	}
+	differ_free(d);
+	curvature_free(c);
+	model_unref(m);
 }
 
 static void
@@ -236,6 +295,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(eigenvalues_are_those_of_the_dense_hessian),
 		cmocka_unit_test(tied_matrices_move_together),
+		cmocka_unit_test(passes_take_over_only_what_is_the_same),
 		cmocka_unit_test(squares_are_sums_over_single_gradients),
 	};
 

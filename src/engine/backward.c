@@ -1382,11 +1382,7 @@ learner_run(struct learner *l, const struct train_data *d,
 		ffn_back(&t, i);
 		attention_part_back(&t, i);
 	}
-<<<<<<< HEAD
-	if (!ends_early(&t))
-=======
-	if (l->from == 0 && (!l->watch || l->watch->whole))
->>>>>>> planlm
+	if (l->from == 0 && !ends_early(&t))
 		embed_back(&t);
 	if (task_canceled(l->task))
 		rc = task_error(err);

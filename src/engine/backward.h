@@ -57,17 +57,12 @@ struct learner {
 	struct engine *engine;		/* that runs it */
 	float share, temperature;
 	struct task *task;	/* asked between layers */
-<<<<<<< HEAD
-	/* NULL: training. Else params may have no g, and the way back ends with
-	 * the places of the first layer unless it is to be whole. */
-=======
 	/* The first layer that is run, and where the way back ends: what is
 	 * before it has to be as in the last run of these samples, and `memory`
 	 * as that left it. 0: all; else no gradient of what is before it. */
 	int from;
-	/* NULL: training. Else params may have no g, and the way back ends at
-	 * the first layer unless it is to be whole. */
->>>>>>> planlm
+	/* NULL: training. Else params may have no g, and the way back ends with
+	 * the places of the first layer unless it is to be whole. */
 	const struct learner_watch *watch;
 };
 

@@ -102,6 +102,73 @@ learner_link(const struct learner *l, int layer, enum slot s)
 	    l->m->nlayers * SLOT_LAYER_COUNT + (s - SLOT_LAYER_COUNT));
 }
 
+static struct param *
+param_of(struct learner_weights *w, const struct tensor *t,
+    struct pare_err *err)
+{
+	struct param *p;
+
+	for (int i = 0; i < w->n; i++)
+		if (w->param[i].t == t)
+			return &w->param[i];
+	p = &w->param[w->n];
+	*p = (struct param){ .rows = t->rows, .cols = t->cols };
+	p->w = (float *)(uintptr_t)tensor_f32(t);
+	if (p->w == NULL) {
+		p->w = mem_big((size_t)t->rows, (size_t)t->cols *
+		    sizeof(*p->w), err);
+		if (p->w == NULL)
+			return NULL;
+		w->owned[w->n] = p->w;
+		tensor_decode(t, 0, t->rows, p->w);
+	}
+	p->t = tensor_ref(t);
+	w->n++;
+	return p;
+}
+
+enum pare_rc
+learner_weights_open(struct learner_weights *w, const struct model *m,
+    struct pare_err *err)
+{
+	const size_t n = (size_t)(m->nlayers * SLOT_LAYER_COUNT + SLOT_COUNT -
+	    SLOT_LAYER_COUNT);
+	struct slot_ref ref = SLOT_REF_START;
+	struct learner l = { .m = m };
+
+	*w = (struct learner_weights){
+		.link = xcalloc(n, sizeof(*w->link)),
+		.param = xcalloc(2 * n, sizeof(*w->param)),
+		.owned = xcalloc(2 * n, sizeof(*w->owned)) };
+	l.link = w->link;
+	while (model_next_slot(m, &ref)) {
+		const struct tensor *t = model_slot(m, ref);
+		struct link *k = (struct link *)(uintptr_t)learner_link(&l,
+		    ref.layer, ref.slot);
+		bool low = t->form == FORM_LOWRANK;
+
+		k->a = param_of(w, low ? t->kid[0] : t, err);
+		if (k->a != NULL && low)
+			k->b = param_of(w, t->kid[1], err);
+		if (k->a == NULL || (low && k->b == NULL))
+			return PARE_ENOMEM;
+	}
+	return PARE_OK;
+}
+
+void
+learner_weights_free(struct learner_weights *w)
+{
+	for (int i = 0; i < w->n; i++) {
+		tensor_unref(w->param[i].t);
+		free(w->owned[i]);
+	}
+	free(w->owned);
+	free(w->param);
+	free(w->link);
+	*w = (struct learner_weights){ NULL, NULL, NULL, 0 };
+}
+
 static const struct link *
 link_of(const struct tape *t, int layer, enum slot s)
 {

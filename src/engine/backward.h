@@ -69,6 +69,21 @@ struct learner {
 const struct link *learner_link(const struct learner *l, int layer,
     enum slot s);
 
+/* The weights of a model for passes that only read them: as they lie in memory
+ * where that is float32, else decoded. A tensor that several slots hold has one
+ * param. */
+struct learner_weights {
+	struct link *link;	/* for struct learner */
+	struct param *param;	/* n, without g */
+	float **owned;		/* per param: decoded values, or NULL */
+	int n;
+};
+
+/* PARE_ENOMEM; what is there is freed by learner_weights_free() then too. */
+enum pare_rc learner_weights_open(struct learner_weights *w,
+    const struct model *m, struct pare_err *err);
+void learner_weights_free(struct learner_weights *w);
+
 /* Whether the passes can run m. */
 enum pare_rc learner_supports(const struct model *m, struct pare_err *err);
 

@@ -23,10 +23,7 @@
 struct differ {
 	struct model *m;
 	const struct curvature *c;
-	struct link *link;
-	struct param *param;
-	int nparams;
-	float **owned;		/* per param: decoded values, or NULL */
+	struct learner_weights weights;
 	int *curve;		/* per param: number in c, or -1 */
 	struct learner learner;
 	struct learner_watch watch;
@@ -105,55 +102,7 @@ curvature_free(struct curvature *c)
 	free(c);
 }
 
-/* ---- weights ---- */
-
-/* The param of t, made on first use; NULL: no memory. */
-static struct param *
-param_of(struct differ *d, const struct tensor *t, struct pare_err *err)
-{
-	const struct curve *k;
-	struct param *p;
-
-	for (int i = 0; i < d->nparams; i++)
-		if (d->param[i].t == t)
-			return &d->param[i];
-	p = &d->param[d->nparams];
-	*p = (struct param){ .rows = t->rows, .cols = t->cols };
-	p->w = (float *)(uintptr_t)tensor_f32(t);
-	if (p->w == NULL) {
-		p->w = mem_big((size_t)t->rows, (size_t)t->cols *
-		    sizeof(*p->w), err);
-		if (p->w == NULL)
-			return NULL;
-		d->owned[d->nparams] = p->w;
-		tensor_decode(t, 0, t->rows, p->w);
-	}
-	k = curvature_of(d->c, t);
-	d->curve[d->nparams] = k != NULL ? (int)(k - d->c->of) : -1;
-	p->t = tensor_ref(t);
-	d->nparams++;
-	return p;
-}
-
-static enum pare_rc
-link_slots(struct differ *d, struct pare_err *err)
-{
-	struct slot_ref ref = SLOT_REF_START;
-
-	while (model_next_slot(d->m, &ref)) {
-		const struct tensor *t = model_slot(d->m, ref);
-		struct link *k = (struct link *)(uintptr_t)learner_link(
-		    &d->learner, ref.layer, ref.slot);
-		bool low = t->form == FORM_LOWRANK;
-
-		k->a = param_of(d, low ? t->kid[0] : t, err);
-		if (k->a != NULL && low)
-			k->b = param_of(d, t->kid[1], err);
-		if (k->a == NULL || (low && k->b == NULL))
-			return PARE_ENOMEM;
-	}
-	return PARE_OK;
-}
+/* ---- passes ---- */
 
 /* Nobody looks on, but the passes then take labels as gates.h says. */
 static void
@@ -209,8 +158,7 @@ struct differ *
 differ_new(const struct curvature *c, const struct model *m,
     struct pare_err *err)
 {
-	size_t n = (size_t)(m->nlayers * SLOT_LAYER_COUNT + SLOT_COUNT -
-	    SLOT_LAYER_COUNT);
+	const struct curve *k;
 	struct differ *d;
 
 	if (learner_supports(m, err) != PARE_OK)
@@ -219,17 +167,19 @@ differ_new(const struct curvature *c, const struct model *m,
 	d->m = model_ref(m);
 	d->c = c;
 	find_first(d);
-	d->link = xcalloc(n, sizeof(*d->link));
-	d->param = xcalloc(2 * n, sizeof(*d->param));
-	d->owned = xcalloc(2 * n, sizeof(*d->owned));
-	d->curve = xcalloc(2 * n, sizeof(*d->curve));
 	d->watch = (struct learner_watch){ .see = see_nothing, .whole = true };
-	d->learner = (struct learner){ .m = d->m, .link = d->link,
+	if (learner_weights_open(&d->weights, m, err) != PARE_OK) {
+		differ_free(d);
+		return NULL;
+	}
+	d->learner = (struct learner){ .m = d->m, .link = d->weights.link,
 		.dropout_step = -1, .watch = &d->watch };
-	if (link_slots(d, err) == PARE_OK)
-		return d;
-	differ_free(d);
-	return NULL;
+	d->curve = xcalloc((size_t)d->weights.n, sizeof(*d->curve));
+	for (int i = 0; i < d->weights.n; i++) {
+		k = curvature_of(c, d->weights.param[i].t);
+		d->curve[i] = k != NULL ? (int)(k - c->of) : -1;
+	}
+	return d;
 }
 
 void
@@ -237,13 +187,7 @@ differ_free(struct differ *d)
 {
 	if (d == NULL)
 		return;
-	for (int i = 0; i < d->nparams; i++) {
-		tensor_unref(d->param[i].t);
-		free(d->owned[i]);
-	}
-	free(d->owned);
-	free(d->param);
-	free(d->link);
+	learner_weights_free(&d->weights);
 	free(d->curve);
 	free(d->first);
 	free(d->g);
@@ -268,8 +212,8 @@ grow(float **p, int64_t *room, int64_t n, struct pare_err *err)
 static void
 forget_gradients(struct differ *d)
 {
-	for (int i = 0; i < d->nparams; i++)
-		d->param[i].g = NULL;
+	for (int i = 0; i < d->weights.n; i++)
+		d->weights.param[i].g = NULL;
 }
 
 /* ---- squares ---- */
@@ -278,14 +222,14 @@ static enum pare_rc
 place_gradients(struct differ *d, int64_t *n, struct pare_err *err)
 {
 	*n = 0;
-	for (int i = 0; i < d->nparams; i++)
+	for (int i = 0; i < d->weights.n; i++)
 		if (d->curve[i] >= 0)
-			*n += d->param[i].rows * d->param[i].cols;
+			*n += d->weights.param[i].rows * d->weights.param[i].cols;
 	if (grow(&d->g, &d->room, *n, err) != PARE_OK)
 		return PARE_ENOMEM;
 	*n = 0;
-	for (int i = 0; i < d->nparams; i++) {
-		struct param *p = &d->param[i];
+	for (int i = 0; i < d->weights.n; i++) {
+		struct param *p = &d->weights.param[i];
 
 		p->g = d->curve[i] >= 0 ? d->g + *n : NULL;
 		*n += d->curve[i] >= 0 ? p->rows * p->cols : 0;
@@ -328,9 +272,9 @@ differ_squares(struct differ *d, const struct train_data *data,
 	for (int i = 0; i < n && rc == PARE_OK; i++) {
 		memset(d->g, 0, (size_t)all * sizeof(*d->g));
 		rc = learner_run(&d->learner, data, sample + i, 1, &loss, err);
-		for (int k = 0; k < d->nparams && rc == PARE_OK; k++)
+		for (int k = 0; k < d->weights.n && rc == PARE_OK; k++)
 			if (d->curve[k] >= 0)
-				add_squares(&d->param[k],
+				add_squares(&d->weights.param[k],
 				    out + d->c->of[d->curve[k]].at);
 	}
 	forget_gradients(d);
@@ -343,9 +287,9 @@ differ_squares(struct differ *d, const struct train_data *data,
 static struct param *
 moving_param(struct differ *d, int i)
 {
-	for (int k = 0; k < d->nparams; k++)
+	for (int k = 0; k < d->weights.n; k++)
 		if (d->curve[k] == i)
-			return &d->param[k];
+			return &d->weights.param[k];
 	return NULL;
 }
 
@@ -357,8 +301,8 @@ differ_gradients(struct differ *d, const struct train_data *data,
 	enum pare_rc rc;
 	double loss;
 
-	for (int i = 0; i < d->nparams; i++)
-		d->param[i].g = d->curve[i] >= 0 ? out +
+	for (int i = 0; i < d->weights.n; i++)
+		d->weights.param[i].g = d->curve[i] >= 0 ? out +
 		    curvature_weights_at(d->c, d->curve[i]) : NULL;
 	memset(out, 0, (size_t)curvature_weights(d->c) * sizeof(*out));
 	d->learner.task = task;
@@ -386,7 +330,7 @@ gradient_at(struct differ *d, struct param *p, const float *was, double step,
     int n, struct pare_err *err)
 {
 	int64_t size = p->rows * p->cols;
-	int first = d->first[d->curve[p - d->param]];
+	int first = d->first[d->curve[p - d->weights.param]];
 	double loss;
 	enum pare_rc rc;
 

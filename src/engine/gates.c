@@ -16,10 +16,8 @@
 struct gates {
 	struct model *m;
 	struct gates_layout at;
-	struct link *link;
-	struct param *param;
-	int nparams;
-	float **owned;		/* per param: decoded values, or NULL */
+	struct learner_weights weights;	/* of a twin empty: it reads those of
+					 * the first */
 	struct learner learner;
 	/* Of the run. */
 	struct learner_watch watch;
@@ -28,12 +26,6 @@ struct gates {
 	int n;
 	double *out;
 };
-
-static int
-places(const struct model *m)
-{
-	return m->nlayers * SLOT_LAYER_COUNT + SLOT_COUNT - SLOT_LAYER_COUNT;
-}
 
 const struct gates_layout *
 gates_layout(const struct gates *g)
@@ -88,71 +80,21 @@ gates_means_free(struct gates_means *g)
 	memset(g, 0, sizeof(*g));
 }
 
-/* ---- weights ---- */
-
-static struct param *
-param_of(struct gates *g, const struct tensor *t, struct pare_err *err)
-{
-	struct param *p;
-
-	for (int i = 0; i < g->nparams; i++)
-		if (g->param[i].t == t)
-			return &g->param[i];
-	p = &g->param[g->nparams];
-	*p = (struct param){ .rows = t->rows, .cols = t->cols };
-	p->w = (float *)(uintptr_t)tensor_f32(t);
-	if (p->w == NULL) {
-		p->w = mem_big((size_t)t->rows, (size_t)t->cols *
-		    sizeof(*p->w), err);
-		if (p->w == NULL)
-			return NULL;
-		g->owned[g->nparams] = p->w;
-		tensor_decode(t, 0, t->rows, p->w);
-	}
-	p->t = tensor_ref(t);
-	g->nparams++;
-	return p;
-}
-
-static enum pare_rc
-link_slots(struct gates *g, struct pare_err *err)
-{
-	struct slot_ref ref = SLOT_REF_START;
-
-	while (model_next_slot(g->m, &ref)) {
-		const struct tensor *t = model_slot(g->m, ref);
-		struct link *k = (struct link *)(uintptr_t)learner_link(
-		    &g->learner, ref.layer, ref.slot);
-		bool low = t->form == FORM_LOWRANK;
-
-		k->a = param_of(g, low ? t->kid[0] : t, err);
-		if (k->a != NULL && low)
-			k->b = param_of(g, t->kid[1], err);
-		if (k->a == NULL || (low && k->b == NULL))
-			return PARE_ENOMEM;
-	}
-	return PARE_OK;
-}
-
 struct gates *
 gates_new(const struct model *m, struct pare_err *err)
 {
 	struct gates *g;
-	size_t n;
 
 	if (learner_supports(m, err) != PARE_OK)
 		return NULL;
 	g = xcalloc(1, sizeof(*g));
-	n = (size_t)places(m);
 	g->m = model_ref(m);
 	gates_layout_make(&g->at, m);
-	g->link = xcalloc(n, sizeof(*g->link));
-	g->param = xcalloc(2 * n, sizeof(*g->param));
-	g->owned = xcalloc(2 * n, sizeof(*g->owned));
-	g->learner = (struct learner){ .m = g->m, .link = g->link,
-		.dropout_step = -1 };
-	if (link_slots(g, err) == PARE_OK)
+	if (learner_weights_open(&g->weights, m, err) == PARE_OK) {
+		g->learner = (struct learner){ .m = g->m,
+			.link = g->weights.link, .dropout_step = -1 };
 		return g;
+	}
 	gates_free(g);
 	return NULL;
 }
@@ -164,8 +106,8 @@ gates_twin(const struct gates *g)
 
 	twin->m = model_ref(g->m);
 	gates_layout_make(&twin->at, g->m);
-	twin->learner = (struct learner){ .m = twin->m, .link = g->link,
-		.dropout_step = -1 };
+	twin->learner = (struct learner){ .m = twin->m,
+		.link = g->weights.link, .dropout_step = -1 };
 	return twin;
 }
 
@@ -174,13 +116,7 @@ gates_free(struct gates *g)
 {
 	if (g == NULL)
 		return;
-	for (int i = 0; i < g->nparams; i++) {
-		tensor_unref(g->param[i].t);
-		free(g->owned[i]);
-	}
-	free(g->owned);
-	free(g->param);
-	free(g->link);
+	learner_weights_free(&g->weights);
 	free(g->learner.memory.base);
 	gates_layout_free(&g->at);
 	model_unref(g->m);

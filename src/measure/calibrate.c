@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "measure/gang.h"
+#include "measure/material.h"
 #include "measure/order.h"
 
 /* Rows of X a column needs for X'X to be worth something. */
@@ -163,51 +164,6 @@ calibrate_short(const struct statistics *s, int64_t *rows)
 
 /* ---- gates ---- */
 
-/* A dataset in the trainer's terms. */
-struct material {
-	struct train_data data;
-	const int32_t **ids, **types;
-	int *len, *label;
-	float *score;
-};
-
-static void
-material_free(struct material *m)
-{
-	free(m->ids);
-	free(m->types);
-	free(m->len);
-	free(m->label);
-	free(m->score);
-}
-
-static void
-fill_material(struct material *t, const struct model *m,
-    const struct dataset *d)
-{
-	bool score = m->hp.head == HEAD_REGRESS;
-	size_t n = (size_t)d->n;
-
-	t->ids = xcalloc(n, sizeof(*t->ids));
-	t->types = xcalloc(n, sizeof(*t->types));
-	t->len = xcalloc(n, sizeof(*t->len));
-	t->label = xcalloc(n, sizeof(*t->label));
-	t->score = xcalloc(n, sizeof(*t->score));
-	for (int64_t i = 0; i < d->n; i++) {
-		const struct sample *x = &d->sample[i];
-
-		t->ids[i] = x->tokens.id;
-		t->types[i] = x->tokens.type;
-		t->len[i] = x->tokens.n;
-		t->label[i] = !score && x->label >= 0 &&
-		    x->label < m->hp.labels ? x->label : -1;
-		t->score[i] = score ? (float)x->score : NAN;
-	}
-	t->data = (struct train_data){ d->n, t->ids,
-		m->hp.types > 0 ? t->types : NULL, t->len, t->label,
-		t->score };
-}
-
 /* A batch there and back. */
 struct piece {
 	int64_t first, last;	/* places of samples */
@@ -349,7 +305,7 @@ open_run(struct run *r, const struct model *m, const struct dataset *d,
 		    (size_t)g->at.n * sizeof(*g->each), err);
 	if (g->square == NULL || (r->each && g->each == NULL))
 		return PARE_ENOMEM;
-	fill_material(&r->mat, m, d);
+	material_of(d, m, false, &r->mat);
 	if (r->labels != NULL)
 		memcpy(r->mat.label, r->labels->label, (size_t)d->n *
 		    sizeof(*r->mat.label));
@@ -570,7 +526,7 @@ static enum pare_rc
 open_bend(struct bend *b, const struct dataset *d, int64_t pieces,
     struct pare_err *err)
 {
-	fill_material(&b->mat, b->m, d);
+	material_of(d, b->m, false, &b->mat);
 	b->c->samples = b->n;
 	b->c->labelled = 0;
 	for (int64_t i = 0; i < b->n; i++) {

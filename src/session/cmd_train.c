@@ -14,7 +14,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "engine/train.h"
+#include "measure/material.h"
 #include "session/vocabulary.h"
 #include "session/work.h"
 
@@ -62,31 +62,6 @@ static const char *const recover_examples[] = {
 	NULL
 };
 
-/* The labelled calib samples in the trainer's terms. */
-struct material {
-	struct train_data data;
-	const int32_t **ids, **types;
-	int *len, *label;
-	float *score;
-};
-
-static void
-material_free(struct material *m)
-{
-	free(m->ids);
-	free(m->types);
-	free(m->len);
-	free(m->label);
-	free(m->score);
-}
-
-static bool
-is_labelled(const struct sample *x, bool score, int64_t labels)
-{
-	return score ? isfinite(x->score) : x->label >= 0 &&
-	    x->label < labels;
-}
-
 /* The pieces of all samples that have a token to foretell; with out NULL only
  * counts them. A piece begins with the last token of the one before, so that
  * every token but a sample's first is foretold once. */
@@ -132,30 +107,8 @@ static enum pare_rc
 collect_labels(const struct dataset *d, const struct model *m,
     struct material *out, struct pare_err *err)
 {
-	bool score = m->hp.head == HEAD_REGRESS;
-	size_t most = (size_t)d->n;
-	int64_t n = 0;
-
-	out->ids = xcalloc(most, sizeof(*out->ids));
-	out->types = xcalloc(most, sizeof(*out->types));
-	out->len = xcalloc(most, sizeof(*out->len));
-	out->label = xcalloc(most, sizeof(*out->label));
-	out->score = xcalloc(most, sizeof(*out->score));
-	for (int64_t i = 0; i < d->n; i++) {
-		const struct sample *x = &d->sample[i];
-
-		if (!is_labelled(x, score, m->hp.labels))
-			continue;
-		out->ids[n] = x->tokens.id;
-		out->types[n] = x->tokens.type;
-		out->len[n] = x->tokens.n;
-		out->label[n] = score ? 0 : x->label;
-		out->score[n++] = score ? (float)x->score : 0.0f;
-	}
-	out->data = (struct train_data){ n, out->ids,
-		m->hp.types > 0 ? out->types : NULL, out->len, out->label,
-		out->score };
-	if (n > 0)
+	material_of(d, m, true, out);
+	if (out->data.n > 0)
 		return PARE_OK;
 	return err_set(err, PARE_EUSER, "'%s' has no labelled samples to "
 	    "train on", d->path);

@@ -82,6 +82,7 @@ through_sizes '^Enter run' prompt
 enter C-u 'pru' Tab
 await '^:prune'
 enter C-u '' Tab Tab
+await '^attend  compare'
 through_sizes '^Enter run' completions
 enter Escape
 await_last '^. help'

@@ -79,7 +79,7 @@ type 'echo status $?'
 await '^status 0'
 
 # The next session recalls the lines of the one before.
-type clear
+fresh
 type '"$PARE" --repl tiny.json'
 await_prompt
 enter Up Up
@@ -90,7 +90,7 @@ type 'quit'
 await 'shell\$$'
 
 # With a change that is not saved, leaving asks once; Ctrl-D, an answer, Ctrl-C.
-type clear
+fresh
 type '"$PARE" --repl tiny.json'
 await_prompt
 type 'prune heads L0.h1'
@@ -108,7 +108,7 @@ enter C-d
 await_count 3 'Leave\? y/n'
 type y
 await 'shell\$$'
-type clear
+fresh
 type '"$PARE" --repl tiny.json'
 await_prompt
 type 'prune heads L0.h1'
@@ -119,7 +119,7 @@ await 'shell\$$'
 
 # ~/.inputrc, also what it has for pare alone.
 printf '%s\n' '$if pare' '"\C-xh": "history"' '$endif' >"$HOME/.inputrc"
-type clear
+fresh
 type '"$PARE" --repl tiny.json'
 await_prompt
 enter C-x h
@@ -142,7 +142,7 @@ await 'shell\$$'
 rm "$HOME/.inputrc"
 
 # Output goes through a pager only where it is longer than the screen.
-type clear
+fresh
 type 'PAGER="sed s/^/paged:/" "$PARE" --repl tiny.json'
 await_prompt
 type 'show by=kind'
@@ -168,7 +168,7 @@ type quit
 await 'shell\$$'
 
 # Two at once keep the lines of both.
-type clear
+fresh
 type '"$PARE" --repl tiny.json'
 await_prompt
 t new-window -d -n other -c "$scratch" 'PS1="shell\$ " exec sh'
@@ -194,7 +194,7 @@ done
 grep -q '^mark mine' "$state/history" || fail 'own lines are lost'
 
 # Commands on the line run, and then it ends; with -I it stays.
-type clear
+fresh
 type '"$PARE" tiny.json -c "mark here"; echo status $?'
 await '^status 0'
 await '^shell\$$'
@@ -205,7 +205,7 @@ await 'shell\$$'
 
 # Terminals that nobody described: the prompt, with a word on why.
 for term in '' dumb nonsense; do
-	type clear
+	fresh
 	type "TERM=$term '$PARE' --no-state tiny.json"
 	await '(^|shell\$ )pare: .*: here is the prompt'
 	await '^pare>'

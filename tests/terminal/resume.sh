@@ -26,7 +26,7 @@ await "[Kk]illed"
 # Nobody put the terminal right.
 enter 'stty sane; echo re''paired' C-j
 await '(^|shell\$ )repaired$'
-type clear
+fresh
 type '"$PARE" --repl'
 await '"resume" to take'
 await_prompt
@@ -45,7 +45,7 @@ type 'quit'
 await 'Leave\? y/n'
 type y
 await 'shell\$$'
-type clear
+fresh
 type '"$PARE" --repl'
 await_prompt
 if screen | grep -q resume; then
@@ -56,7 +56,7 @@ await 'shell\$$'
 
 # Where nothing can be kept it says so once, and all else works.
 for front in --repl --plain; do
-	type clear
+	fresh
 	type "XDG_STATE_HOME=/proc/none '$PARE' $front tiny.json"
 	await '(^|shell\$ )warning: no history and no journal are kept: .*/proc/none'
 	await_prompt
@@ -68,7 +68,7 @@ for front in --repl --plain; do
 	[ $front = --repl ] || enter C-d
 	await 'shell\$$'
 done
-type clear
+fresh
 type 'XDG_STATE_HOME=/proc/none "$PARE" tiny.json'
 await '^no history and no journal are kept'
 type ':prune heads L0.h1'
@@ -76,7 +76,7 @@ await '^tiny .*state 1 of 2'
 type ':quit!'
 await 'shell\$$'
 # Without a home nothing is written anywhere.
-type clear
+fresh
 type 'mkdir empty; cd empty; env -u HOME -u XDG_STATE_HOME "$PARE" --repl ../tiny.json'
 await_prompt
 type 'prune heads L0.h1'

@@ -20,7 +20,7 @@ colours() {
 leave() {
 	enter Q
 	await 'shell\$$'
-	type clear
+	fresh
 	await '^shell\$$'
 }
 
@@ -38,7 +38,7 @@ leave_changed() {
 	await 'Quit\? y/n'
 	enter y
 	await '^shell\$'
-	type clear
+	fresh
 	await '^shell\$$'
 }
 
@@ -95,7 +95,7 @@ await 'attention'
 await_colours 1 'set color always in the prompt'
 type quit
 await 'shell\$$'
-type clear
+fresh
 await '^shell\$$'
 
 # ASCII where asked, or where the locale says so.
@@ -138,7 +138,7 @@ for key in q C-z; do
 			fail 'the hints are still there after a crash'
 		fi
 	}
-	type clear
+	fresh
 	await '^shell\$$'
 done
 type 'TERM=dumb "$PARE" --no-state tiny.json'
@@ -147,7 +147,7 @@ await '^pare>'
 	fail 'a dumb terminal got an alternate screen'
 type quit
 await 'shell\$$'
-type clear
+fresh
 await '^shell\$$'
 
 # A name with control characters in it: shown, not sent.

@@ -151,6 +151,21 @@ ops_slots_free(struct ops_slots *s)
 }
 
 bool
+ops_on_base(const struct model *m, const struct tensor *t)
+{
+	const struct tensor *base = tensor_base(t);
+	struct slot_ref ref = SLOT_REF_START;
+
+	if (base != t && base->values <= FORM_BF16)
+		return true;
+	while (model_next_slot(m, &ref))
+		if (model_slot(m, ref) != t &&
+		    tensor_base(model_slot(m, ref)) == base)
+			return true;
+	return false;
+}
+
+bool
 ops_has_weights(const struct model *m)
 {
 	struct slot_ref ref = SLOT_REF_START;

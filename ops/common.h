@@ -60,6 +60,10 @@ void ops_slots_of(const struct model *m, const struct selection *s,
     enum ops_want want, struct ops_slots *out);
 void ops_slots_free(struct ops_slots *s);
 
+/* Whether t stands on floats beside a low rank of its own, or others of m stand
+ * on what t is or stands on: codes of its own would part it from them. */
+bool ops_on_base(const struct model *m, const struct tensor *t);
+
 /* WORD, POSITION, TYPE: looked up rather than multiplied. */
 bool ops_is_embedding(enum slot slot);
 

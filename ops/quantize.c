@@ -248,19 +248,11 @@ check_residual(const struct quant *q, const struct tensor *t,
     struct slot_ref ref, struct pare_err *err)
 {
 	const struct refine *g = &q->refine;
-	struct slot_ref r = SLOT_REF_START;
-	bool low = t->form == FORM_LOWRANK, based = false, thin;
+	bool low = t->form == FORM_LOWRANK, thin;
 	char path[64];
 
 	model_slot_path(ref, path, sizeof path);
-	while (refine_asked(g) && model_next_slot(q->in->model, &r)) {
-		const struct tensor *u = model_slot(q->in->model, r);
-
-		based = based || (u != t && tensor_base(u) == tensor_base(t)) ||
-		    (u == t && tensor_base(t) != t &&
-		    t->kid[0]->values <= FORM_BF16);
-	}
-	if (based) {
+	if (refine_asked(g) && ops_on_base(q->in->model, t)) {
 		err_set(err, PARE_EUSER, "%s: %s stands on weights that are "
 		    "shared, beside what is its own", refine_name(g), path);
 		return err_hint(err, "method=rtn codes what is shared, and "

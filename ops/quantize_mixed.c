@@ -179,7 +179,7 @@ spec_for(const struct mixed *x, const struct tensor *t, int bits)
 static bool
 is_packed(const struct tensor *t)
 {
-	if (t->form == FORM_LOWRANK)
+	if (t->kid[0] != NULL)
 		return is_packed(t->kid[0]) || is_packed(t->kid[1]);
 	return t->values == FORM_INT || t->values == FORM_TABLE ||
 	    t->values == FORM_BLOCK;
@@ -357,8 +357,14 @@ list_units(struct mixed *x, struct pare_err *err)
 		if (!task_tick(x->in->task, i, 2.0 * x->slots.n, "matrices"))
 			return task_error(err);
 		u->slot = i;
-		rc = fill_unit(x, u, t, err);
 		model_slot_path(x->slots.ref[i], path, sizeof path);
+		if (ops_on_base(x->in->model, t)) {
+			err_set(err, PARE_EUSER, "%s stands on weights that "
+			    "are shared, and would part from them", path);
+			return err_hint(err, "quantize all bits=8 codes what "
+			    "is shared");
+		}
+		rc = fill_unit(x, u, t, err);
 		if (rc == PARE_EUSER)
 			return err_prefix(err, "%s", path);
 		x->n++;

@@ -92,6 +92,7 @@ refused 'cannot be trained' 'share L* difference=8' 'recover epochs=1'
 refused 'packed' 'quantize L* bits=4 residual=4' \
     'prune heads 1 L0 repair=refit'
 refused 'shared' 'share L* difference=8' 'quantize L* bits=4 method=gptq'
+refused 'are shared' 'share L* difference=8' 'quantize mixed bits=4'
 refused 'all there is' 'share L* difference=128'
 refused 'heads' 'share L0.h1 to=L0.h0 difference=8'
 exit $bad

@@ -294,7 +294,7 @@ test_parse_refuses(void **state)
 	expect_bad("1 energy=inf", "energy", "number");
 	expect_bad("1 scale=1e999", "scale", "number");
 	expect_bad("1 scale=-1", "scale", "at least 0");
-	expect_bad("1 energy=150%", "energy", "0 to 1");
+	expect_bad("1 energy=150%", "energy", "0% to 100%");
 	expect_bad("101%", "amount", "0% to 100%");
 	expect_bad("-1%", "amount", "0% to 100%");
 	expect_bad("-3", "amount", "count");

@@ -396,6 +396,78 @@ search_times(struct cut *c, struct pare_err *err)
 	return rc;
 }
 
+/* ---- numbers that the line says ---- */
+
+static enum pare_rc
+bad_keep(const struct cut *c, struct pare_err *err)
+{
+	err_set(err, PARE_EUSER, "keep: not HEADS:NEURONS of each of the %d "
+	    "layers, at most as many as are there, and alike where layers "
+	    "share them", c->m->nlayers);
+	return err_hint(err, "keep=2:100,2:80,... ; a line with latency<= "
+	    "is recorded with them");
+}
+
+/* The next number of keep= and what ends it. */
+static bool
+read_count(const char **text, char end, int64_t *out)
+{
+	char *rest;
+	long long v = strtoll(*text, &rest, 10);
+
+	if (rest == *text || *rest != end || v < 0)
+		return false;
+	*text = rest + (end != '\0');
+	*out = v;
+	return true;
+}
+
+/* count[2 l] heads and count[2 l + 1] neurons of layer l. */
+static enum pare_rc
+read_keep(const struct cut *c, int64_t *count, struct pare_err *err)
+{
+	const char *text = arg_text(c->in->args, "keep");
+
+	for (int l = 0; l < c->m->nlayers; l++)
+		if (!read_count(&text, ':', &count[2 * l]) ||
+		    !read_count(&text, l < c->m->nlayers - 1 ? ',' : '\0',
+		    &count[2 * l + 1]))
+			return bad_keep(c, err);
+	for (int i = 0; i < c->nparts; i++) {
+		const struct section *p = &c->part[i];
+		int64_t stay = count[2 * p->leader + p->ffn];
+
+		if (stay < 1 || stay > p->n * p->each || stay % p->each != 0)
+			return bad_keep(c, err);
+		for (int l = p->leader; l < c->m->nlayers; l++)
+			if (c->group[p->ffn][l] == p->leader &&
+			    count[2 * l + p->ffn] != stay)
+				return bad_keep(c, err);
+	}
+	return PARE_OK;
+}
+
+static enum pare_rc
+keep_counts(struct cut *c, struct pare_err *err)
+{
+	int64_t *count = xcalloc(2 * (size_t)c->m->nlayers + 2, sizeof *count);
+	const struct ops_unit **unit = xcalloc((size_t)(c->n[0] + c->n[1]) +
+	    1, sizeof *unit);
+	enum pare_rc rc = read_keep(c, count, err);
+
+	for (int i = 0; i < c->nparts && rc == PARE_OK; i++) {
+		struct section *p = &c->part[i];
+		int64_t stay = count[2 * p->leader + p->ffn] / p->each;
+
+		list_part(c, i, unit);
+		for (int64_t u = 0; u < p->n - stay; u++)
+			p->gone[unit[u]->index] = true;
+	}
+	free(count);
+	free(unit);
+	return rc;
+}
+
 /* The control: both kinds lose the same share. */
 static void
 draw(struct cut *c)
@@ -642,18 +714,19 @@ static enum pare_rc
 check_budgets(const struct arg_list *args, struct pare_err *err)
 {
 	bool amount = arg_get(args, "amount")->has;
-	bool latency = arg_get(args, "latency")->has;
+	bool latency = arg_get(args, "latency")->has ||
+	    arg_get(args, "keep")->has;
 
 	if (amount == latency) {
-		err_set(err, PARE_EUSER, amount ? "amount and latency: one "
-		    "budget at a time" : "a budget is missing: an amount, or "
+		err_set(err, PARE_EUSER, amount ? "amount beside latency "
+		    "or keep: one budget at a time" : "a budget is missing: an amount, or "
 		    "latency<=");
 		return err_hint(err, "prune units 30%%, or prune units "
 		    "latency<=50%%");
 	}
 	if (latency && arg_int(args, "rounds") > 1) {
 		err_set(err, PARE_EUSER,
-		    "rounds: a budget of time is met all at once");
+		    "rounds: this budget is met all at once");
 		return err_hint(err, "leave rounds= away");
 	}
 	if (walk_asked(args) && (latency || arg_int(args, "rounds") > 1)) {
@@ -667,13 +740,15 @@ check_budgets(const struct arg_list *args, struct pare_err *err)
 static enum pare_rc
 decide(struct cut *c, struct pare_err *err)
 {
-	bool timed = arg_get(c->in->args, "latency")->has;
+	bool told = arg_get(c->in->args, "keep")->has;
+	bool timed = arg_get(c->in->args, "latency")->has && !told;
 	enum pare_rc rc = list_parts(c, err);
 	bool blind = c->in->calib == NULL || c->in->calib->gates == NULL ||
 	    c->in->calib->gates->each == NULL;
 
 	if (rc == PARE_OK)
-		rc = timed ? read_limit(c, err) : read_budget(c, err);
+		rc = timed ? read_limit(c, err) : told ? PARE_OK :
+		    read_budget(c, err);
 	if (rc != PARE_OK)
 		return rc;
 	if (walk_asked(c->in->args))
@@ -685,6 +760,8 @@ decide(struct cut *c, struct pare_err *err)
 	rank_units(c);
 	if (timed)
 		rc = search_times(c, err);
+	else if (told)
+		rc = keep_counts(c, err);
 	else if (c->random)
 		draw(c);
 	else
@@ -733,7 +810,7 @@ needs(const struct arg_list *args)
 
 	if (walk_asked(args))
 		return OP_NEED_BENCH;
-	if (arg_get(args, "latency")->has)
+	if (arg_get(args, "latency")->has && !arg_get(args, "keep")->has)
 		n |= OP_NEED_TIMES;
 	return how_of(args) == REPAIR_NONE ? n : n | OP_NEED_GRAM_OUTPUT |
 	    OP_NEED_GRAM_DOWN;
@@ -748,6 +825,9 @@ static const struct arg_spec args[] = {
 	{ .name = "latency", .type = ARG_LIMIT, .unit = "ms",
 	    .text = "instead of it the time of one text of seq tokens: 3ms, "
 	    "50%, 2x faster" },
+	{ .name = "keep", .type = ARG_TEXT,
+	    .text = "HEADS:NEURONS of each layer that stay, joined by commas; "
+	    "a line with latency<= is recorded with them" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "fisher", .choices = by,
 	    .text = "fisher: the search; kprune: sub-layer after sub-layer, "
 	    "each fitted; random: the control, the same share of both kinds" },
@@ -797,7 +877,8 @@ const struct op op_prune_units = {
 	    "attention and the FFN of a layer take by how many heads and "
 	    "neurons stay is measured on this machine once and remembered; "
 	    "what was foretold from that is told beside what is measured "
-	    "then. On another machine the same line keeps other units.\n"
+	    "then. The line is recorded with keep=, how many of each layer stay, "
+	    "so that it gives the same everywhere.\n"
 	    "by=kprune goes from the bottom up (Park, Choi and Kang 2024): at "
 	    "each sub-layer all units from there on are weighed by what they "
 	    "mean for the answers of the original and for what the sub-layer "

@@ -179,6 +179,27 @@ apply_rounds(struct session *s, const struct op *op, struct op_input *in,
 	return PARE_OK;
 }
 
+/* " keep=4:512,3:400": what a table of this machine chose, so that the line gives
+ * it on any. */
+static char *
+line_with_counts(char *line, const struct model *m)
+{
+	struct str s = STR_INIT;
+
+	str_addf(&s, "%s keep=", line);
+	for (int l = 0; l < m->nlayers; l++)
+		str_addf(&s, "%s%d:%lld", l > 0 ? "," : "",
+		    m->layer[l].heads, (long long)m->layer[l].ffn);
+	free(line);
+	return str_detach(&s);
+}
+
+static bool
+is_timed(const struct op *op, const struct arg_list *args)
+{
+	return op->needs != NULL && (op->needs(args) & OP_NEED_TIMES) != 0;
+}
+
 /* What was foretold of the time, and, where something was made, what it is. */
 static enum pare_rc
 put_times(struct session *s, const struct op *op, const struct arg_list *args,
@@ -191,7 +212,7 @@ put_times(struct session *s, const struct op *op, const struct arg_list *args,
 	struct latency l;
 	enum pare_rc rc;
 
-	if (op->needs == NULL || (op->needs(args) & OP_NEED_TIMES) == 0)
+	if (!is_timed(op, args))
 		return PARE_OK;
 	rc = calibration_times(s, was, arg_int(args, "seq"), &t, task, err);
 	if (rc != PARE_OK)
@@ -246,6 +267,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	} else {
 		line = random ? work_line_with_seed(s, args) :
 		    xstrdup(s->line);
+		if (is_timed(op, args))
+			line = line_with_counts(line, r.model);
 		rc = work_add_state(s, model_ref(r.model), line, seconds, err);
 		work_record(s, line);
 	}

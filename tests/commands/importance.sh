@@ -121,7 +121,9 @@ grep -q '2 rounds; of the last' out || say "$(cat out)"
 # foretold stands beside what was measured.
 "$PARE" --no-state $model --json --data calib=calib.tsv \
     -c 'prune units 40% by=kprune rescore=2' -c 'undo' \
-    -c 'prune units latency<=80% seq=64' </dev/null >out || cat out
+    -c 'prune units latency<=80% seq=64' -c 'recipe made.pare' \
+    </dev/null >out || cat out
+has made.pare '^prune units latency<=80% seq=64 keep=[0-9]+:[0-9]+,'
 has out 'neurons went. the stream behind [0-9]+ matrices is'
 has out '"times":.*"predicted_ratio":0\.[0-7].*"measured_ratio":'
 "$PARE" --no-state $model --json -n --data calib=calib.tsv \

@@ -285,6 +285,27 @@ check_best(const struct model *m, const struct gates_means *g)
 	}
 }
 
+/* The counts alone give the same. */
+static void
+check_same(const struct model *m, const struct model *less,
+    const struct op_calib *c)
+{
+	struct op_calib blind = *c;
+	char *line = str_format("prune units keep=%d:%d,%d:%d,%d:%d "
+	    "rearrange=off repair=none", less->layer[0].heads,
+	    (int)less->layer[0].ffn, less->layer[1].heads,
+	    (int)less->layer[1].ffn, less->layer[2].heads,
+	    (int)less->layer[2].ffn), *note;
+	struct model *again;
+
+	blind.times = NULL;
+	again = apply(m, line, &blind, &note);
+	assert_int_equal(model_hash(again), model_hash(less));
+	model_unref(again);
+	free(line);
+	free(note);
+}
+
 static void
 test_times(void **state)
 {
@@ -310,10 +331,18 @@ test_times(void **state)
 		assert_true(ms < last);
 		last = ms;
 		check_best(less, &g);
+		check_same(m, less, &c);
 		model_unref(less);
 		free(line);
 		free(note);
 	}
+	refuse(m, "prune units keep=4:48,4:48", &c, "HEADS:NEURONS");
+	refuse(m, "prune units keep=4:48,4:48,0:1", &c, "HEADS:NEURONS");
+	refuse(m, "prune units keep=4:48,4:48,4:49", &c, "HEADS:NEURONS");
+	refuse(m, "prune units keep=4:48,4:48,4:48,4:48", &c, "HEADS:NEURONS");
+	refuse(m, "prune units keep=99999999999999999999:1", &c,
+	    "HEADS:NEURONS");
+	refuse(m, "prune units 10% keep=4:48,4:48,4:9", &c, "one budget");
 	refuse(m, "prune units latency<=10% repair=none", &c,
 	    "cannot be met");
 	refuse(m, "prune units latency<=100% repair=none", &c,

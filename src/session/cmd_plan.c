@@ -681,9 +681,12 @@ static void
 put_choice(const struct ask *a, json_t *doc)
 {
 	const struct plan_anchor *x = &a->b->anchor[a->anchor];
-	double drop = plan_fit_at(&a->fit, a->loss);
 	json_t *o = json_object(), *list = json_array();
+	struct plan_fit fit, wrong;
+	double drop;
 
+	plan_fits_measured(a->b, &fit, &wrong);
+	drop = plan_fit_at(&fit, x->kl);
 	put_uses(a, a->use, o);
 	result_put_real(o, "latency_ratio", a->use[PLAN_MS] /
 	    a->b->base[PLAN_MS]);
@@ -691,8 +694,10 @@ put_choice(const struct ask *a, json_t *doc)
 	result_put_real(o, "kl", plan_fit_at(&a->kl, a->loss));
 	result_put_real(o, "drop", drop);
 	put_tokens(a, a->b->value * (1 + drop), a->b->right -
-	    plan_fit_at(&a->wrong, a->loss), o);
+	    plan_fit_at(&wrong, x->kl), o);
 	json_object_set_new(doc, "predicted", o);
+	plan_fit_free(&fit);
+	plan_fit_free(&wrong);
 	o = json_object();
 	result_put_real(o, "kl", x->kl);
 	result_put_real(o, "value", x->value);
@@ -987,10 +992,10 @@ const struct command command_plan = {
 	    "multiply-adds are exact; times are from a table of this machine. "
 	    "Of all combinations the one within the budget with the smallest "
 	    "sum is taken (a knapsack), and measured beside the best ones "
-	    "without some of the kinds: the best as measured counts. What a sum means in points, or in "
-	    "perplexity, is read from some whole plans, applied and measured on all calib "
-	    "samples. All that is measured is remembered, so another budget "
-	    "comes at once.\n"
+	    "without some of the kinds: the best as measured counts. What it "
+	    "means in points, or in perplexity, is read from the plans that "
+	    "were measured, on all calib samples. All that is measured is "
+	    "remembered, so another budget comes at once.\n"
 	    "With several budgets all of them hold. The plan becomes ordinary "
 	    "steps of the history, one a line, and what was foretold is told "
 	    "beside what is measured. In a dry run, and with apply=off, "

@@ -941,6 +941,22 @@ plan_fits(const struct plan_book *b, struct plan_fit *kl,
 		plan_fit_make(wrong, x, w, b->nanchors + 1);
 }
 
+void
+plan_fits_measured(const struct plan_book *b, struct plan_fit *drop,
+    struct plan_fit *wrong)
+{
+	double x[PLAN_ANCHORS + 1] = { 0 }, y[PLAN_ANCHORS + 1] = { 0 };
+	double z[PLAN_ANCHORS + 1] = { 0 };
+
+	for (int i = 0; i < b->nanchors; i++) {
+		x[i + 1] = b->anchor[i].kl;
+		y[i + 1] = b->anchor[i].drop;
+		z[i + 1] = b->anchor[i].wrong;
+	}
+	plan_fit_make(drop, x, y, b->nanchors + 1);
+	plan_fit_make(wrong, x, z, b->nanchors + 1);
+}
+
 /* ---- what options use ---- */
 
 static enum pare_rc

@@ -183,6 +183,11 @@ void plan_forget(struct plan_book *b);
 void plan_fits(const struct plan_book *b, struct plan_fit *kl,
     struct plan_fit *drop, struct plan_fit *wrong);
 
+/* The same by the divergence that was measured, which plans of all kinds of
+ * options have in common. */
+void plan_fits_measured(const struct plan_book *b, struct plan_fit *drop,
+    struct plan_fit *wrong);
+
 /* Bits per byte of the calib text that a perplexity is; NAN: no text. */
 double plan_bits(const struct plan_book *b, double perplexity);
 

@@ -3,7 +3,7 @@
 # What each calibrated method is worth against the plain one at the same bytes:
 # the metric on the eval samples, and what the error of outputs says where the op
 # tells it. Calib samples are drawn anew for each seed.
-# usage: PARE=... [SEEDS="1 2 3"] [LIMIT=512] tests/bench/calibrated.sh \
+# usage: PARE=... [SEEDS="1 2 3"] [LIMIT=256] tests/bench/calibrated.sh \
 #     [MODEL EVAL CALIB]
 # The sample with its own data unless said.
 set -eu
@@ -11,7 +11,7 @@ set -eu
 model=${1:-samples/reviews}
 eval=${2:-samples/reviews.test.tsv}
 calib=${3:-samples/reviews.dev.tsv}
-limit=${LIMIT:-512}
+limit=${LIMIT:-256}
 
 doc=$(mktemp)
 trap 'rm -f "$doc"' EXIT

@@ -17,6 +17,9 @@
  * the sum means. */
 static const double anchor_at[] = { 0.003, 0.01, 0.03, 0.1, 0.3, 1 };
 
+/* The share of a budget that is tried beside all of it. */
+#define TIGHTER 0.85
+
 enum { LOOKS = 10, CURVE_POINTS = 40, SAMPLES = 256 };
 
 /* What may be lost: points of a metric of classes or scores; of a model that
@@ -55,6 +58,8 @@ struct ask {
 	struct plan_pick pick;	/* of choice */
 	double use[PLAN_USES], loss;	/* of choice; uses of the whole model */
 	int anchor;		/* of choice */
+	int mine[PLAN_ANCHORS];	/* anchors of this line */
+	int nmine;
 	char **line;
 	int n;
 	struct notes *notes;
@@ -226,6 +231,8 @@ measure_choice(struct ask *a, struct task *task, struct pare_err *err)
 			memcpy(b->anchor[i].use, a->use, sizeof(a->use));
 	}
 	a->anchor = i;
+	if (rc == PARE_OK && a->nmine < PLAN_ANCHORS)
+		a->mine[a->nmine++] = i;
 	return rc;
 }
 
@@ -323,20 +330,160 @@ loses_more(const struct ask *a, double lost, struct pare_err *err)
 	    drop_units[a->unit].suffix, arg_text(a->args, "drop"));
 }
 
+/*
+ * What options cost together is not what they cost alone, and zeros or low ranks
+ * that are then coded may cost a good deal more: a plan of fewer kinds of options
+ * is sometimes better than the best sum of all kinds. So plans without some of
+ * them are measured too, and the best of those that were measured counts.
+ */
+static const unsigned left_out[] = { 1u << PLAN_SPARSE, 1u << PLAN_FACTORIZE,
+	1u << PLAN_SPARSE | 1u << PLAN_FACTORIZE,
+	1u << PLAN_SPARSE | 1u << PLAN_FACTORIZE | 1u << PLAN_LAYERS,
+	1u << PLAN_SPARSE | 1u << PLAN_FACTORIZE | 1u << PLAN_PRUNE,
+	1u << PLAN_SPARSE | 1u << PLAN_FACTORIZE | 1u << PLAN_PRUNE |
+	1u << PLAN_LAYERS };
+
+typedef enum pare_rc choose_fn(struct ask *a, struct task *task,
+    struct pare_err *err);
+
+/* Lets `choose` look at the options of some families alone. */
 static enum pare_rc
-choose_within(struct ask *a, struct task *task, struct pare_err *err)
+with_families(struct ask *a, unsigned families, choose_fn *choose,
+    struct task *task, struct pare_err *err)
 {
-	double limit[PLAN_USES], least[PLAN_USES], drop;
+	struct plan_offer offer = a->offer;
+	struct plan_curve curve = a->curve;
+	short *choice = a->choice;
 	enum pare_rc rc;
+
+	plan_offer_make(&a->offer, a->b, a->uses, families);
+	a->choice = xcalloc((size_t)a->offer.n + 1, sizeof(*a->choice));
+	plan_curve_make(&a->curve, a->offer.unit, a->offer.n, a->by, NULL);
+	rc = choose(a, task, err);
+	plan_curve_free(&a->curve);
+	plan_offer_free(&a->offer);
+	free(a->choice);
+	a->offer = offer;
+	a->curve = curve;
+	a->choice = choice;
+	return rc;
+}
+
+/* The same for all that is left when some kinds are left out, each once. */
+static enum pare_rc
+with_fewer(struct ask *a, choose_fn *choose, struct task *task,
+    struct pare_err *err)
+{
+	size_t n = sizeof(left_out) / sizeof(*left_out);
+	unsigned seen[sizeof(left_out) / sizeof(*left_out)];
+	struct plan_progress step;
+	enum pare_rc rc = PARE_OK;
+	size_t k;
+
+	plan_progress_init(&step, task, (double)n, "plans");
+	for (size_t i = 0; i < n && rc == PARE_OK; i++, step.done++) {
+		seen[i] = a->b->families & ~left_out[i];
+		for (k = 0; k < i && seen[k] != seen[i]; k++)
+			;
+		if (k < i || seen[i] == a->b->families || seen[i] == 0)
+			continue;
+		rc = with_families(a, seen[i], choose, &step.task, err);
+		/* What cannot be met with fewer kinds, or applied. */
+		if (rc == PARE_EUSER)
+			rc = PARE_OK;
+	}
+	return rc;
+}
+
+static bool
+is_within(const struct ask *a, const struct plan_anchor *x)
+{
+	for (int u = 0; u < PLAN_USES; u++)
+		if (x->use[u] > a->limit[u] * (1 + 1e-12))
+			return false;
+	return true;
+}
+
+/* Of two plans within the budgets: what keeps the drop comes first; then, where
+ * the drop alone is asked for, what uses least, else what changes the answers
+ * least. */
+static bool
+is_better(const struct ask *a, const struct plan_anchor *x,
+    const struct plan_anchor *y, bool least)
+{
+	bool fine = lost_by(a, x) <= a->drop, other = lost_by(a, y) <= a->drop;
+
+	if (fine != other)
+		return fine;
+	if (least && fine && x->use[a->by] != y->use[a->by])
+		return x->use[a->by] < y->use[a->by];
+	return x->kl < y->kl;
+}
+
+/* The best of the plans that this line measured. */
+static void
+take_best(struct ask *a, bool least)
+{
+	struct plan_book *b = a->b;
+	int best = a->anchor;
+
+	for (int i = 0; i < a->nmine; i++) {
+		const struct plan_anchor *x = &b->anchor[a->mine[i]];
+
+		if (is_within(a, x) && is_better(a, x, &b->anchor[best],
+		    least))
+			best = a->mine[i];
+	}
+	a->anchor = best;
+	a->loss = b->anchor[best].loss;
+	memcpy(a->use, b->anchor[best].use, sizeof(a->use));
+	plan_pick_free(&a->pick);
+	plan_pick_copy(&a->pick, b, &b->tried[best]);
+}
+
+static enum pare_rc
+solve_within(struct ask *a, struct task *task, struct pare_err *err)
+{
+	double limit[PLAN_USES], least[PLAN_USES];
 
 	for (int u = 0; u < PLAN_USES; u++)
 		limit[u] = a->limit[u] - a->b->base[u];
 	if (!plan_solve(a->offer.unit, a->offer.n, limit, a->choice, least))
 		return cannot(a, least, err);
 	take(a, a->choice);
-	rc = measure_choice(a, task, err);
+	return measure_choice(a, task, err);
+}
+
+/* A smaller budget may do better where sums mislead; that counts too. */
+static enum pare_rc
+solve_tighter(struct ask *a, struct task *task, struct pare_err *err)
+{
+	double limit[PLAN_USES];
+	enum pare_rc rc;
+
+	memcpy(limit, a->limit, sizeof(limit));
+	for (int u = 0; u < PLAN_USES; u++)
+		a->limit[u] *= TIGHTER;
+	rc = solve_within(a, task, err);
+	memcpy(a->limit, limit, sizeof(limit));
+	return rc == PARE_EUSER ? PARE_OK : rc;
+}
+
+static enum pare_rc
+choose_within(struct ask *a, struct task *task, struct pare_err *err)
+{
+	enum pare_rc rc = solve_within(a, task, err);
+	int first = a->anchor;
+	double drop;
+
+	if (rc == PARE_OK)
+		rc = solve_tighter(a, task, err);
+	if (rc == PARE_OK)
+		rc = with_fewer(a, solve_within, task, err);
 	if (rc != PARE_OK)
 		return rc;
+	a->anchor = first;
+	take_best(a, false);
 	fit(a);
 	drop = lost_by(a, &a->b->anchor[a->anchor]);
 	return drop <= a->drop ? PARE_OK : loses_more(a, drop, err);
@@ -360,10 +507,10 @@ next_point(const struct ask *a, int bad, int good)
  * the fit better that says where to look next.
  */
 static enum pare_rc
-choose_drop(struct ask *a, struct task *task, struct pare_err *err)
+search_drop(struct ask *a, int bad, int good, struct task *task,
+    struct pare_err *err)
 {
 	const struct plan_curve *c = &a->curve;
-	int bad = -1, good = c->n - 1;
 	double base = a->b->base[a->by];
 	struct plan_progress step;
 	enum pare_rc rc = PARE_OK;
@@ -391,6 +538,42 @@ choose_drop(struct ask *a, struct task *task, struct pare_err *err)
 	}
 	take(a, c->choice + good * a->offer.n);
 	return measure_choice(a, task, err);
+}
+
+/* With fewer kinds of options: only where that keeps within the drop at less than
+ * the best so far uses, it is searched for how much less. */
+static enum pare_rc
+fewer_drop(struct ask *a, struct task *task, struct pare_err *err)
+{
+	const struct plan_curve *c = &a->curve;
+	int k;
+	enum pare_rc rc;
+
+	take_best(a, true);
+	k = plan_curve_find(c, 0.99 * a->use[a->by] - a->b->base[a->by]);
+	if (k < 0)
+		return PARE_OK;
+	take(a, c->choice + k * a->offer.n);
+	rc = measure_choice(a, task, err);
+	if (rc != PARE_OK || lost_by(a, &a->b->anchor[a->anchor]) > a->drop)
+		return rc;
+	return search_drop(a, -1, k, task, err);
+}
+
+static enum pare_rc
+choose_drop(struct ask *a, struct task *task, struct pare_err *err)
+{
+	enum pare_rc rc = search_drop(a, -1, a->curve.n - 1, task, err);
+	int first = a->anchor;
+
+	if (rc == PARE_OK)
+		rc = with_fewer(a, fewer_drop, task, err);
+	if (rc != PARE_OK)
+		return rc;
+	a->anchor = first;
+	take_best(a, true);
+	fit(a);
+	return PARE_OK;
 }
 
 /* ---- the document ---- */
@@ -498,9 +681,12 @@ static void
 put_choice(const struct ask *a, json_t *doc)
 {
 	const struct plan_anchor *x = &a->b->anchor[a->anchor];
-	double drop = plan_fit_at(&a->fit, a->loss);
 	json_t *o = json_object(), *list = json_array();
+	struct plan_fit fit, wrong;
+	double drop;
 
+	plan_fits_measured(a->b, &fit, &wrong);
+	drop = plan_fit_at(&fit, x->kl);
 	put_uses(a, a->use, o);
 	result_put_real(o, "latency_ratio", a->use[PLAN_MS] /
 	    a->b->base[PLAN_MS]);
@@ -508,8 +694,10 @@ put_choice(const struct ask *a, json_t *doc)
 	result_put_real(o, "kl", plan_fit_at(&a->kl, a->loss));
 	result_put_real(o, "drop", drop);
 	put_tokens(a, a->b->value * (1 + drop), a->b->right -
-	    plan_fit_at(&a->wrong, a->loss), o);
+	    plan_fit_at(&wrong, x->kl), o);
 	json_object_set_new(doc, "predicted", o);
+	plan_fit_free(&fit);
+	plan_fit_free(&wrong);
 	o = json_object();
 	result_put_real(o, "kl", x->kl);
 	result_put_real(o, "value", x->value);
@@ -701,7 +889,8 @@ plan_budget(struct ask *a, json_t *doc, struct task *task,
 	only_drop = true;
 	for (int u = 0; u < PLAN_USES; u++)
 		only_drop = only_drop && !isfinite(a->limit[u]);
-	plan_offer_make(&a->offer, a->b, a->uses);
+	plan_forget(a->b);
+	plan_offer_make(&a->offer, a->b, a->uses, a->b->families);
 	a->choice = xcalloc((size_t)a->offer.n + 1, sizeof(*a->choice));
 	plan_curve_make(&a->curve, a->offer.unit, a->offer.n, a->by, NULL);
 	rc = measure_anchors(a, task, err);
@@ -802,10 +991,11 @@ const struct command command_plan = {
 	    "token where the model goes on with a text. Bytes and "
 	    "multiply-adds are exact; times are from a table of this machine. "
 	    "Of all combinations the one within the budget with the smallest "
-	    "sum is taken (a knapsack). What a sum means in points, or in "
-	    "perplexity, is read from some whole plans, applied and measured on all calib "
-	    "samples. All that is measured is remembered, so another budget "
-	    "comes at once.\n"
+	    "sum is taken (a knapsack), and measured beside the best ones "
+	    "without some of the kinds: the best as measured counts. What it "
+	    "means in points, or in perplexity, is read from the plans that "
+	    "were measured, on all calib samples. All that is measured is "
+	    "remembered, so another budget comes at once.\n"
 	    "With several budgets all of them hold. The plan becomes ordinary "
 	    "steps of the history, one a line, and what was foretold is told "
 	    "beside what is measured. In a dry run, and with apply=off, "

@@ -348,6 +348,19 @@ plan_pick_free(struct plan_pick *p)
 }
 
 void
+plan_pick_copy(struct plan_pick *to, const struct plan_book *b,
+    const struct plan_pick *from)
+{
+	size_t n = (size_t)b->nparts;
+
+	plan_pick_init(to, b);
+	memcpy(to->shape, from->shape, n * sizeof(*to->shape));
+	memcpy(to->form, from->form, n * sizeof(*to->form));
+	memcpy(to->gone, from->gone, (size_t)b->model->nlayers *
+	    sizeof(*to->gone));
+}
+
+void
 plan_pick_of(struct plan_pick *p, const struct plan_book *b,
     const struct plan_offer *o, const short *choice)
 {
@@ -897,6 +910,7 @@ plan_measure(struct session *s, struct plan_book *b,
 		.wrong = b->right - (double)r.right };
 	if (b->tokens)
 		a->drop /= b->value;
+	plan_pick_copy(&b->tried[b->nanchors], b, p);
 	*out = b->nanchors++;
 	return PARE_OK;
 }
@@ -925,6 +939,22 @@ plan_fits(const struct plan_book *b, struct plan_fit *kl,
 	plan_fit_make(drop, x, z, b->nanchors + 1);
 	if (wrong != NULL)
 		plan_fit_make(wrong, x, w, b->nanchors + 1);
+}
+
+void
+plan_fits_measured(const struct plan_book *b, struct plan_fit *drop,
+    struct plan_fit *wrong)
+{
+	double x[PLAN_ANCHORS + 1] = { 0 }, y[PLAN_ANCHORS + 1] = { 0 };
+	double z[PLAN_ANCHORS + 1] = { 0 };
+
+	for (int i = 0; i < b->nanchors; i++) {
+		x[i + 1] = b->anchor[i].kl;
+		y[i + 1] = b->anchor[i].drop;
+		z[i + 1] = b->anchor[i].wrong;
+	}
+	plan_fit_make(drop, x, y, b->nanchors + 1);
+	plan_fit_make(wrong, x, z, b->nanchors + 1);
 }
 
 /* ---- what options use ---- */
@@ -1180,9 +1210,20 @@ add_set(struct plan_offer *o, struct plan_unit *u, const double *use,
 	o->set[o->nsets++] = *set;
 }
 
+static bool
+offers(unsigned families, enum plan_shape_kind shape, short form)
+{
+	static const enum plan_family of[] = { [SHAPE_CUT] = PLAN_PRUNE,
+		[SHAPE_GONE] = PLAN_PRUNE, [SHAPE_RANK] = PLAN_FACTORIZE,
+		[SHAPE_RATIO] = PLAN_FACTORIZE, [SHAPE_SPARSE] = PLAN_SPARSE };
+
+	return (shape == SHAPE_WHOLE || (families & 1u << of[shape]) != 0) &&
+	    (form == 0 || (families & 1u << PLAN_QUANTIZE) != 0);
+}
+
 static void
 unit_of_part(struct plan_offer *o, struct plan_unit *u,
-    const struct plan_book *b, int i, unsigned uses)
+    const struct plan_book *b, int i, unsigned uses, unsigned families)
 {
 	const struct plan_part *x = &b->part[i];
 
@@ -1193,7 +1234,8 @@ unit_of_part(struct plan_offer *o, struct plan_unit *u,
 			struct plan_set set = { { (short)i, -1 }, { k, 0 },
 			    { f, 0 }, -1 };
 
-			if (isfinite(loss) &&
+			if (offers(families, x->shape[k].kind, f) &&
+			    isfinite(loss) &&
 			    isfinite(x->use[k][f][PLAN_BYTES]))
 				add_set(o, u, x->use[k][f], loss, &set);
 		}
@@ -1203,7 +1245,7 @@ unit_of_part(struct plan_offer *o, struct plan_unit *u,
 /* The attention and the FFN of one layer, and the layer gone. */
 static void
 join(struct plan_offer *o, const struct plan_book *b, int layer,
-    struct plan_unit part[2], unsigned uses)
+    struct plan_unit part[2], unsigned uses, unsigned families)
 {
 	struct plan_unit *u = &o->unit[o->n++];
 	struct plan_set gone = { { -1, -1 }, { 0, 0 }, { 0, 0 },
@@ -1224,7 +1266,8 @@ join(struct plan_offer *o, const struct plan_book *b, int layer,
 				use[c] = x->use[c] + y->use[c];
 			add_set(o, u, use, x->loss + y->loss, &set);
 		}
-	if (isfinite(b->gone_kl[layer]))
+	if (isfinite(b->gone_kl[layer]) &&
+	    (families & 1u << PLAN_LAYERS) != 0)
 		add_set(o, u, b->gone_use[layer], b->gone_kl[layer], &gone);
 	u->n = plan_pareto(u->option, u->n, uses);
 	free(part[0].option);
@@ -1249,7 +1292,7 @@ own_part(const struct plan_book *b, enum plan_kind kind, int layer)
 
 void
 plan_offer_make(struct plan_offer *o, const struct plan_book *b,
-    unsigned uses)
+    unsigned uses, unsigned families)
 {
 	bool *done = xcalloc((size_t)b->nparts + 1, sizeof(*done));
 
@@ -1262,14 +1305,15 @@ plan_offer_make(struct plan_offer *o, const struct plan_book *b,
 
 		if (a < 0 || f < 0)
 			continue;
-		unit_of_part(o, &part[0], b, a, uses);
-		unit_of_part(o, &part[1], b, f, uses);
-		join(o, b, l, part, uses);
+		unit_of_part(o, &part[0], b, a, uses, families);
+		unit_of_part(o, &part[1], b, f, uses, families);
+		join(o, b, l, part, uses, families);
 		done[a] = done[f] = true;
 	}
 	for (int i = 0; i < b->nparts; i++)
 		if (!done[i])
-			unit_of_part(o, &o->unit[o->n++], b, i, uses);
+			unit_of_part(o, &o->unit[o->n++], b, i, uses,
+			    families);
 	free(done);
 }
 
@@ -1315,6 +1359,24 @@ fill(struct session *s, struct plan_book *b, struct notes *notes,
 	if (rc == PARE_OK)
 		rc = measure_all(s, b, task, err);
 	return rc;
+}
+
+void
+plan_forget(struct plan_book *b)
+{
+	int n = b->nanchors - PLAN_ANCHORS_KEPT;
+
+	if (b->nanchors < PLAN_ANCHORS - PLAN_ANCHORS_KEPT)
+		return;
+	for (int i = 0; i < n; i++)
+		plan_pick_free(&b->tried[i]);
+	memmove(b->tried, b->tried + n, PLAN_ANCHORS_KEPT *
+	    sizeof(*b->tried));
+	memmove(b->anchor, b->anchor + n, PLAN_ANCHORS_KEPT *
+	    sizeof(*b->anchor));
+	memset(b->tried + PLAN_ANCHORS_KEPT, 0, (size_t)n *
+	    sizeof(*b->tried));
+	b->nanchors = PLAN_ANCHORS_KEPT;
 }
 
 static double
@@ -1395,6 +1457,8 @@ plan_book_free(struct plan_book *b)
 	free(b->part);
 	free(b->gone_kl);
 	free(b->gone_use);
+	for (int i = 0; i < b->nanchors; i++)
+		plan_pick_free(&b->tried[i]);
 	plan_book_rest(b);
 	if ((k = b->kept) != NULL)
 		free(k->one);

@@ -32,7 +32,8 @@ enum plan_family { PLAN_PRUNE, PLAN_LAYERS, PLAN_QUANTIZE, PLAN_FACTORIZE,
 	PLAN_SPARSE, PLAN_FAMILIES };
 extern const char *const plan_family_names[PLAN_FAMILIES + 1];
 
-enum { PLAN_SHAPES = 12, PLAN_FORMS = 12, PLAN_ANCHORS = 48 };
+enum { PLAN_SHAPES = 12, PLAN_FORMS = 12, PLAN_ANCHORS = 192,
+	PLAN_ANCHORS_KEPT = 64 };
 
 enum plan_shape_kind { SHAPE_WHOLE, SHAPE_CUT, SHAPE_RANK, SHAPE_RATIO,
 	SHAPE_SPARSE, SHAPE_GONE };
@@ -100,6 +101,7 @@ struct plan_book {
 	double bytes_per_token;	/* of the calib text */
 	int nanchors;
 	struct plan_anchor anchor[PLAN_ANCHORS];
+	struct plan_pick tried[PLAN_ANCHORS];	/* of each anchor */
 	int measured, recalled;	/* options: in all, and from earlier sittings */
 	double seconds;
 	/* Private. */
@@ -134,13 +136,15 @@ void plan_book_free(struct plan_book *b);	/* gives a reference back; NULL is
 /* Gives back what is kept for measuring more; that goes on being possible. */
 void plan_book_rest(struct plan_book *b);
 
-/* The units, with options dominated in `uses` dropped. */
+/* The units, with options dominated in `uses` dropped; of these families alone. */
 void plan_offer_make(struct plan_offer *o, const struct plan_book *b,
-    unsigned uses);
+    unsigned uses, unsigned families);
 void plan_offer_free(struct plan_offer *o);
 
 void plan_pick_init(struct plan_pick *p, const struct plan_book *b);
 void plan_pick_free(struct plan_pick *p);
+void plan_pick_copy(struct plan_pick *to, const struct plan_book *b,
+    const struct plan_pick *from);
 void plan_pick_of(struct plan_pick *p, const struct plan_book *b,
     const struct plan_offer *o, const short *choice);
 
@@ -171,10 +175,18 @@ enum pare_rc plan_measure(struct session *s, struct plan_book *b,
     const struct plan_pick *p, double loss, int *out, struct task *task,
     struct pare_err *err);
 
+/* Makes room for more anchors where few are left: the oldest go. */
+void plan_forget(struct plan_book *b);
+
 /* What the anchors make of a predicted sum; wrong (NULL: not wanted) is that of
  * the tokens. */
 void plan_fits(const struct plan_book *b, struct plan_fit *kl,
     struct plan_fit *drop, struct plan_fit *wrong);
+
+/* The same by the divergence that was measured, which plans of all kinds of
+ * options have in common. */
+void plan_fits_measured(const struct plan_book *b, struct plan_fit *drop,
+    struct plan_fit *wrong);
 
 /* Bits per byte of the calib text that a perplexity is; NAN: no text. */
 double plan_bits(const struct plan_book *b, double perplexity);

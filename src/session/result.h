@@ -149,7 +149,7 @@
  *          {median, low, high}, value, ci95, delta, fixed, broke, mcnemar_p,
  *          of tokens perplexity_ratio {median, low, high}, bits_per_byte,
  *          next_token (and in start), memory and time (whether it got
- *          better), kept (the metric is not clearly worse), lecture_memory,
+ *          better), kept (the metric is not clearly and much worse), lecture_memory,
  *          lecture_time (what lectures print)}
  * expect   metric, op, value, actual, holds (also when it is false, beside error)
  * recover  epochs[] {epoch, loss, seconds}, before, after, seq, seconds as OPS

@@ -103,6 +103,14 @@ run -c 'overview runs=5' -c history >over
 [ "$(grep -o '"perplexity_ratio":' over | wc -l)" -ge 6 ] ||
     say 'no ratios of perplexity'
 [ "$(grep -o '"kept":' over | wc -l)" -ge 6 ] || say 'no verdicts'
+# Eight bits are as good as none; half of the layers are not.
+if [ "$model" = samples/stories ]; then
+	head -n 1 over | sed 's/"method":/\n&/g' >rows
+	grep '^"method":"quantization, 8 bits"' rows | grep -q '"kept":true' ||
+	    say 'eight bits lose much'
+	grep '^"method":"distillation"' rows | grep -q '"kept":false' ||
+	    say 'half of the layers lose nothing'
+fi
 [ "$(tail -n 1 over | grep -o '"id":' | wc -l)" = 1 ] ||
     say 'overview added states'
 exit $bad

@@ -72,6 +72,14 @@ awk -v m="$(value two predicted macs_per_token)" \
     'BEGIN { exit !(m <= 0.6 * s && b <= 0.5 * t) }' ||
     say "two budgets: $(cat two)"
 
+# More kinds of options are never worse, as measured on all calib samples.
+run -c "plan bytes<=10x $fast apply=off" >one
+run -c 'plan bytes<=10x using=quantize,factorize,sparse samples=20 apply=off' \
+    >three
+awk -v a="$(value one calib kl)" -v b="$(value three calib kl)" \
+    'BEGIN { exit !(a != "" && b != "" && b <= a) }' ||
+    say "three kinds $(value three calib kl), one $(value one calib kl)"
+
 # What cannot be, and what to type.
 while IFS='|' read -r line pattern; do
 	status=0

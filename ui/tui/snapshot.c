@@ -141,7 +141,7 @@ take_plan(struct snapshot *snap, const struct session *s)
 	plan_fits(b, &kl, &p->drop, NULL);
 	plan_fit_free(&kl);
 	for (int u = 0; u < PLAN_USES; u++) {
-		plan_offer_make(&p->offer[u], b, 1u << u);
+		plan_offer_make(&p->offer[u], b, 1u << u, b->families);
 		plan_curve_make(&p->curve[u], p->offer[u].unit, p->offer[u].n,
 		    (enum plan_use)u, NULL);
 	}

@@ -40,6 +40,9 @@ struct gates_means {
 	double *size, *square;
 	float *each;		/* (samples, n): dL/dg of each; NULL: not kept */
 	int64_t samples, labelled;	/* the rest stood for what is predicted */
+	/* So many samples with gradients of one size would weigh as much: with q
+	 * the sum of squares of a sample's, (sum q)^2 / sum q^2. */
+	double weight;
 };
 void gates_means_free(struct gates_means *g);	/* not g itself */
 

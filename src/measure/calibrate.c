@@ -188,6 +188,7 @@ struct run {
 	struct lane *lane;
 	struct task *task;
 	double loss;
+	double sum, squares;	/* of samples' sums of squares */
 	bool relevance, each, text;
 	const struct calibrate_labels *labels;	/* NULL: the samples' own */
 };
@@ -233,16 +234,20 @@ take_piece(void *ctx, int lane, int64_t piece)
 		int64_t sample = r->order->sample[p->first + i];
 		double share = r->labels != NULL ? r->labels->share[sample] :
 		    1;
+		double q = 0;
 
 		for (int64_t k = 0; k < g->at.n; k++) {
 			double v = l->out[i * g->at.n + k];
 
 			g->size[k] += share * fabs(v);
 			g->square[k] += share * v * v;
+			q += v * v;
 			if (g->each != NULL)
 				g->each[(g->samples + i) * g->at.n + k] =
 				    (float)v;
 		}
+		r->sum += q;
+		r->squares += q * q;
 		g->labelled += r->text || r->mat.label[sample] >= 0 ||
 		    !isnan(r->mat.score[sample]);
 	}
@@ -264,6 +269,7 @@ run_pieces(struct run *r, struct pare_err *err)
 		g->square[k] /= (double)g->samples;
 		fine = fine && isfinite(g->square[k]);
 	}
+	g->weight = r->squares > 0 ? r->sum * r->sum / r->squares : 0;
 	if (rc != PARE_OK || fine)
 		return rc;
 	return err_set(err, PARE_EUSER,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "session/calibration.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -298,6 +299,9 @@ calibration_warn(const struct session *s, int64_t samples, struct notes *notes)
 		    "may hold for it alone");
 }
 
+/* The gradient of a loss that is 0 says nothing of the sample. */
+enum { SURE = 20 };	/* one of so many samples says what all do */
+
 static void
 add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 {
@@ -313,6 +317,12 @@ add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 		notes_add(notes, "%lld of %lld samples have no label: what "
 		    "the model predicts stands for it",
 		    (long long)(k->gates.samples - k->gates.labelled),
+		    (long long)k->gates.samples);
+	if ((needs & OP_NEED_GATES) != 0 && k->gates.weight > 0 &&
+	    k->gates.weight * SURE < (double)k->gates.samples)
+		notes_add(notes, "the model is sure of most calib samples: "
+		    "gradients say what %.0f of %lld would; by=lrp weighs all "
+		    "alike", ceil(k->gates.weight),
 		    (long long)k->gates.samples);
 	if ((needs & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0 &&
 	    k->curvature->labelled < k->curvature->samples)

@@ -20,8 +20,8 @@ void calibration_clear(struct calibration *c);
  * What the needs (enum op_need) ask of m on the calib samples, at most `samples`
  * of them (0: all). *out is borrowed until the next call. PARE_EUSER where no
  * calib samples are loaded, with what to type; `what` begins that message.
- * Warns in notes when too few tokens or one sample were seen, or labels are
- * missing.
+ * Warns in notes when too few tokens or one sample were seen, labels are missing,
+ * or few samples make up the gradients.
  */
 enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,

@@ -327,7 +327,10 @@ const struct command command_importance = {
 	    "sub-layer or layer. random: the control.\n"
 	    "All but magnitude and random look at the calib samples and never "
 	    "at the eval samples: data FILE role=calib. Samples without a "
-	    "label stand for what the model predicts. What was gathered is "
+	    "label stand for what the model predicts. Where it is sure of "
+	    "most samples few of them make up the gradients, which a warning "
+	    "tells: lrp weighs all alike, and prune with rounds= looks again "
+	    "as parts go. What was gathered is "
 	    "kept for the models looked at last. prune heads, neurons and "
 	    "layers take the same measures as by=. On the full screen the map "
 	    "of heads is shaded by the one shown last (s).",

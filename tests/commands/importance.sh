@@ -37,6 +37,11 @@ cmp on1.exact on3.exact || say 'threads make a difference'
 grep -c '"path":"L[0-3].h[0-3]"' on1 >/dev/null || say 'no heads were ranked'
 [ "$(head -n 1 on1 | grep -o '"rank":' | wc -l)" = 16 ] ||
     say 'not all 16 heads are ranked'
+# The sample is sure of what it was trained on.
+"$PARE" --no-state $model --data calib=calib.tsv \
+    -c 'importance heads by=fisher' </dev/null 2>&1 >/dev/null |
+    grep -q 'gradients say what [1-3] of 80 would' ||
+    say 'no word of samples that say nothing'
 grep -q '"spearman":{"magnitude":{"kl":' on1 || say 'no correlations'
 [ "$(grep -c '"ok":true' on1)" = 21 ] || say "$(grep '"ok":false' on1)"
 

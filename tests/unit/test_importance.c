@@ -246,7 +246,7 @@ test_means(void **state)
 	struct dataset *d = made_data(SAMPLES);
 	struct gates_means one, many;
 	struct pare_err err = { 0 };
-	double *size, *square, loss;
+	double *size, *square, loss, all = 0, squares = 0;
 	int64_t labelled = 0;
 
 	kernel_set_threads(3);
@@ -260,15 +260,20 @@ test_means(void **state)
 	size = xcalloc((size_t)one.at.n, sizeof *size);
 	square = xcalloc((size_t)one.at.n, sizeof *square);
 	for (int64_t i = 0; i < d->n; i++) {
-		double *g = gates_of(m, d, i, false, &loss);
+		double *g = gates_of(m, d, i, false, &loss), sum = 0;
 
 		labelled += d->sample[i].label >= 0;
 		for (int64_t k = 0; k < one.at.n; k++) {
 			size[k] += fabs(g[k]) / SAMPLES;
 			square[k] += g[k] * g[k] / SAMPLES;
+			sum += g[k] * g[k];
 		}
+		all += sum;
+		squares += sum * sum;
 		free(g);
 	}
+	assert_close("weight", 0, 0, one.weight, all * all / squares);
+	assert_true(one.weight > 1 && one.weight < SAMPLES);
 	assert_int_equal(one.samples, SAMPLES);
 	assert_int_equal(one.labelled, labelled);
 	assert_true(labelled < SAMPLES);

@@ -124,8 +124,8 @@ render_importance(struct str *b, const struct look *l, const json_t *doc)
 	    doc_text(doc, "unit"), doc_text(doc, "by"),
 	    doc_text(doc, "measure"));
 	if (samples > 0)
-		str_addf(&line, "; %lld calib samples, %s",
-		    (long long)samples, seconds);
+		str_addf(&line, "; %lld calib sample%s, %s",
+		    (long long)samples, samples == 1 ? "" : "s", seconds);
 	look_wrap(b, l, 0, 2, line.s);
 	str_free(&line);
 	if (heads && (int64_t)shown == n && !l->linear)

@@ -63,9 +63,10 @@ add_budget(struct str *b, const struct look *l, const json_t *doc)
 	if (doc_has(o, "drop"))
 		str_addf(&s, " at most %.2f points lost", 100 * doc_real(o,
 		    "drop"));
-	str_addf(&s, ": %lld options on %lld calib samples",
+	str_addf(&s, ": %lld options on %lld calib sample%s",
 	    (long long)doc_int(doc, "options"),
-	    (long long)doc_int(doc, "samples"));
+	    (long long)doc_int(doc, "samples"),
+	    doc_int(doc, "samples") == 1 ? "" : "s");
 	if (doc_int(doc, "recalled") > 0)
 		str_addf(&s, " (%lld recalled)",
 		    (long long)doc_int(doc, "recalled"));

@@ -23,7 +23,8 @@ add_head(struct str *b, const struct look *l, const json_t *doc)
 	    alone ? "" : doc_text(doc, "mode"),
 	    (long long)doc_int(doc, "done"), (long long)doc_int(doc, "n"),
 	    (long long)doc_int(doc, "samples"),
-	    doc_true(doc, "text") ? "windows of text" : "samples");
+	    doc_true(doc, "text") ? "windows of text" :
+	    doc_int(doc, "samples") == 1 ? "sample" : "samples");
 	if (doc_real(doc, "seconds") > 0)
 		str_addf(&line, " in %s", seconds);
 	if (doc_int(doc, "recalled") > 0)

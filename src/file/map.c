@@ -194,6 +194,7 @@ struct blob *
 map_file(const char *path, int64_t least, const char *what,
     struct pare_err *err)
 {
+	struct blob *b;
 	struct range *r;
 	int64_t size;
 	void *base;
@@ -218,7 +219,9 @@ map_file(const char *path, int64_t least, const char *what,
 	}
 	r = register_range(base, (size_t)size, path, fd);
 	close(fd);
-	return blob_new(base, (size_t)size, map_release, r);
+	b = blob_new(base, (size_t)size, map_release, r);
+	b->forget = map_forget_rows;
+	return b;
 }
 
 bool
@@ -239,8 +242,8 @@ map_damage_count(void)
 	return atomic_load(&damage_count);
 }
 
-void
-map_forget(const void *p, size_t n)
+static void
+advise(const void *p, size_t n, int advice)
 {
 	uintptr_t a = (uintptr_t)p, end = a + n;
 
@@ -249,7 +252,22 @@ map_forget(const void *p, size_t n)
 	a = (a + page_size - 1) & ~(page_size - 1);
 	end &= ~(page_size - 1);
 	if (a < end)
-		(void)madvise((void *)a, end - a, MADV_DONTNEED);
+		(void)madvise((void *)a, end - a, advice);
+}
+
+void
+map_forget(const void *p, size_t n)
+{
+	advise(p, n, MADV_DONTNEED);
+}
+
+void
+map_forget_rows(const void *p, size_t n)
+{
+#ifdef MADV_NOHUGEPAGE
+	advise(p, n, MADV_NOHUGEPAGE);
+#endif
+	map_forget(p, n);
 }
 
 bool

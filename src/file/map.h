@@ -25,5 +25,8 @@ unsigned long map_damage_count(void);
 
 /* Tells the kernel that these pages are not needed for now. */
 void map_forget(const void *p, size_t n);
+/* The same, and that some will be, here and there: they come back one by one, not
+ * as large pages. */
+void map_forget_rows(const void *p, size_t n);
 
 #endif

@@ -232,6 +232,9 @@ void
 account_rows(const struct model *m, const struct selection *sel,
     enum account_by by, int64_t seq, bool count_zeros, struct account *out)
 {
+	const struct tensor *word = m->t[SLOT_WORD - SLOT_LAYER_COUNT];
+	bool first = count_zeros && word != NULL &&
+	    atomic_load(&word->nonzero) < 0;
 	struct slot_ref r = SLOT_REF_START;
 
 	memset(out, 0, sizeof(*out));
@@ -243,6 +246,8 @@ account_rows(const struct model *m, const struct selection *sel,
 		if (by == BY_TENSOR && r.slot == SLOT_O_W)
 			add_scores(out, m, r.layer);
 	}
+	if (first)
+		model_forget_tables(m);
 	sum_rows(out);
 	count_tensors(m, &out->tensors, &out->tied);
 }

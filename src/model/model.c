@@ -324,6 +324,27 @@ hash_shape(const struct model *m)
 	return h;
 }
 
+/* Whether the head multiplies with t as well. */
+static bool
+is_of_head(const struct model *m, const struct tensor *t)
+{
+	for (int s = SLOT_FINAL_W; s < SLOT_COUNT; s++)
+		if (m->t[s - SLOT_LAYER_COUNT] == t)
+			return true;
+	return false;
+}
+
+void
+model_forget_tables(const struct model *m)
+{
+	for (int s = SLOT_WORD; s <= SLOT_TYPE; s++) {
+		const struct tensor *t = m->t[s - SLOT_LAYER_COUNT];
+
+		if (t != NULL && !is_of_head(m, t))
+			tensor_forget(t);
+	}
+}
+
 /* Ties enter by the slot that owns the tensor, so an untied copy of equal
  * content is another model: it weighs more. */
 uint64_t
@@ -346,6 +367,7 @@ model_hash(const struct model *m)
 	}
 	if (h == 0)
 		h = 1;
+	model_forget_tables(m);
 	atomic_store_explicit(&w->hash, h, memory_order_relaxed);
 	return h;
 }

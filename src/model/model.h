@@ -175,6 +175,10 @@ void model_slot_path(struct slot_ref ref, char *out, size_t n);
  * computed on first use (reads all weights once). */
 uint64_t model_hash(const struct model *m);
 
+/* The embeddings, of which a pass needs some rows, leave memory where a file has
+ * them; model_hash() and account_rows() do so after they read all of them. */
+void model_forget_tables(const struct model *m);
+
 /*
  * Content hash of everything a pass computes before layer l, 0 to nlayers:
  * architecture, hyper-parameters, the tensors of the embedding and of layers

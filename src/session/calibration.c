@@ -233,6 +233,16 @@ get_curvature(struct kept *k, const struct model *m, const struct dataset *d,
 	return rc;
 }
 
+void
+calibration_warn(const struct session *s, int64_t samples, struct notes *notes)
+{
+	const struct dataset *d = s->data[ROLE_CALIB];
+
+	if (d->ndocs == 0 && d->n > 0 && (d->n == 1 || samples == 1))
+		notes_add(notes, "one calib sample was looked at: what it says "
+		    "may hold for it alone");
+}
+
 static void
 add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 {
@@ -288,6 +298,7 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		rc = work_damage(err);
 	if (rc != PARE_OK)
 		return rc;
+	calibration_warn(s, samples, notes);
 	add_warnings(k, needs, notes);
 	*out = (struct op_calib){ .statistics = k->statistics,
 		.gates = (k->have & OP_NEED_GATES) != 0 ? &k->gates : NULL,

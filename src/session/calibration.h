@@ -20,7 +20,8 @@ void calibration_clear(struct calibration *c);
  * What the needs (enum op_need) ask of m on the calib samples, at most `samples`
  * of them (0: all). *out is borrowed until the next call. PARE_EUSER where no
  * calib samples are loaded, with what to type; `what` begins that message.
- * Warns in notes when too few tokens were seen, or labels are missing.
+ * Warns in notes when too few tokens or one sample were seen, or labels are
+ * missing.
  */
 enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,
@@ -41,6 +42,11 @@ int64_t sweep_recall(struct session *s, const struct model *m,
 /* Whether there are calib samples: that error alone. */
 enum pare_rc calibration_check(const struct session *s, const char *what,
     struct pare_err *err);
+
+/* Warns when all that is looked at, at most `samples` (0: all) of the calib
+ * samples, which are loaded, is one. calibration_get does so too. */
+void calibration_warn(const struct session *s, int64_t samples,
+    struct notes *notes);
 
 /* The importance of heads that was shown last, of a model. */
 struct head_scores {

@@ -604,6 +604,7 @@ run_sweep(struct session *s, const struct arg_list *args, json_t *doc,
 		return rc;
 	if ((rc = sweep_open(&w, m, &a.o, err)) != PARE_OK)
 		goto out;
+	calibration_warn(s, a.o.samples, notes);
 	a.key = key_of(&a, m, s->data[ROLE_CALIB]);
 	if (settings_bool(s->settings, SET_CACHE))
 		recall(&a, &w);

@@ -71,8 +71,13 @@ enum pare_rc work_tokenizer_files(const struct session *s,
     const struct model *m, struct tokenizer_file *file,
     struct export_file *entry, int *n, struct pare_err *err);
 
-/* The metric a model is judged by. */
+/* The metric a model is judged by, and metric= of the arguments or that. */
 enum metric work_metric(const struct model *m);
+enum pare_rc work_read_metric(const struct session *s,
+    const struct arg_list *args, enum metric *out, struct pare_err *err);
+/* "auto", then the names of metric_table[]; a walk in the tests holds them
+ * equal. */
+extern const char *const work_metric_choices[];
 /*
  * The evaluation of m on the eval role, recalled when it is known (and fresh is
  * false); *out is borrowed from the memory. *cached may be NULL. Always of all
@@ -102,6 +107,10 @@ enum pare_rc work_measure_latency(struct session *s, int id,
     const struct latency_options *o, bool fresh, struct latency *out,
     bool *cached, struct task *task, struct pare_err *err);
 void work_put_latency(json_t *doc, const struct latency *l, bool cached);
+/* The keys of a comparison into doc; [low, high] with null for what is not
+ * finite. */
+void work_put_comparison(const struct comparison *c, json_t *doc);
+json_t *work_interval(double low, double high);
 /* After a change in a live session: adds `eval` and `latency` to doc. */
 void work_live(struct session *s, bool with_latency, json_t *doc,
     struct notes *notes, struct task *task);

@@ -20,10 +20,10 @@ enum { BLOCK_AHEAD = 128 * PANEL_TOKENS };
 
 /* ---- AVX-512 ---- */
 
-/* One column: acc[r][v] += tile[r] * block[v]. */
+/* One column: acc[r][v] += tile[r] * block[v], rows of the tile ld apart. */
 INLINE512 void
 column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
-    const float *tile, const float *block)
+    const float *tile, int64_t ld, const float *block)
 {
 	__m512 b[2];
 
@@ -34,7 +34,7 @@ column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
 	}
 	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++) {
-		__m512 a = _mm512_set1_ps(tile[r * PANEL_RUN]);
+		__m512 a = _mm512_set1_ps(tile[r * ld]);
 
 		KERNEL_UNROLL
 		for (int v = 0; v < vecs; v++)
@@ -42,9 +42,10 @@ column512(const int rows, const int vecs, __m512 acc[PANEL_ROWS][2],
 	}
 }
 
+/* Rows are ld apart, and runs of columns `step`. */
 INLINE512 void
-multiply512(const int rows, const int vecs, const float *tile,
-    const float *block, int64_t cols, float *sum,
+multiply512(const int rows, const int vecs, const float *tile, int64_t ld,
+    int64_t step, const float *block, int64_t cols, float *sum,
     const struct kernel_ahead *ahead)
 {
 	__m512 acc[PANEL_ROWS][2];
@@ -59,15 +60,15 @@ multiply512(const int rows, const int vecs, const float *tile,
 	for (k = 0; k + PANEL_RUN <= cols; k += PANEL_RUN) {
 		kernel_fetch(ahead, &next);
 		for (int j = 0; j < PANEL_RUN; j += 2) {
-			column512(rows, vecs, acc, tile + j, block);
-			column512(rows, vecs, acc, tile + j + 1,
+			column512(rows, vecs, acc, tile + j, ld, block);
+			column512(rows, vecs, acc, tile + j + 1, ld,
 			    block + PANEL_TOKENS);
 			block += 2 * PANEL_TOKENS;
 		}
-		tile += rows * PANEL_RUN;
+		tile += step;
 	}
 	for (; k < cols; k++, tile++, block += PANEL_TOKENS)
-		column512(rows, vecs, acc, tile, block);
+		column512(rows, vecs, acc, tile, ld, block);
 	KERNEL_UNROLL
 	for (int r = 0; r < rows; r++)
 		KERNEL_UNROLL
@@ -81,7 +82,8 @@ CPU_TARGET(CPU_FEATURES_AVX512) static void \
 multiply512_##rows##_##vecs(const float *tile, const float *block, \
     int64_t cols, float *sum, const struct kernel_ahead *ahead) \
 { \
-	multiply512(rows, vecs, tile, block, cols, sum, ahead); \
+	multiply512(rows, vecs, tile, PANEL_RUN, rows * PANEL_RUN, block, \
+	    cols, sum, ahead); \
 }
 SHAPE512(4, 1)
 SHAPE512(8, 1)
@@ -90,7 +92,7 @@ SHAPE512(4, 2)
 SHAPE512(8, 2)
 SHAPE512(12, 2)
 
-static void
+CPU_TARGET(CPU_FEATURES_AVX512) static void
 panel_multiply512(const float *tile, const float *block, int64_t cols,
     int64_t tokens, int64_t rows, float *sum, const struct kernel_ahead *ahead)
 {
@@ -103,6 +105,18 @@ panel_multiply512(const float *tile, const float *block, int64_t cols,
 
 	shape[(rows - 1) / PANEL_UNIT][(tokens - 1) / 16](tile, block, cols,
 	    sum, ahead);
+}
+
+CPU_TARGET(CPU_FEATURES_AVX512) static void
+panel_direct512(const float *w, int64_t ld, const float *block, int64_t cols,
+    int64_t tokens, float *sum, const struct kernel_ahead *ahead)
+{
+	if (tokens <= 16)
+		multiply512(PANEL_ROWS, 1, w, ld, PANEL_RUN, block, cols, sum,
+		    ahead);
+	else
+		multiply512(PANEL_ROWS, 2, w, ld, PANEL_RUN, block, cols, sum,
+		    ahead);
 }
 
 /* ---- AVX2 ---- */
@@ -324,10 +338,10 @@ FILL256(fill_f32, F32)
 FILL256(fill_f16, F16)
 FILL256(fill_bf16, BF16)
 
-static const struct panel_code code256 = { panel_multiply256, panel_turn256,
-	panel_put256, fill_f32, fill_f16, fill_bf16 };
-static const struct panel_code code512 = { panel_multiply512, panel_turn256,
-	panel_put256, fill_f32, fill_f16, fill_bf16 };
+static const struct panel_code code256 = { panel_multiply256, NULL,
+	panel_turn256, panel_put256, fill_f32, fill_f16, fill_bf16 };
+static const struct panel_code code512 = { panel_multiply512, panel_direct512,
+	panel_turn256, panel_put256, fill_f32, fill_f16, fill_bf16 };
 
 const struct panel_code *
 panel_code(void)

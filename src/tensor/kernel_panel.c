@@ -3,13 +3,17 @@
  * Products with many rows of x, see kernel_panel.h: a panel of W becomes tiles in
  * scratch, small enough to stay in L2, and meets one block of x after the other.
  * A float32 matrix is copied there, anything packed is unpacked there: with 128
- * rows of x each value made is used 128 times.
+ * rows of x each value made is used 128 times. With fewer rows a float32 matrix is
+ * read where it is.
  */
 #include "tensor/kernel_panel.h"
 
 #include <string.h>
 
-enum { PANEL_BYTES = 320 << 10 };	/* of tiles */
+enum {
+	PANEL_BYTES = 320 << 10,	/* of tiles */
+	SET_BYTES = 2048		/* rows so far apart meet in 2 sets of L1 */
+};
 
 static int64_t
 min64(int64_t a, int64_t b)
@@ -132,7 +136,24 @@ struct piece {
 	float *tiles, *sum, *row;
 	panel_fill *fill;
 	const struct panel_code *code;
+	bool direct;		/* whole tiles are read as W lies */
 };
+
+/* For as many rows of x as meet a tile at once, W is read as it lies: to copy it
+ * took a tenth of the time. Rows that meet in few sets of L1 would push each
+ * other out of it. */
+static bool
+is_direct(const struct tensor *t, int64_t n, const struct panel_code *code)
+{
+	return t->form == FORM_F32 && code->direct != NULL && n <= PANEL_X &&
+	    t->cols * (int64_t)sizeof(float) % SET_BYTES != 0;
+}
+
+static bool
+is_lying(const struct piece *p, int64_t r)
+{
+	return p->direct && r + PANEL_ROWS <= p->r1;
+}
 
 static void
 fill_tile(const struct piece *p, int64_t r)
@@ -141,29 +162,79 @@ fill_tile(const struct piece *p, int64_t r)
 	float *tile = p->tiles + (r - p->r0) * p->width;
 	int height = panel_tile_rows(rows);
 
+	if (is_lying(p, r))
+		return;
 	p->fill(p->t, r, rows, p->k, p->cols, p->row, tile);
 	for (int64_t i = rows; i < height; i++)
 		put_zeros(p->cols, height, i, tile);
 }
 
-/* What the next tile is made of, in `parts` parts of which this is one. */
+/* Where the tile after that of row r begins, and its rows: of these columns, of
+ * the next ones, or of the piece that this thread gets next. */
+static const char *
+tile_after(const struct piece *p, int64_t r, int64_t *rows)
+{
+	const char *w = p->t->part[PART_DATA].p;
+	int64_t size = value_bits(p->t) * PANEL_RUN / 8;
+	int64_t ld = value_row_bytes(p->t), k = p->k;
+
+	r += PANEL_ROWS;
+	if (r >= p->r1) {
+		r = p->r0;
+		k += p->width;
+	}
+	if (k >= p->t->cols) {
+		*rows = min64(PANEL_ROWS, p->x->next_bytes / ld);
+		return p->x->next;
+	}
+	*rows = min64(PANEL_ROWS, p->r1 - r);
+	return w + r * ld + k / PANEL_RUN * size;
+}
+
+/* What the tile after that of row r is made of, in `parts` parts of which this
+ * is one. */
 static struct kernel_ahead
 next_tile(const struct piece *p, int64_t r, int64_t part, int64_t parts)
 {
-	int64_t size = value_bits(p->t) * PANEL_RUN / 8;
-	int64_t ld = value_row_bytes(p->t), rows, first;
+	int64_t ld, rows, each = (PANEL_ROWS + parts - 1) / parts;
+	const char *w;
 
-	r += PANEL_ROWS;
-	if (r >= p->r1 || form_table[p->t->form].is_sparse)
+	if (form_table[p->t->form].is_sparse)
 		return (struct kernel_ahead) { 0 };
-	rows = (PANEL_ROWS + parts - 1) / parts;
-	first = part * rows;
-	rows = min64(rows, min64(PANEL_ROWS, p->r1 - r) - first);
+	ld = value_row_bytes(p->t);
+	w = tile_after(p, r, &rows);
+	rows = min64(each, rows - part * each);
+	if (rows <= 0)
+		return (struct kernel_ahead) { 0 };
 	return (struct kernel_ahead) {
-		.p = (const char *)p->t->part[PART_DATA].p + (r + first) * ld +
-		    p->k / PANEL_RUN * size,
-		.ld = ld, .step = (int)size, .rows = rows > 0 ? (int)rows : 0
+		.p = w + part * each * ld, .ld = ld, .rows = (int)rows,
+		.step = (int)(value_bits(p->t) * PANEL_RUN / 8)
 	};
+}
+
+/* Tiles are made as the first rows of x come, and the last rows of x are followed
+ * by the first tile of something else. */
+static bool
+is_time(const struct piece *p, int64_t r, int64_t i0, int64_t i1)
+{
+	return r + PANEL_ROWS < p->r1 ? i0 == 0 : i1 == p->x->n;
+}
+
+/* The tile at row r with `tokens` rows of x from i on. */
+static void
+multiply_block(const struct piece *p, int64_t r, int64_t i, int64_t tokens,
+    float *sum, const struct kernel_ahead *ahead)
+{
+	const float *block = p->x->blocks + i * p->x->cols +
+	    p->k * PANEL_TOKENS;
+	const float *w = p->t->part[PART_DATA].p;
+
+	if (is_lying(p, r))
+		p->code->direct(w + r * p->t->cols + p->k, p->t->cols, block,
+		    p->cols, tokens, sum, ahead);
+	else
+		p->code->multiply(p->tiles + (r - p->r0) * p->width, block,
+		    p->cols, tokens, min64(p->r1 - r, PANEL_ROWS), sum, ahead);
 }
 
 /* The tile at row r with rows [i0, i1) of x. */
@@ -175,13 +246,10 @@ multiply_tile(const struct piece *p, int64_t r, int64_t i0, int64_t i1)
 	for (int64_t i = i0; i < i1; i += PANEL_TOKENS) {
 		struct kernel_ahead ahead = { 0 };
 
-		if (i0 == 0)
-			ahead = next_tile(p, r, i / PANEL_TOKENS, parts);
-		p->code->multiply(p->tiles + (r - p->r0) * p->width,
-		    p->x->blocks + i * p->x->cols + p->k * PANEL_TOKENS,
-		    p->cols, min64(i1 - i, PANEL_TOKENS),
-		    min64(p->r1 - r, PANEL_ROWS), p->sum + (r - p->r0) *
-		    PANEL_X + i - i0, &ahead);
+		if (is_time(p, r, i0, i1))
+			ahead = next_tile(p, r, (i - i0) / PANEL_TOKENS, parts);
+		multiply_block(p, r, i, min64(i1 - i, PANEL_TOKENS),
+		    p->sum + (r - p->r0) * PANEL_X + i - i0, &ahead);
 	}
 }
 
@@ -194,6 +262,7 @@ panel_run(const struct tensor *t, const struct kernel_x *x, int64_t r0,
 		.tiles = scratch, .fill = fill_of(t), .code = panel_code()
 	};
 
+	p.direct = is_direct(t, x->n, p.code);
 	p.sum = (float *)((char *)scratch + tile_bytes(t, x->n));
 	p.row = p.sum + panel_rows(t, x->n) * PANEL_X;
 	for (; p.k < t->cols; p.k += p.width) {

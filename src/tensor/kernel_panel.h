@@ -42,6 +42,11 @@ typedef void panel_multiply(const float *tile, const float *block,
     int64_t cols, int64_t tokens, int64_t rows, float *sum,
     const struct kernel_ahead *ahead);
 
+/* The same with PANEL_ROWS rows of a float32 matrix as they lie, ld apart. */
+typedef void panel_direct(const float *w, int64_t ld, const float *block,
+    int64_t cols, int64_t tokens, float *sum,
+    const struct kernel_ahead *ahead);
+
 /* y[i][r] = sum[r * PANEL_X + i] for any number of rows and up to PANEL_X tokens;
  * y points at (0, 0), its rows lie ldy apart. Added to y when add. */
 typedef void panel_put(const float *sum, int64_t tokens, int64_t rows,
@@ -61,6 +66,7 @@ typedef void panel_fill(const struct tensor *t, int64_t r, int64_t rows,
 
 struct panel_code {
 	panel_multiply *multiply;
+	panel_direct *direct;	/* NULL: tiles are faster */
 	panel_turn *turn;
 	panel_put *put;
 	panel_fill *fill_f32, *fill_f16, *fill_bf16;

@@ -703,6 +703,20 @@ tensor_hash(const struct tensor *t)
 	return h;
 }
 
+void
+tensor_forget(const struct tensor *t)
+{
+	for (int k = 0; k < PART_COUNT; k++) {
+		const struct part *p = &t->part[k];
+
+		if (p->blob != NULL && p->blob->forget != NULL)
+			p->blob->forget(p->p, p->n);
+	}
+	for (int i = 0; i < 2; i++)
+		if (t->kid[i] != NULL)
+			tensor_forget(t->kid[i]);
+}
+
 /* ---- values ---- */
 
 bool

@@ -91,6 +91,9 @@ struct blob {
 	size_t size;
 	void (*release)(struct blob *);	/* frees base, not the struct */
 	void *owner;			/* for release() */
+	/* Lets go of memory that a file fills again when it is read; NULL where
+	 * there is no such file. */
+	void (*forget)(const void *p, size_t n);
 };
 
 struct blob *blob_new(void *base, size_t size, void (*release)(struct blob *),
@@ -166,6 +169,9 @@ int64_t tensor_params(const struct tensor *t);
 int64_t tensor_nonzero(const struct tensor *t);
 /* Bytes of all parts and kids, as held and as saved; without headers. */
 int64_t tensor_bytes(const struct tensor *t);
+/* Lets go of memory that comes again from a file when it is read: after all of a
+ * tensor was looked at of which a pass needs some rows. Values stay as they are. */
+void tensor_forget(const struct tensor *t);
 /* Content hash: form, shape, code and bytes. Ghosts hash their facts. */
 uint64_t tensor_hash(const struct tensor *t);
 /* LOWRANK: the inner size k; 0 for other forms. */

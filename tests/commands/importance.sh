@@ -131,4 +131,12 @@ for line in 'importance heads by=similarity' 'sweep bits bits=9' \
 	{ [ $status = 1 ] && [ "$(wc -l <err)" = 1 ]; } ||
 	    say "$line: $status $(cat err)"
 done
+
+# One sample is enough to count, and not to believe.
+head -n 2 samples/reviews.train.tsv >one.tsv
+for line in 'importance heads by=gradient' 'sweep heads' 'plan bytes<=4x'; do
+	"$PARE" --no-state $model --data calib=one.tsv -c "$line" \
+	    </dev/null 2>&1 | grep -q 'one calib sample was looked at' ||
+	    say "$line believes one sample"
+done
 exit $bad

@@ -1013,7 +1013,8 @@ resident(void)
 	return kb;
 }
 
-/* A file of 400 MB that is mostly a hole opens without touching the hole. */
+/* A file of 400 MB that is mostly a hole opens without touching the hole, and
+ * does not stay in memory when all of it was read. */
 static void
 test_lazy(void **state)
 {
@@ -1024,6 +1025,7 @@ test_lazy(void **state)
 	long before, after;
 	struct model *m;
 	struct str header = STR_INIT;
+	struct totals totals;
 	int64_t at = 0;
 	FILE *f;
 
@@ -1061,6 +1063,13 @@ test_lazy(void **state)
 	after = resident();
 	assert_true(tensor_bytes(m->t[0]) == vocab * 48);
 	assert_true(before < 0 || after - before < 20 * 1024);
+	assert_true(model_hash(m) != 0);
+	after = resident();
+	assert_true(before < 0 || after - before < 40 * 1024);
+	account_totals(m, 128, true, &totals);
+	after = resident();
+	assert_true(before < 0 || after - before < 40 * 1024);
+	assert_true(totals.nonzero < vocab);
 	model_unref(m);
 	str_free(&header);
 	free(path);

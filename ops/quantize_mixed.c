@@ -17,7 +17,6 @@
  * and ops/choose.h takes the widths whose sum is least. A matrix may also stay as
  * it is.
  */
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,30 +85,6 @@ bad:
 	return err_hint(err, "widths=2,3,4,8");
 }
 
-/* "20M", "1.5GiB", "300000" */
-static bool
-read_size(const char *text, double *out)
-{
-	static const char units[] = "KMGT";
-	size_t digits = strspn(text, "0123456789."), n = strlen(text);
-	const char *unit = digits == n ? NULL : strchr(units,
-	    toupper((unsigned char)text[digits]));
-	char number[32];
-
-	if (digits == 0 || digits >= sizeof number)
-		return false;
-	memcpy(number, text, digits);
-	number[digits] = '\0';
-	if (!str_to_double(number, out))
-		return false;
-	if (digits == n)
-		return true;
-	*out = ldexp(*out, unit == NULL ? 0 : 10 * (int)(unit - units + 1));
-	text += digits + (unit != NULL);
-	return (unit != NULL && *text == '\0') || strcasecmp(text, "B") == 0 ||
-	    (unit != NULL && strcasecmp(text, "iB") == 0);
-}
-
 static enum pare_rc
 read_group(struct mixed *x, struct pare_err *err)
 {
@@ -152,9 +127,9 @@ read_line(struct mixed *x, struct pare_err *err)
 	x->act = strcmp(arg_choice(a, "activations"), "int8") == 0 ? 8 : 0;
 	if (bytes == bits) {
 		err_set(err, PARE_EUSER, bytes ? "bytes, bits: give one of "
-		    "them, not both" : "bytes: missing: give bytes= of the "
-		    "model, or bits= a weight");
-		return err_hint(err, "quantize mixed bits=4.5");
+		    "them, not both" : "bytes: missing: give bytes<= of the "
+		    "model, or bits<= a weight");
+		return err_hint(err, "quantize mixed bits<=4.5");
 	}
 	if ((rc = read_widths(x, err)) != PARE_OK ||
 	    (rc = read_group(x, err)) != PARE_OK)
@@ -380,28 +355,22 @@ list_units(struct mixed *x, struct pare_err *err)
 
 /* ---- the choice ---- */
 
-static enum pare_rc
-find_budget(struct mixed *x, int64_t *beside, struct pare_err *err)
+static void
+find_budget(struct mixed *x, int64_t *beside)
 {
 	const struct arg_list *a = x->in->args;
+	const struct arg_value *bytes = arg_get(a, "bytes");
 	struct totals t;
-	double bytes;
 
 	account_totals(x->in->model, 1, false, &t);
 	*beside = t.bytes - x->before;
 	if (arg_get(a, "bits")->has) {
 		x->budget = (int64_t)(arg_real(a, "bits") *
 		    (double)x->weights / 8);
-		return PARE_OK;
+		return;
 	}
-	if (!read_size(arg_text(a, "bytes"), &bytes) || bytes < 1 ||
-	    bytes > 1e18) {
-		err_set(err, PARE_EUSER, "bytes: '%.40s' is no size",
-		    arg_text(a, "bytes"));
-		return err_hint(err, "bytes=20M, bytes=1.5G or a number");
-	}
-	x->budget = (int64_t)bytes - *beside;
-	return PARE_OK;
+	x->budget = (int64_t)fmin(1e18, bytes->is_share ? bytes->d *
+	    (double)t.bytes : bytes->d) - *beside;
 }
 
 /* The budget cannot be met: what can. */
@@ -415,12 +384,12 @@ too_little(const struct mixed *x, int64_t beside, struct pare_err *err)
 		err_set(err, PARE_EUSER, "bits: the least there is with "
 		    "widths=%s is %.2f a weight", arg_text(x->in->args,
 		    "widths"), bits);
-		return err_hint(err, "quantize mixed bits=%.2f", bits);
+		return err_hint(err, "quantize mixed bits<=%.2f", bits);
 	}
 	str_bytes(least, sizeof least, (double)(x->cost + beside));
 	err_set(err, PARE_EUSER, "bytes: the least there is with widths=%s is "
 	    "%s", arg_text(x->in->args, "widths"), least);
-	return err_hint(err, "quantize mixed bytes=%lld",
+	return err_hint(err, "quantize mixed bytes<=%lld",
 	    (long long)(x->cost + beside));
 }
 
@@ -428,15 +397,15 @@ static enum pare_rc
 choose(struct mixed *x, int64_t *beside, struct pare_err *err)
 {
 	struct choose_thing *thing = xcalloc((size_t)x->n, sizeof *thing);
-	enum pare_rc rc = find_budget(x, beside, err);
+	enum pare_rc rc;
 	bool any = false;
 
+	find_budget(x, beside);
 	for (int i = 0; i < x->n; i++)
 		thing[i] = (struct choose_thing){ x->unit[i].n,
 			x->unit[i].option };
-	if (rc == PARE_OK)
-		rc = choose_least(thing, x->n, x->budget, x->pick, &x->cost,
-		    &x->loss, err);
+	rc = choose_least(thing, x->n, x->budget, x->pick, &x->cost, &x->loss,
+	    err);
 	free(thing);
 	if (rc == PARE_OK && x->cost > x->budget)
 		return too_little(x, *beside, err);
@@ -635,10 +604,11 @@ static const struct arg_spec args[] = {
 	{ .name = "target", .type = ARG_TARGET,
 	    .flags = ARG_WORD | ARG_REPEAT, .dflt = "all",
 	    .text = "matrices that may be coded (L*.ffn, emb.word)" },
-	{ .name = "bytes", .type = ARG_TEXT,
-	    .text = "of the whole model, at most: 20M, 1.5G or a number" },
-	{ .name = "bits", .type = ARG_REAL, .min = 1, .max = 32,
-	    .unit = "bits", .text = "a weight, at most, on the average of the "
+	{ .name = "bytes", .type = ARG_LIMIT, .unit = "bytes",
+	    .text = "of the whole model, at most: 20M, or a share of what it "
+	    "has now as 25% or 4x" },
+	{ .name = "bits", .type = ARG_REAL, .flags = ARG_BOUND, .min = 1,
+	    .max = 32, .unit = "bits", .text = "a weight, at most, on the average of the "
 	    "target, scales counted" },
 	{ .name = "by", .type = ARG_CHOICE, .dflt = "error", .choices = ways,
 	    .text = "what a width is held to cost: the error of outputs or of "
@@ -658,8 +628,8 @@ static const struct arg_spec args[] = {
 };
 
 static const char *const examples[] = {
-	"quantize mixed bits=6 by=weights",
-	"quantize mixed L*.ffn bits=5 by=weights widths=3,4,8",
+	"quantize mixed bits<=6 by=weights",
+	"quantize mixed L*.ffn bits<=5 by=weights widths=3,4,8",
 	NULL
 };
 
@@ -669,8 +639,8 @@ const struct op op_quantize_mixed = {
 	.title = "Quantize with mixed bits",
 	.help = "Give each matrix bits of its own, for a number of bytes.\n"
 	    "Each matrix of the target is tried with each of the widths, and "
-	    "those are taken whose losses sum up to the least within bytes= "
-	    "(of the whole model) or bits= (a weight, on the average). A matrix "
+	    "those are taken whose losses sum up to the least within bytes<= "
+	    "(of the whole model) or bits<= (a weight, on the average). A matrix "
 	    "may stay as it is.\n"
 	    "by=error takes the error of the outputs that the calib samples "
 	    "tell, as a share of them; by=weights that of the weights, without "

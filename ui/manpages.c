@@ -154,7 +154,7 @@ add_arg(struct str *b, const struct arg_spec *a, bool named)
 	str_add(b, ".It Cm ");
 	add_literal(b, a->name);
 	if (named && (a->flags & ARG_WORD) == 0)
-		str_add(b, a->type == ARG_LIMIT ? " Ns <=" : " Ns =");
+		str_addf(b, " Ns %s", arg_sign(a));
 	str_addc(b, '\n');
 	str_addf(&text, "%c%s", toupper((unsigned char)a->text[0]),
 	    a->text[0] != '\0' ? a->text + 1 : "");

@@ -494,14 +494,21 @@ key_length(const char *word)
 	return n;
 }
 
-/* The row of `name<=bound`, an ARG_LIMIT; -1 for any other word. */
+const char *
+arg_sign(const struct arg_spec *s)
+{
+	return s->type == ARG_LIMIT || (s->flags & ARG_BOUND) != 0 ? "<=" :
+	    "=";
+}
+
+/* The row of `name<=bound`; -1 for any other word. */
 static int
 find_limit(const struct arg_spec *spec, const char *word)
 {
 	const char *at = strstr(word, "<=");
 	int i = at == NULL ? -1 : find_spec(spec, word, (size_t)(at - word));
 
-	return i >= 0 && spec[i].type == ARG_LIMIT ? i : -1;
+	return i >= 0 && strcmp(arg_sign(&spec[i]), "<=") == 0 ? i : -1;
 }
 
 static bool

@@ -29,7 +29,8 @@ enum arg_type {
 	ARG_LIMIT,	/* name<=BOUND: 20MB, 3ms, 1.5pt by the unit ("bytes",
 			 * "macs", "ms", "points"); but for points also 25% or 4x:
 			 * that share, or one of so many parts; points also as
-			 * 2% or 0.02bpb, which s tells apart */
+			 * 2% or 0.02bpb, which s tells apart. name=BOUND is
+			 * accepted too */
 	ARG_TYPE_COUNT
 };
 
@@ -40,8 +41,10 @@ enum arg_flag {
 	ARG_REPEAT = 4,	/* the last ARG_WORD: takes all remaining words, joined
 			 * by one space in arg_value.s */
 	ARG_HIDDEN = 8,
-	ARG_LIST = 16	/* ARG_CHOICE: one or more of them, joined by commas,
+	ARG_LIST = 16,	/* ARG_CHOICE: one or more of them, joined by commas,
 			 * none twice; read them from arg_value.s */
+	ARG_BOUND = 32	/* name<=value, name=value too; ARG_LIMIT is such
+			 * without it */
 };
 
 struct arg_spec {
@@ -55,6 +58,9 @@ struct arg_spec {
 	const char *text;	/* one clause for help, no period */
 };
 /* A table of specs ends with a row whose name is NULL. */
+
+/* What stands between a name and its value: "=", or "<=" of bounds. */
+const char *arg_sign(const struct arg_spec *s);
 
 enum { ARG_MAX = 24 };
 

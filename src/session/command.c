@@ -78,8 +78,7 @@ add_arg(struct str *out, const struct arg_spec *a)
 		if ((a->flags & ARG_REPEAT) != 0)
 			str_add(out, "...");
 	} else {
-		str_addf(out, "%s%s", a->name, a->type == ARG_LIMIT ? "<=" :
-		    "=");
+		str_addf(out, "%s%s", a->name, arg_sign(a));
 		add_value(out, a);
 	}
 	if (!needed)

@@ -280,8 +280,7 @@ add_arguments(const struct session *s, const struct arg_spec *args,
 		place += word;
 		if (!word && !is_given(a, w, first) &&
 		    str_has_prefix(a->name, prefix))
-			list_take(l, str_format("%s%s", a->name, a->type ==
-			    ARG_LIMIT ? "<=" : "="));
+			list_take(l, str_format("%s%s", a->name, arg_sign(a)));
 	}
 }
 

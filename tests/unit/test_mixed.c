@@ -102,7 +102,7 @@ what_cannot_be_met_says_what_can(void **state)
 
 	assert_int_equal(try(m, "quantize mixed bytes=900 by=weights", NULL,
 	    &r, &err), PARE_EUSER);
-	assert_int_equal(sscanf(err.hint, "quantize mixed bytes=%lld", &bytes),
+	assert_int_equal(sscanf(err.hint, "quantize mixed bytes<=%lld", &bytes),
 	    1);
 	line = str_format("quantize mixed bytes=%lld by=weights", bytes);
 	must(m, line, NULL, &r);
@@ -114,7 +114,7 @@ what_cannot_be_met_says_what_can(void **state)
 	free(line);
 	assert_int_equal(try(m, "quantize mixed bits=1.5 by=weights", NULL,
 	    &r, &err), PARE_EUSER);
-	assert_int_equal(sscanf(err.hint, "quantize mixed bits=%lf", &bits),
+	assert_int_equal(sscanf(err.hint, "quantize mixed bits<=%lf", &bits),
 	    1);
 	line = str_format("quantize mixed bits=%.2f by=weights", bits);
 	must(m, line, NULL, &r);
@@ -126,10 +126,14 @@ what_cannot_be_met_says_what_can(void **state)
 	sample_refuse(m, "quantize mixed bits=4 by=hessian", "role=calib");
 	sample_refuse(m, "quantize mixed bits=4 by=fisher", "role=calib");
 	sample_refuse(m, "quantize mixed bits=4 by=sweep", "role=calib");
-	sample_refuse(m, "quantize mixed by=weights", "bytes=");
+	sample_refuse(m, "quantize mixed by=weights", "bytes<=");
 	sample_refuse(m, "quantize mixed bits=4 bytes=1M by=weights", "both");
-	sample_refuse(m, "quantize mixed bytes=1X by=weights", "size");
-	sample_refuse(m, "quantize mixed bytes=Mi by=weights", "size");
+	sample_refuse(m, "quantize mixed bytes=1Y by=weights", "bound");
+	sample_refuse(m, "quantize mixed bytes=Mi by=weights", "bound");
+	sample_refuse(m, "quantize mixed bytes<=1x by=weights",
+	    "nothing has to be coded");
+	sample_refuse(m, "quantize mixed bits<=33 by=weights", "bits");
+	sample_refuse(m, "quantize mixed widths<=3 by=weights", "widths");
 	sample_refuse(m, "quantize mixed bits=4 widths=3,3 by=weights",
 	    "widths");
 	sample_refuse(m, "quantize mixed bits=4 widths=9 by=weights",

@@ -85,7 +85,7 @@ while IFS='|' read -r line pattern; do
 	status=0
 	"$PARE" $model --data calib=calib.tsv -c "$line" </dev/null >out \
 	    2>err || status=$?
-	{ [ $status = 1 ] && [ "$(grep -c . err)" = 1 ] &&
+	{ [ $status = 1 ] && [ "$(grep -vc warning: err)" = 1 ] &&
 	    grep -Eq -e "$pattern" err; } ||
 	    say "$line: $status $(cat err)"
 done <<END

@@ -194,6 +194,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	rc = apply_rounds(s, op, &in, s->dry_run, &r, notes, err);
 	if (rc != PARE_OK)
 		return rc;
+	if (op->needs != NULL && (op->needs(args) & OP_NEED_GATES) != 0)
+		calibration_doubt(s, session_model(s), notes);
 	seconds = task_now() - start;
 	if (s->dry_run) {
 		s->unrecorded = true;

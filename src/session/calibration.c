@@ -299,9 +299,6 @@ calibration_warn(const struct session *s, int64_t samples, struct notes *notes)
 		    "may hold for it alone");
 }
 
-/* The gradient of a loss that is 0 says nothing of the sample. */
-enum { SURE = 20 };	/* one of so many samples says what all do */
-
 static void
 add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 {
@@ -318,18 +315,38 @@ add_warnings(const struct kept *k, unsigned needs, struct notes *notes)
 		    "the model predicts stands for it",
 		    (long long)(k->gates.samples - k->gates.labelled),
 		    (long long)k->gates.samples);
-	if ((needs & OP_NEED_GATES) != 0 && k->gates.weight > 0 &&
-	    k->gates.weight * SURE < (double)k->gates.samples)
-		notes_add(notes, "the model is sure of most calib samples: "
-		    "gradients say what %.0f of %lld would; by=lrp weighs all "
-		    "alike", ceil(k->gates.weight),
-		    (long long)k->gates.samples);
 	if ((needs & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0 &&
 	    k->curvature->labelled < k->curvature->samples)
 		notes_add(notes, "%lld of %lld samples have no label: what "
 		    "the model predicts stands for it",
 		    (long long)(k->curvature->samples -
 		    k->curvature->labelled), (long long)k->curvature->samples);
+}
+
+/* The gradient of a loss that is next to 0 says nothing of the sample. */
+enum { SURE = 20 };	/* one of so many samples says what all do */
+
+void
+calibration_doubt(const struct session *s, const struct model *m,
+    struct notes *notes)
+{
+	uint64_t model = model_hash(m);
+	const struct kept *last = NULL;
+
+	for (int i = 0; i < KEPT; i++) {
+		const struct kept *k = &s->calibration->kept[i];
+
+		if (k->used > 0 && k->model == model &&
+		    (k->have & OP_NEED_GATES) != 0 && (last == NULL ||
+		    k->used > last->used))
+			last = k;
+	}
+	if (last != NULL && last->gates.weight > 0 &&
+	    last->gates.weight * SURE < (double)last->gates.samples)
+		notes_add(notes, "the model is sure of most calib samples: "
+		    "gradients say what %.0f of %lld would; by=lrp weighs all "
+		    "alike", ceil(last->gates.weight),
+		    (long long)last->gates.samples);
 }
 
 enum pare_rc

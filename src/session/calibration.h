@@ -20,12 +20,17 @@ void calibration_clear(struct calibration *c);
  * What the needs (enum op_need) ask of m on the calib samples, at most `samples`
  * of them (0: all). *out is borrowed until the next call. PARE_EUSER where no
  * calib samples are loaded, with what to type; `what` begins that message.
- * Warns in notes when too few tokens or one sample were seen, labels are missing,
- * or few samples make up the gradients.
+ * Warns in notes when too few tokens or one sample were seen, or labels are
+ * missing.
  */
 enum pare_rc calibration_get(struct session *s, const struct model *m,
     unsigned needs, int64_t samples, const char *what, struct op_calib *out,
     struct notes *notes, struct task *task, struct pare_err *err);
+
+/* Warns when few of the samples made up the gradients by gates that were gathered
+ * of m last: for commands that rank by these alone. */
+void calibration_doubt(const struct session *s, const struct model *m,
+    struct notes *notes);
 
 /* How often each token of m is in the calib texts, those that stand around each
  * text too: as many numbers as it has tokens. Borrowed and errors as above. */

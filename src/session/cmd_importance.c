@@ -264,6 +264,8 @@ rank(struct session *s, struct ranking *r, const struct arg_list *args,
 		rc = calibration_get(s, m, f->needs, samples->set ? samples->i :
 		    calibrate_samples(s->data[ROLE_CALIB], CALIBRATE_TOKENS),
 		    what, &c, notes, task, err);
+	if (rc == PARE_OK && (f->needs & OP_NEED_GATES) != 0)
+		calibration_doubt(s, m, notes);
 	if (rc == PARE_OK)
 		rc = r->unit == SCORE_WEIGHTS ? rank_matrices(r, m, &c,
 		    work_seed(s, args), task, err) :

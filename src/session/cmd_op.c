@@ -256,6 +256,8 @@ cmd_op_run(struct session *s, const struct op *op,
 	rc = apply_rounds(s, op, &in, s->dry_run, &r, notes, err);
 	if (rc != PARE_OK)
 		return rc;
+	if (op->needs != NULL && (op->needs(args) & OP_NEED_GATES) != 0)
+		calibration_doubt(s, session_model(s), notes);
 	seconds = task_now() - start;
 	rc = put_times(s, op, args, was, r.model, doc, task, err);
 	if (rc != PARE_OK) {

@@ -106,6 +106,13 @@ fill_labels(struct probe *p, const struct model *m, struct task *task,
 	return rc;
 }
 
+/* What rounding took below 0 is 0; what is no number stays none. */
+static double
+positive(double v)
+{
+	return v < 0 ? 0 : v;
+}
+
 /* sum of exp(a) (log p_a - log p_b) over the classes of one sample. */
 static double
 divergence(const float *a, const float *b, int n)
@@ -124,7 +131,7 @@ divergence(const float *a, const float *b, int n)
 	zb = top_b + log(zb);
 	for (int c = 0; c < n; c++)
 		kl += exp(a[c] - za) * ((a[c] - za) - (b[c] - zb));
-	return fmax(kl, 0);
+	return positive(kl);
 }
 
 static void
@@ -144,7 +151,7 @@ compare_tokens(const struct evaluation *was, const struct evaluation *now,
 {
 	*r = (struct probe_result){ .loss = now->loss, .value = now->value,
 		.right = now->all[METRIC_ACCURACY], .n = was->total,
-		.kl = now->kl != NULL ? fmax(now->divergence.mean, 0) : 0 };
+		.kl = now->kl != NULL ? positive(now->divergence.mean) : 0 };
 	for (int64_t i = 0; i < was->total; i++)
 		count_flip(was, now, i, r);
 }

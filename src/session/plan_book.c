@@ -84,6 +84,9 @@ struct plan_kept {
 
 enum { KEPT_VERSION = 1 };
 
+/* More than any divergence, or loss, that can be measured. */
+#define WORST 1e6
+
 static void
 kept_open(struct session *s, struct plan_book *b)
 {
@@ -910,6 +913,9 @@ plan_measure(struct session *s, struct plan_book *b,
 		.wrong = b->right - (double)r.right };
 	if (b->tokens)
 		a->drop /= b->value;
+	/* A model whose answers are no numbers any more is the worst. */
+	a->kl = a->kl < WORST ? a->kl : WORST;
+	a->drop = a->drop < WORST ? a->drop : WORST;
 	plan_pick_copy(&b->tried[b->nanchors], b, p);
 	*out = b->nanchors++;
 	return PARE_OK;

@@ -15,6 +15,8 @@ struct op_times {
 	double ms;		/* of the whole model */
 	int64_t seq;		/* tokens of the text that takes so long */
 	int nlayers;
+	double waited;		/* the largest share of a measurement that
+				 * threads had no processor in */
 	/* Attention, FFN: shares of heads or neurons that stay, ascending to 1,
 	 * and what the part then takes, relative to all of them. Not falling. */
 	double share[2][TIMES_WIDTHS], ratio[2][TIMES_WIDTHS];

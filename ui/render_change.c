@@ -83,6 +83,9 @@ add_times(struct str *b, const struct look *l, const json_t *t)
 		    doc_real(t, "measured_start_ms"),
 		    doc_real(t, "measured_ms"), doc_real(t,
 		    "measured_ratio"));
+	if (doc_true(t, "disturbed"))
+		str_add(&line, "; other programs kept the processors busy "
+		    "while the table was measured");
 	look_spaces(b, 2);
 	look_wrap(b, l, 2, 2, line.s);
 	str_free(&line);

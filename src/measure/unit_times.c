@@ -8,8 +8,6 @@
 #include "measure/latency.h"
 #include "model/edit.h"
 
-enum { RUNS = 24 };
-
 static const double shares[TIMES_WIDTHS] = { 1.0 / 16, 1.0 / 8, 1.0 / 4,
 	3.0 / 8, 1.0 / 2, 5.0 / 8, 3.0 / 4, 1 };
 
@@ -84,7 +82,7 @@ time_width(const struct model *m, int w, struct op_times *t,
     struct task *task, struct pare_err *err)
 {
 	static const int part[2] = { ENGINE_ATTENTION, ENGINE_FFN };
-	struct latency_options o = { .batch = 1, .seq = t->seq, .runs = RUNS };
+	struct latency_options o = { .batch = 1, .seq = t->seq };
 	struct latency_parts *parts[2] = { NULL, NULL };
 	struct model *less = NULL;
 	struct latency l;
@@ -92,6 +90,8 @@ time_width(const struct model *m, int w, struct op_times *t,
 
 	if (rc == PARE_OK)
 		rc = latency_run(less, m, &o, &l, parts, task, err);
+	if (rc == PARE_OK)
+		t->waited = fmax(t->waited, l.waited);
 	for (int k = 0; k < 2 && rc == PARE_OK; k++) {
 		double was = parts[1] != NULL ? latency_part_ms(parts[1],
 		    part[k]) : 0;
@@ -110,8 +110,7 @@ static enum pare_rc
 time_whole(const struct model *m, struct op_times *t, struct task *task,
     struct pare_err *err)
 {
-	struct latency_options o = { .batch = 1, .seq = t->seq,
-		.runs = 2 * RUNS };
+	struct latency_options o = { .batch = 1, .seq = t->seq };
 	struct latency_parts *parts[2] = { NULL, NULL };
 	struct latency l;
 	enum pare_rc rc = latency_run(m, NULL, &o, &l, parts, task, err);
@@ -121,6 +120,7 @@ time_whole(const struct model *m, struct op_times *t, struct task *task,
 		double scale = sum > 0 ? l.p25_ms / sum : 1;
 
 		t->ms = l.p25_ms;
+		t->waited = fmax(t->waited, l.waited);
 		for (int i = 0; i < m->nlayers; i++) {
 			t->layer_ms[i][0] = scale * parts[0]->layer_ms[i][
 			    ENGINE_ATTENTION];

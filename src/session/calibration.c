@@ -170,7 +170,7 @@ calibration_tokens(struct session *s, const struct model *m, const char *what,
 	return PARE_OK;
 }
 
-enum { TIMES_VERSION = 1 };
+enum { TIMES_VERSION = 2 };
 
 static uint64_t
 times_key(const struct model *m, int64_t seq)
@@ -207,7 +207,8 @@ calibration_times(struct session *s, const struct model *m, int64_t seq,
 	if (c->times == NULL) {
 		rc = unit_times_measure(m, seq < most ? seq : most, &c->times,
 		    task, err);
-		if (rc == PARE_OK)
+		/* What other programs disturbed is not for later sittings. */
+		if (rc == PARE_OK && c->times->waited <= LATENCY_WAITED_MAX)
 			memory_save(s->memory, key, c->times, size);
 	}
 	*out = c->times;

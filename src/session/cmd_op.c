@@ -219,6 +219,7 @@ put_times(struct session *s, const struct op *op, const struct arg_list *args,
 		return rc;
 	out = json_object();
 	result_put_int(out, "seq", t->seq);
+	result_put_bool(out, "disturbed", t->waited > LATENCY_WAITED_MAX);
 	result_put_real(out, "start_ms", t->ms);
 	result_put_real(out, "predicted_ms", times_of(t, was, now));
 	result_put_real(out, "predicted_ratio", times_of(t, was, now) / t->ms);

@@ -49,7 +49,8 @@
  *          token, a column for each it looks at)
  * OPS      (kind "op") op, before and after {params, nonzero, bytes,
  *          macs_per_token, tensors}, seq, seconds, note, dry_run; for a budget
- *          of time times {seq, start_ms, predicted_ms, predicted_ratio, and
+ *          of time times {seq, disturbed (other programs ran while the table was
+ *          measured), start_ms, predicted_ms, predicted_ratio, and
  *          of what was made measured_ms, measured_start_ms, measured_ratio}
  * undo, redo, goto, mark     command_of_state, mark, bytes, params, metric,
  *          metric_value, cached (a value is remembered); mark: marked (the

@@ -125,16 +125,27 @@ grep -q '2 rounds; of the last' out || say "$(cat out)"
 # Sub-layer after sub-layer, and a time in place of multiply-adds: what was
 # foretold stands beside what was measured.
 "$PARE" --no-state $model --json --data calib=calib.tsv \
-    -c 'prune units 40% by=kprune rescore=2' -c 'undo' \
-    -c 'prune units latency<=80% seq=64' -c 'recipe made.pare' \
-    </dev/null >out || cat out
-has made.pare '^prune units latency<=80% seq=64 keep=[0-9]+:[0-9]+,'
+    -c 'prune units 40% by=kprune rescore=2' </dev/null >out || cat out
 has out 'neurons went. the stream behind [0-9]+ matrices is'
-has out '"times":.*"predicted_ratio":0\.[0-7].*"measured_ratio":'
-"$PARE" --no-state $model --json -n --data calib=calib.tsv \
-    -c 'prune units latency<=80% seq=64' </dev/null >out || cat out
-has out '"predicted_ratio":0\.[0-7]'
-! grep -q measured_ratio out || say 'measured in a dry run'
+for dry in '' -n; do
+	status=0
+	# shellcheck disable=SC2086
+	"$PARE" --no-state $model --json $dry --data calib=calib.tsv \
+	    -c 'prune units latency<=80% seq=64' -c 'recipe made.pare' \
+	    </dev/null >out 2>err || status=$?
+	# A machine so busy that its table shows no gain says so.
+	if [ $status = 1 ]; then
+		has err 'the nearest is latency<='
+		continue
+	fi
+	has out '"predicted_ratio":0\.[0-8]'
+	if [ -n "$dry" ]; then
+		! grep -q measured_ratio out || say 'measured in a dry run'
+		continue
+	fi
+	has out '"times":.*"measured_ratio":'
+	has made.pare '^prune units latency<=80% seq=64 keep=[0-9]+:[0-9]+,'
+done
 while IFS='|' read -r line pattern; do
 	status=0
 	"$PARE" --no-state $model --data calib=calib.tsv -c "$line" \

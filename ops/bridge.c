@@ -92,11 +92,11 @@ static enum pare_rc
 fit(struct bridge *b, const struct plank *p, const struct model *now,
     struct model **out, struct pare_err *err)
 {
-	const struct op_bench *bench = b->in->calib->bench;
+	const struct op_reconstruct *by = b->in->calib->reconstruct;
 	struct match_report quiet = { 0 };
 	struct match k;
 	struct edit *e;
-	enum pare_rc rc = bench->match(bench, now, &p->ask, &k, b->in->task,
+	enum pare_rc rc = by->match(by, now, &p->ask, &k, b->in->task,
 	    err);
 
 	if (rc != PARE_OK)
@@ -119,16 +119,16 @@ static enum pare_rc
 lay(struct bridge *b, const struct plank *p, struct model **now,
     struct pare_err *err)
 {
-	const struct op_bench *bench = b->in->calib->bench;
+	const struct op_reconstruct *by = b->in->calib->reconstruct;
 	struct model *next = NULL;
 	double before = 0, after = 0, energy = 0;
-	enum pare_rc rc = bench->off(bench, *now, &p->ask, &before, &energy,
+	enum pare_rc rc = by->off(by, *now, &p->ask, &before, &energy,
 	    b->in->task, err);
 
 	if (rc == PARE_OK)
 		rc = fit(b, p, *now, &next, err);
 	if (rc == PARE_OK)
-		rc = bench->off(bench, next, &p->ask, &after, &energy,
+		rc = by->off(by, next, &p->ask, &after, &energy,
 		    b->in->task, err);
 	if (rc != PARE_OK) {
 		model_unref(next);
@@ -201,7 +201,7 @@ bridge_layers(const struct op_input *in, struct edit *e, const bool *drop,
 	for (int i = 0; i < b.n && rc == PARE_OK; i++)
 		rc = match_check(e->m, b.plank[i].ask.now, "repair", err);
 	if (rc == PARE_OK && !e->ctx.estimate) {
-		rc = in->calib == NULL || in->calib->bench == NULL ?
+		rc = in->calib == NULL || in->calib->reconstruct == NULL ?
 		    score_missing("repair", err) : build(&b, e, drop, err);
 		if (rc == PARE_OK)
 			tell(&b, note);

@@ -216,7 +216,7 @@ static const char *const by[] = { "magnitude", "random", "gradient", "fisher",
 static unsigned
 needs(const struct arg_list *args)
 {
-	return (refits(args) ? OP_NEED_BENCH : 0) | (by_loss(args) &&
+	return (refits(args) ? OP_NEED_RECONSTRUCT : 0) | (by_loss(args) &&
 	    ops_least(args) > 0 ? OP_NEED_ORDER : score_needs(args));
 }
 

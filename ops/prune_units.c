@@ -809,7 +809,7 @@ needs(const struct arg_list *args)
 	unsigned n = by_random(args) ? 0 : OP_NEED_GATES | OP_NEED_GATES_EACH;
 
 	if (walk_asked(args))
-		return OP_NEED_BENCH;
+		return OP_NEED_RECONSTRUCT;
 	if (arg_get(args, "latency")->has && !arg_get(args, "keep")->has)
 		n |= OP_NEED_TIMES;
 	return how_of(args) == REPAIR_NONE ? n : n | OP_NEED_GRAM_OUTPUT |

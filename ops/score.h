@@ -42,7 +42,7 @@ enum op_need {
 	OP_NEED_GATES_EACH = 4096,	/* with the gradients of each sample;
 					 * OP_NEED_GATES too */
 	OP_NEED_ORDER = 8192,	/* of layers, by the loss without them */
-	OP_NEED_BENCH = 16384,
+	OP_NEED_RECONSTRUCT = 16384,
 	OP_NEED_TIMES = 32768	/* of texts of the argument "seq"; no samples */
 };
 
@@ -51,15 +51,15 @@ enum op_need {
  * the way, beside the original, which is the one the op was given. Whoever
  * gathers runs the models; the answers follow from them and the samples alone.
  */
-struct op_bench {
+struct op_reconstruct {
 	/* The sums for match_fit(); match_free() on success. */
-	enum pare_rc (*match)(const struct op_bench *b,
+	enum pare_rc (*match)(const struct op_reconstruct *b,
 	    const struct model *now, const struct match_ask *ask,
 	    struct match *out, struct task *task, struct pare_err *err);
 	/* How far the stream behind the sub-layer, norm and all, is from the
 	 * original's, on what match_fit() judges by: squared distances, and the
 	 * squares of the original's about its mean. */
-	enum pare_rc (*off)(const struct op_bench *b,
+	enum pare_rc (*off)(const struct op_reconstruct *b,
 	    const struct model *now, const struct match_ask *ask,
 	    double *error, double *energy, struct task *task,
 	    struct pare_err *err);
@@ -70,7 +70,7 @@ struct op_bench {
 	 * derivative, of text the tokens that are there). And the statistics of
 	 * its activations, without X'X. The caller frees both.
 	 */
-	enum pare_rc (*look)(const struct op_bench *b,
+	enum pare_rc (*look)(const struct op_reconstruct *b,
 	    const struct model *now, struct gates_means *gates,
 	    struct statistics **statistics, struct task *task,
 	    struct pare_err *err);
@@ -95,7 +95,7 @@ struct op_calib {
 	int64_t *order;		/* layers, the least missed first, norder;
 				 * owned by who asked */
 	int64_t norder;
-	const struct op_bench *bench;
+	const struct op_reconstruct *reconstruct;
 	const struct op_times *times;
 };
 

@@ -183,7 +183,7 @@ join(struct walk *w, int first)
 static enum pare_rc
 measure(struct walk *w, int first, struct pare_err *err)
 {
-	const struct op_bench *b = w->in->calib->bench;
+	const struct op_reconstruct *b = w->in->calib->reconstruct;
 	struct statistics *s;
 	struct gates_means g;
 	enum pare_rc rc = b->look(b, w->now, &g, &s, w->in->task, err);
@@ -297,7 +297,7 @@ step(struct walk *w, struct edit *e, enum pare_rc rc, struct pare_err *err)
 static enum pare_rc
 refit(struct walk *w, const struct place *p, struct pare_err *err)
 {
-	const struct op_bench *b = w->in->calib->bench;
+	const struct op_reconstruct *b = w->in->calib->reconstruct;
 	struct match_ask ask = { output_of(p), output_of(p) };
 	struct edit *e;
 	struct match k;
@@ -384,7 +384,7 @@ walk_units(const struct op_input *in, struct edit *e, double budget,
 	for (int i = 0; i < w.n && rc == PARE_OK; i++)
 		rc = match_check(in->model, output_of(&w.place[i]),
 		    "by=kprune", err);
-	if (rc == PARE_OK && (in->calib == NULL || in->calib->bench == NULL))
+	if (rc == PARE_OK && (in->calib == NULL || in->calib->reconstruct == NULL))
 		rc = score_missing("by=kprune", err);
 	if (rc == PARE_OK)
 		rc = e->ctx.estimate ? estimate(&w, e, err) : go(&w, e, err);

@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "measure/bench.h"
+#include "measure/reconstruct.h"
 #include "measure/calibrate.h"
 #include "measure/unit_times.h"
 #include "session/work.h"
@@ -28,7 +28,7 @@ struct calibration {
 	struct kept kept[KEPT];
 	struct head_scores heads;
 	int64_t *tokens;
-	struct bench *bench;
+	struct reconstruct *reconstruct;
 	struct op_times *times;
 	uint64_t times_key;
 	int64_t clock;
@@ -58,8 +58,8 @@ calibration_clear(struct calibration *c)
 	head_scores_free(&c->heads);
 	free(c->tokens);
 	c->tokens = NULL;
-	bench_free(c->bench);
-	c->bench = NULL;
+	reconstruct_free(c->reconstruct);
+	c->reconstruct = NULL;
 	free(c->times);
 	c->times = NULL;
 }
@@ -377,9 +377,9 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		rc = get_gates(k, m, d, CALIBRATE_RELEVANCE, task, err);
 	if (rc == PARE_OK && (lacking & (OP_NEED_SQUARES | OP_NEED_HESSIAN)) != 0)
 		rc = get_curvature(k, m, d, lacking, task, err);
-	if (rc == PARE_OK && (needs & OP_NEED_BENCH) != 0) {
-		bench_free(s->calibration->bench);
-		rc = bench_new(m, d, samples, &s->calibration->bench, err);
+	if (rc == PARE_OK && (needs & OP_NEED_RECONSTRUCT) != 0) {
+		reconstruct_free(s->calibration->reconstruct);
+		rc = reconstruct_new(m, d, samples, &s->calibration->reconstruct, err);
 	}
 	if (rc == PARE_OK)
 		rc = work_damage(err);
@@ -395,7 +395,7 @@ calibration_get(struct session *s, const struct model *m, unsigned needs,
 		    k->curvature : NULL,
 		.hessian = (k->have & OP_NEED_HESSIAN) != 0 ?
 		    k->curvature : NULL,
-		.bench = (needs & OP_NEED_BENCH) != 0 ?
-		    bench_op(s->calibration->bench) : NULL };
+		.reconstruct = (needs & OP_NEED_RECONSTRUCT) != 0 ?
+		    reconstruct_op(s->calibration->reconstruct) : NULL };
 	return PARE_OK;
 }

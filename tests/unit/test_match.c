@@ -8,18 +8,18 @@
 
 #include <math.h>
 
-#include "measure/bench.h"
+#include "measure/reconstruct.h"
 
 enum { SAMPLES = 400, WIDTH = 32 };
 
 static struct op_calib
-gather(const struct model *m, const struct dataset *d, struct bench **b)
+gather(const struct model *m, const struct dataset *d, struct reconstruct **b)
 {
 	struct pare_err err = { 0 };
 
-	if (bench_new(m, d, 0, b, &err) != PARE_OK)
+	if (reconstruct_new(m, d, 0, b, &err) != PARE_OK)
 		fail_msg("%s", err.msg);
-	return (struct op_calib){ .bench = bench_op(*b) };
+	return (struct op_calib){ .reconstruct = reconstruct_op(*b) };
 }
 
 static enum pare_rc
@@ -138,7 +138,7 @@ test_constant(void **state)
 	struct model *m = sample_real(sample_named("gpt2"));
 	struct model *whole = with_constant(m), *plain, *fitted;
 	struct dataset *d = made_data(SAMPLES);
-	struct bench *b;
+	struct reconstruct *b;
 	struct op_calib c = gather(whole, d, &b);
 	char *note, *say;
 	double was, is;
@@ -155,7 +155,7 @@ test_constant(void **state)
 	model_unref(fitted);
 	model_unref(whole);
 	model_unref(m);
-	bench_free(b);
+	reconstruct_free(b);
 	made_data_free(d);
 }
 
@@ -169,7 +169,7 @@ test_nearer(void **state)
 		{ "L1,2", 3, 1 } };
 	struct model *m = sample_real(&sample_models[0]);
 	struct dataset *d = made_data(SAMPLES);
-	struct bench *b;
+	struct reconstruct *b;
 	struct op_calib c = gather(m, d, &b);
 
 	for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
@@ -193,7 +193,7 @@ test_nearer(void **state)
 		free(note);
 		free(say);
 	}
-	bench_free(b);
+	reconstruct_free(b);
 	made_data_free(d);
 	model_unref(m);
 }
@@ -205,7 +205,7 @@ test_refused(void **state)
 	struct model *packed = sample_do(m, "quantize L* bits=8");
 	struct dataset *d = made_data(40);
 	struct pare_err err = { 0 };
-	struct bench *b;
+	struct reconstruct *b;
 	struct op_calib c = gather(packed, d, &b);
 	char *note;
 
@@ -215,7 +215,7 @@ test_refused(void **state)
 	assert_int_equal(try(packed, "prune layers L1 repair=refit", &c, &out,
 	    &note, &err), PARE_EUSER);
 	assert_non_null(strstr(err.msg, "packed"));
-	bench_free(b);
+	reconstruct_free(b);
 	made_data_free(d);
 	model_unref(packed);
 	model_unref(m);

@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-#include "measure/bench.h"
+#include "measure/reconstruct.h"
 #include "measure/calibrate.h"
 
 enum { SAMPLES = 120, LAYERS = 3, WIDTH = 32, PLACES = 2 * LAYERS };
@@ -158,11 +158,11 @@ test_walk(void **state)
 	struct pare_err err = { 0 };
 	struct op_calib c = { 0 };
 	struct streams was, is;
-	struct bench *b;
+	struct reconstruct *b;
 	int moved = 0;
 
-	assert_int_equal(bench_new(m, d, 0, &b, &err), PARE_OK);
-	c.bench = bench_op(b);
+	assert_int_equal(reconstruct_new(m, d, 0, &b, &err), PARE_OK);
+	c.reconstruct = reconstruct_op(b);
 	run(m, d, &was);
 	for (int percent = 30; percent <= 70; percent += 40) {
 		char *line = str_format("prune units %d%% by=kprune seq=16",
@@ -192,7 +192,7 @@ test_walk(void **state)
 	}
 	assert_true(moved > PLACES);
 	streams_free(&was);
-	bench_free(b);
+	reconstruct_free(b);
 	made_data_free(d);
 	model_unref(m);
 }

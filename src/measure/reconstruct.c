@@ -6,7 +6,7 @@
  * it runs to the logits; other layers run as the last of a model that is cut
  * behind them.
  */
-#include "measure/bench.h"
+#include "measure/reconstruct.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -20,8 +20,8 @@
 
 enum { CHECK_EVERY = 6, PIECE_TOKENS = 512 };
 
-struct bench {
-	struct op_bench op;	/* the first, for bench_op() */
+struct reconstruct {
+	struct op_reconstruct op;	/* the first, for reconstruct_op() */
 	struct model *m;	/* a reference */
 	const struct dataset *d;
 	int64_t samples;
@@ -46,7 +46,7 @@ struct side {
 };
 
 struct pair {
-	const struct bench *b;
+	const struct reconstruct *b;
 	struct side now, then;
 	bool logits;		/* run to the head: one token a sample */
 	float *out;		/* for logits or hidden states */
@@ -67,7 +67,7 @@ has_classes(const struct model *m)
 
 /* The samples from place `first` on that are run at once: the place behind. */
 static int64_t
-piece_end(const struct bench *b, int64_t first)
+piece_end(const struct reconstruct *b, int64_t first)
 {
 	const int64_t *token = b->order.token;
 	int64_t last = first + 1;
@@ -79,7 +79,7 @@ piece_end(const struct bench *b, int64_t first)
 }
 
 static int64_t
-largest_piece(const struct bench *b)
+largest_piece(const struct reconstruct *b)
 {
 	int64_t most = 0;
 
@@ -94,7 +94,7 @@ largest_piece(const struct bench *b)
 }
 
 static int64_t
-count_pieces(const struct bench *b)
+count_pieces(const struct reconstruct *b)
 {
 	int64_t n = 0;
 
@@ -106,7 +106,7 @@ count_pieces(const struct bench *b)
 /* ---- the original's answers ---- */
 
 static void
-keep_answer(struct bench *b, int64_t sample, const float *z)
+keep_answer(struct reconstruct *b, int64_t sample, const float *z)
 {
 	int64_t n = b->m->hp.labels;
 	int best = 0, next = -1;
@@ -129,7 +129,7 @@ keep_answer(struct bench *b, int64_t sample, const float *z)
 }
 
 static enum pare_rc
-ask_original(struct bench *b, struct task *task, struct pare_err *err)
+ask_original(struct reconstruct *b, struct task *task, struct pare_err *err)
 {
 	struct engine *e = engine_new();
 	int64_t n = b->m->hp.labels;
@@ -163,7 +163,7 @@ ask_original(struct bench *b, struct task *task, struct pare_err *err)
 }
 
 static enum pare_rc
-get_answers(struct bench *b, struct task *task, struct pare_err *err)
+get_answers(struct reconstruct *b, struct task *task, struct pare_err *err)
 {
 	enum pare_rc rc;
 
@@ -181,11 +181,11 @@ get_answers(struct bench *b, struct task *task, struct pare_err *err)
 }
 
 static enum pare_rc
-look(const struct op_bench *op, const struct model *now,
+look(const struct op_reconstruct *op, const struct model *now,
     struct gates_means *gates, struct statistics **statistics,
     struct task *task, struct pare_err *err)
 {
-	struct bench *b = (struct bench *)(uintptr_t)op;
+	struct reconstruct *b = (struct reconstruct *)(uintptr_t)op;
 	enum pare_rc rc = get_answers(b, task, err);
 	int times = b->label[0] != NULL ? 2 : 1;
 
@@ -402,7 +402,7 @@ run_side(struct pair *p, struct side *s, const struct batch *batch,
 static enum pare_rc
 run_pieces(struct pair *p, struct task *task, struct pare_err *err)
 {
-	const struct bench *b = p->b;
+	const struct reconstruct *b = p->b;
 	const int64_t *token = b->order.token;
 	int64_t *start = xcalloc((size_t)b->samples + 2, sizeof *start);
 	enum pare_rc rc = PARE_OK;
@@ -455,7 +455,7 @@ static enum pare_rc
 pair_open(struct pair *p, const struct model *now,
     const struct match_ask *ask, struct pare_err *err)
 {
-	const struct bench *b = p->b;
+	const struct reconstruct *b = p->b;
 	int64_t hidden = b->m->hp.hidden, wide;
 	enum pare_rc rc;
 
@@ -498,11 +498,11 @@ is_finite(const struct match_sums *s, int64_t cols)
 }
 
 static enum pare_rc
-match(const struct op_bench *op, const struct model *now,
+match(const struct op_reconstruct *op, const struct model *now,
     const struct match_ask *ask, struct match *out, struct task *task,
     struct pare_err *err)
 {
-	struct pair p = { .b = (const struct bench *)op, .sums = out };
+	struct pair p = { .b = (const struct reconstruct *)op, .sums = out };
 	enum pare_rc rc = pair_open(&p, now, ask, err);
 
 	memset(out, 0, sizeof *out);
@@ -521,11 +521,11 @@ match(const struct op_bench *op, const struct model *now,
 }
 
 static enum pare_rc
-off(const struct op_bench *op, const struct model *now,
+off(const struct op_reconstruct *op, const struct model *now,
     const struct match_ask *ask, double *error, double *energy,
     struct task *task, struct pare_err *err)
 {
-	struct pair p = { .b = (const struct bench *)op };
+	struct pair p = { .b = (const struct reconstruct *)op };
 	int64_t hidden = now->hp.hidden;
 	enum pare_rc rc = pair_open(&p, now, ask, err);
 
@@ -544,14 +544,14 @@ off(const struct op_bench *op, const struct model *now,
 /* ---- the whole ---- */
 
 enum pare_rc
-bench_new(const struct model *m, const struct dataset *d, int64_t samples,
-    struct bench **out, struct pare_err *err)
+reconstruct_new(const struct model *m, const struct dataset *d, int64_t samples,
+    struct reconstruct **out, struct pare_err *err)
 {
-	struct bench *b = xcalloc(1, sizeof *b);
+	struct reconstruct *b = xcalloc(1, sizeof *b);
 	enum pare_rc rc;
 
 	*out = NULL;
-	b->op = (struct op_bench){ match, off, look };
+	b->op = (struct op_reconstruct){ match, off, look };
 	b->m = model_ref(m);
 	b->d = d;
 	rc = d->encoded && d->n > 0 ? order_make(&b->order, m, d, err) :
@@ -563,12 +563,12 @@ bench_new(const struct model *m, const struct dataset *d, int64_t samples,
 		*out = b;
 		return PARE_OK;
 	}
-	bench_free(b);
+	reconstruct_free(b);
 	return rc;
 }
 
 void
-bench_free(struct bench *b)
+reconstruct_free(struct reconstruct *b)
 {
 	if (b == NULL)
 		return;
@@ -581,8 +581,8 @@ bench_free(struct bench *b)
 	free(b);
 }
 
-const struct op_bench *
-bench_op(const struct bench *b)
+const struct op_reconstruct *
+reconstruct_op(const struct reconstruct *b)
 {
 	return &b->op;
 }

@@ -84,8 +84,8 @@ if [ -f samples/stories/model.safetensors ]; then
 	    -c undo -c info </dev/null >on
 	grep -q 'scaled' on && say 'a decoder keeps scales'
 	has on '[0-9]+ matrices have their scales in what comes before them'
-	grep '"command": *"info"' on | grep -o '"hash": *"[^"]*"' | sort -u >hash
-	[ "$(wc -l <hash)" = 1 ] || say 'undo of folded scales leaves something'
+	grep '"command": *"info"' on | grep -o '"hash": *"[^"]*"' | sort -u >hashes
+	[ "$(wc -l <hashes)" = 1 ] || say 'undo of folded scales leaves something'
 	grep -o '"after": *{[^}]*}' on | grep -o '"bytes": *[0-9]*' |
 	    sort -u >bytes
 	[ "$(wc -l <bytes)" = 1 ] || say "awq takes more: $(cat bytes)"

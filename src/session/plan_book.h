@@ -196,6 +196,13 @@ double plan_bits(const struct plan_book *b, double perplexity);
 enum pare_rc plan_latency(struct session *s, struct plan_book *b,
     struct task *task, struct pare_err *err);
 
+/* Private to plan_*.c. How matrices may be coded, in layers and outside them, ended
+ * by NULL; of a layer's part percent of the parameters that low ranks keep, and
+ * percent of the weights that become zero. */
+enum { PLAN_SHARES = 2 };
+extern const char *const plan_layer_forms[], *const plan_outer_forms[];
+extern const int64_t plan_ratios[PLAN_SHARES], plan_zeros[PLAN_SHARES];
+
 /* Progress of many steps as one: ticks of what is done inside a step are shares
  * of it. Cancelling reaches the inner task at its next tick. */
 struct plan_progress {

@@ -13,8 +13,8 @@ if [ ! -f samples/stories/model.safetensors ]; then
 	    -c 'save drawn' >/dev/null
 	model=drawn
 fi
-head -n 30 samples/stories.test.txt >test.txt
-head -n 30 samples/stories.calib.txt >calib.txt
+head -n 12 samples/stories.test.txt >test.txt
+head -n 12 samples/stories.calib.txt >calib.txt
 fast='using=quantize samples=3'
 
 run() {

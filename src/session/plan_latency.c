@@ -23,7 +23,7 @@
 #include "session/work.h"
 #include "tensor/kernel.h"
 
-enum { WIDTHS = 2, KINDS = 2, RUNS = 24, TABLE_VERSION = 3 };
+enum { WIDTHS = 2, KINDS = 2, RUNS = 24, TABLE_VERSION = 4 };
 
 struct table {
 	double ratio[KINDS][WIDTHS][PLAN_FORMS];	/* NAN: not measured */
@@ -248,13 +248,15 @@ measure(struct session *s, struct plan_book *b, struct table *t,
 
 	for (int k = 0; k < n && rc == PARE_OK; k++)
 		for (int w = 0; w < WIDTHS && rc == PARE_OK; w++) {
-			struct times x;
+			struct times x = { .fine = false };
 
-			rc = time_form(s, b, w == 0 ? b->model : half,
-			    form[k], &x, &step->task, err);
+			if (w > 0 || k > 0)
+				rc = time_form(s, b, w == 0 ? b->model : half,
+				    form[k], &x, &step->task, err);
+			/* The model beside itself is not timed. */
 			for (int i = 0; i < KINDS && rc == PARE_OK; i++)
-				t->ratio[i][w][k] = !x.fine ? NAN :
-				    w == 0 && k == 0 ? 1 : x.ratio[i];
+				t->ratio[i][w][k] = w == 0 && k == 0 ? 1 :
+				    x.fine ? x.ratio[i] : NAN;
 			step->done++;
 		}
 	model_unref(half);
@@ -280,7 +282,7 @@ ratio_of(const struct table *t, const struct plan_part *x, int shape, int form)
 	if (x->shape[shape].kind != SHAPE_CUT)
 		return one;
 	width = (double)x->shape[shape].keep / (double)x->size;
-	if (!isfinite(half))
+	if (!isfinite(one) || !isfinite(half))
 		return one * width;
 	/* A straight line; below half a narrow product has its least time. */
 	return fmax(half + (one - half) * (width - at) / (1 - at), half / 4);

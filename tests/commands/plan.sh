@@ -72,11 +72,11 @@ awk -v m="$(value two predicted macs_per_token)" \
     'BEGIN { exit !(m <= 0.6 * s && b <= 0.5 * t) }' ||
     say "two budgets: $(cat two)"
 
-# A tenth of the multiply-adds is about a tenth of the time, never half.
+# A tenth of the multiply-adds is about a tenth of the time, never three.
 run -c 'plan macs<=90% samples=20 using=prune apply=off' >tenth
 awk -v m="$(value tenth predicted latency_ms)" \
     -v s="$(value tenth start latency_ms)" \
-    'BEGIN { exit !(s > 0 && m > 0.5 * s && m < s) }' ||
+    'BEGIN { exit !(s > 0 && m > 0.8 * s) }' ||
     say "a tenth: $(value tenth predicted latency_ms) of $(value tenth start \
         latency_ms) ms"
 
